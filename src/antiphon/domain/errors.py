@@ -1,0 +1,172 @@
+"""The one error tree. Every refusal of Antiphon is one of these, and each knows its HTTP face.
+
+`http` turns an error into OpenAI's `{"error": {message, type, param, code}}`; a stream turns the same error into its
+terminal event. Messages are read by people and must never hold a secret, an address or a traceback.
+"""
+
+from __future__ import annotations
+
+
+class AntiphonError(Exception):
+    """Base of the tree. `status` is the HTTP status; `type` and `code` are OpenAI's words for it."""
+
+    status = 500
+    type = "server_error"
+    code: str | None = None
+    #: Seconds for `Retry-After`, where trying again later can help.
+    retry_after: int | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        if code is not None:
+            self.code = code
+        if retry_after is not None:
+            self.retry_after = retry_after
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """The error object of the published specification (schema `ErrorResponse`; all four members always there)."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+class InvalidRequest(AntiphonError):
+    """The request cannot be served as it stands (400)."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt does not fit into the model's context (400)."""
+
+    code = "context_length_exceeded"
+
+
+class Unauthenticated(AntiphonError):
+    """No key, or not a valid one (401)."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class PermissionDenied(AntiphonError):
+    """A valid key that may not do this (403)."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "permission_denied"
+
+
+class NotFound(AntiphonError):
+    """No such object in this project: another project's id answers exactly the same (404)."""
+
+    status = 404
+    type = "invalid_request_error"
+
+
+class ModelNotFound(NotFound):
+    """No route has this model's name (404)."""
+
+    code = "model_not_found"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"The model '{model}' does not exist or you do not have access to it.", param="model"
+        )
+
+
+class MethodNotAllowed(AntiphonError):
+    """The path exists, the method on it does not (405)."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class RequestTimeout(AntiphonError):
+    """The client took too long to send its request (408)."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
+
+
+class Conflict(AntiphonError):
+    """The object's state does not allow this now (409)."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "conflict"
+
+
+class PayloadTooLarge(AntiphonError):
+    """The body is over the limit (413)."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(AntiphonError):
+    """The body is of a kind this endpoint does not take (415)."""
+
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_media_type"
+
+
+class Overloaded(AntiphonError):
+    """Every slot is busy and the queue is full (503): the SDKs retry it by themselves."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "server_is_overloaded"
+    retry_after = 1
+
+
+class ShuttingDown(Overloaded):
+    """The server is stopping (503)."""
+
+    code = "server_is_shutting_down"
+
+
+class EngineUnavailable(AntiphonError):
+    """The engine cannot be reached or could not be started (503)."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "engine_unavailable"
+    retry_after = 2
+
+
+class EngineFailed(AntiphonError):
+    """The engine broke in the middle of a generation (500)."""
+
+    code = "engine_failed"
+
+
+class OutputInvalid(EngineFailed):
+    """The model's answer does not fit the schema it was asked for, also after asking again (500)."""
+
+    code = "output_invalid"
+
+
+class StoreFailed(AntiphonError):
+    """The database could not take or give what was asked (500)."""
+
+    code = "store_failed"
+
+
+class SetupError(AntiphonError):
+    """Something on this machine must be put right first; the message says what to run. For the CLI, not for HTTP."""
+
+    code = "setup_error"

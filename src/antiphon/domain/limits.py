@@ -1,0 +1,72 @@
+"""Every size, count, depth and wait that Antiphon allows, each with its reason. Nothing here is unlimited.
+
+Sizes are bytes, waits are seconds.
+"""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# --- what a client may send -------------------------------------------------------------------------------------------
+#: One JSON body. OpenAI's own limit for a request with inlined files is 50 MB.
+MAX_BODY = 50 * MIB
+#: Request line and headers together; OpenAI asks for less than 64 KiB.
+MAX_HEADERS = 64 * KIB
+#: Nesting of a JSON body. Deeper than any real schema, and far from the interpreter's recursion limit.
+MAX_JSON_DEPTH = 128
+#: Input items of one response. More is a loop gone wrong.
+MAX_INPUT_ITEMS = 10_000
+#: Responses followed by previous_response_id.
+MAX_CHAIN = 1_000
+#: `X-Client-Request-Id`, in ASCII characters (OpenAI's documented limit).
+MAX_CLIENT_REQUEST_ID = 512
+#: Choices of one chat completion (published specification, CreateChatCompletionRequest.n).
+MAX_CHOICES = 128
+#: Tools of one request (published specification, 128 functions).
+MAX_TOOLS = 128
+#: `limit` of list endpoints.
+MAX_PAGE = 100
+DEFAULT_PAGE = 20
+
+# --- how long anything may take ---------------------------------------------------------------------------------------
+#: From the first byte of a request's head to its end: a slow sender must not hold a connection for ever.
+HEAD_TIMEOUT = 15.0
+#: Between two pieces of a body.
+BODY_TIMEOUT = 30.0
+#: An idle connection is kept this long for the next request.
+KEEP_ALIVE_TIMEOUT = 75.0
+#: After a stop signal: this long to finish what is running; then it is ended with a stored error.
+DRAIN_TIMEOUT = 20.0
+#: After that, this long for the last writes and closes.
+CLOSE_TIMEOUT = 5.0
+#: A client that takes none of its stream for this long has gone.
+SEND_TIMEOUT = 120.0
+#: A revoked key stops working within this time (keys are remembered in memory between two looks at the database).
+KEY_CACHE_TTL = 2.0
+#: Keys remembered in memory.
+KEY_CACHE_SIZE = 10_000
+
+# --- the local engine -------------------------------------------------------------------------------------------------
+#: Loading a model file and warming it up.
+ENGINE_START_TIMEOUT = 180.0
+#: Between two tokens. The prompt's first token may take much longer than the next ones.
+ENGINE_TOKEN_TIMEOUT = 300.0
+#: Requests waiting for a slot, for each slot. More are refused with 503.
+ENGINE_QUEUE_PER_SLOT = 16
+#: Restarts in a row before the engine is left down until the next request asks for it again.
+ENGINE_MAX_RESTARTS = 5
+#: Compiling one grammar or schema.
+GRAMMAR_TIMEOUT = 5.0
+#: Characters of one schema or grammar.
+MAX_SCHEMA_CHARS = 256 * KIB
+#: Times a model is asked again when its answer does not fit a schema that its engine cannot enforce.
+MAX_SCHEMA_RETRIES = 2
+
+# --- the store --------------------------------------------------------------------------------------------------------
+#: Write operations that wait for the group commit. More are refused with 503.
+MAX_PENDING_WRITES = 20_000
+#: Write operations of one group commit.
+MAX_GROUP_COMMIT = 512
+#: How long SQLite waits for another process's write lock.
+STORE_BUSY_TIMEOUT = 10.0

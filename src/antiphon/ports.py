@@ -1,0 +1,174 @@
+"""What the rules need of the world. Real adapters live in `engines/` and `stores/`; the tests' fakes stand beside them.
+
+Each port has one contract suite under `tests/contract/`, which every adapter passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from antiphon.domain.records import Page, StoredCompletion, StoredItem, StoredResponse
+from antiphon.domain.tenancy import Key, Project
+from antiphon.protocol.generation import Delta, Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do. What it cannot is refused by name before it is asked.
+
+    `context_tokens`: prompt and answer together. `constrains`: tool choice and JSON schemas are enforced while tokens
+    are drawn. `passes_extra`: fields that Antiphon does not know may be passed on.
+    """
+
+    context_tokens: int
+    images: bool = False
+    files: bool = False
+    audio: bool = False
+    logprobs: bool = True
+    logit_bias: bool = True
+    constrains: bool = True
+    passes_extra: bool = False
+
+
+class Engine(Protocol):
+    """Makes generations."""
+
+    @property
+    def name(self) -> str:
+        """The model's name as answers show it."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
+        """Admit a generation, then stream its deltas; the last one is always a `Finish`.
+
+        Awaiting the call admits: it raises `ContextLengthExceeded`, `InvalidRequest`, `Overloaded` or
+        `EngineUnavailable` before anything is generated. Iterating raises `EngineFailed` if the engine breaks midway.
+        Closing the generator (`aclose`) ends the generation within a token and frees its slot.
+        """
+
+    async def count_tokens(self, generation: Generation) -> int:
+        """Input tokens this generation would use, exactly as `generate` would count them."""
+
+    async def start(self) -> None:
+        """Get ready. Raises `EngineUnavailable` or `SetupError` if that cannot be done."""
+
+    async def stop(self) -> None:
+        """Free everything. Safe to call twice, and on an engine that was never started."""
+
+    async def ready(self) -> bool:
+        """Whether a generation could start now."""
+
+
+class TenantStore(Protocol):
+    """Projects and their keys."""
+
+    async def create_project(self, project: Project) -> None:
+        """Add a project. Raises `Conflict` if a project with that name exists."""
+
+    async def get_project(self, name_or_id: str) -> Project | None:
+        """The project with this id or name."""
+
+    async def list_projects(self) -> list[Project]:
+        """All projects, oldest first."""
+
+    async def create_key(self, key: Key) -> None:
+        """Add a key."""
+
+    async def find_key(self, digest: bytes) -> Key | None:
+        """The key with this keyed hash, revoked or not."""
+
+    async def list_keys(self, project_id: str | None = None) -> list[Key]:
+        """All keys, or one project's, oldest first."""
+
+    async def revoke_key(self, key_id: str, at: int) -> bool:
+        """Revoke a key from `at` (Unix seconds) on. False if there is no such key; revoking twice keeps the first time."""
+
+
+class ResponseStore(Protocol):
+    """Responses and their items. Everything is looked up by (project, id)."""
+
+    async def put_response(self, response: StoredResponse, items: Sequence[StoredItem] = ()) -> None:
+        """Insert or replace a response and its items (same id: replaced). Durable when this returns."""
+
+    async def get_response(self, project_id: str, response_id: str) -> StoredResponse | None:
+        """The response, or None if this project has none of that id."""
+
+    async def delete_response(self, project_id: str, response_id: str) -> bool:
+        """Delete a response and its items; False if there was none."""
+
+    async def list_items(
+        self,
+        project_id: str,
+        response_id: str,
+        *,
+        after: str | None,
+        limit: int,
+        ascending: bool,
+    ) -> Page[StoredItem]:
+        """A page of a response's input items. `after` is an item id (unknown: raises `NotFound` with param "after")."""
+
+    async def chain(self, project_id: str, response_id: str, *, limit: int) -> list[tuple[StoredResponse, list[StoredItem]]]:
+        """A response and its ancestors by previous_response_id, oldest first, each with its input then output items.
+
+        Empty if there is no such response. Raises `InvalidRequest` (code "previous_response_not_found", param
+        "previous_response_id") if an ancestor is gone, or (code "response_chain_too_long") if there are more than `limit`.
+        """
+
+    async def get_items(self, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
+        """Those of these items that this project has."""
+
+    async def unfinished(self, owner: str) -> list[StoredResponse]:
+        """Responses that `owner` left in status "in_progress" or "queued"."""
+
+
+class CompletionStore(Protocol):
+    """Stored chat completions."""
+
+    async def put_completion(self, completion: StoredCompletion) -> None:
+        """Insert or replace one. Durable when this returns."""
+
+    async def get_completion(self, project_id: str, completion_id: str) -> StoredCompletion | None:
+        """The completion, or None if this project has none of that id."""
+
+    async def delete_completion(self, project_id: str, completion_id: str) -> bool:
+        """Delete one; False if there was none."""
+
+    async def list_completions(
+        self,
+        project_id: str,
+        *,
+        model: str | None,
+        metadata: dict[str, str],
+        after: str | None,
+        limit: int,
+        ascending: bool,
+    ) -> Page[StoredCompletion]:
+        """A page by time of creation. All pairs of `metadata` must match. `after` unknown: `NotFound`, param "after"."""
+
+
+class Store(TenantStore, ResponseStore, CompletionStore, Protocol):
+    """The whole database."""
+
+    async def open(self) -> None:
+        """Connect and bring the schema up to date (after a copy of the file, where it is one)."""
+
+    async def close(self) -> None:
+        """Write what is pending and disconnect. Safe to call twice."""
+
+    async def ping(self) -> None:
+        """Raise `StoreFailed` unless the database answers."""
+
+
+class Clock(Protocol):
+    """The time, so that tests can set it."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go backwards, for measuring."""

@@ -1,0 +1,241 @@
+"""The neutral exchange between surfaces and engines.
+
+A surface translates its request to a `Generation`; an engine turns that into a stream of `Delta`s; the surface's machine
+turns those into its own events. So N surfaces and M engines need N + M translators, never N x M.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+JsonSchema = Mapping[str, Any]
+Role = Literal["system", "developer", "user", "assistant"]
+
+
+class _Value(msgspec.Struct, frozen=True, gc=False):
+    """An immutable value that holds no reference cycles (so the collector need not look at it)."""
+
+
+# --- what a generation is asked ---------------------------------------------------------------------------------------
+class TextPart(_Value, tag="text"):
+    """A piece of text."""
+
+    text: str
+
+
+class RefusalPart(_Value, tag="refusal"):
+    """An earlier refusal of the assistant."""
+
+    text: str
+
+
+class ImagePart(_Value, tag="image"):
+    """An image, as a `data:` URL or a remote one. `path` says where in the request it stood, for error messages."""
+
+    url: str
+    detail: str = "auto"
+    path: str = ""
+
+
+class FilePart(_Value, tag="file"):
+    """A file given inline (base64) or by id. `path` says where in the request it stood."""
+
+    data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+    path: str = ""
+
+
+class AudioPart(_Value, tag="audio"):
+    """Recorded speech (base64). `path` says where in the request it stood."""
+
+    data: str
+    format: str
+    path: str = ""
+
+
+Part = TextPart | RefusalPart | ImagePart | FilePart | AudioPart
+
+
+class Message(msgspec.Struct, frozen=True, tag="message"):
+    """One message. `parts` keep their order; `name` tells participants of one role apart."""
+
+    role: Role
+    parts: tuple[Part, ...]
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All text of the message, joined (refusals included: they are what the assistant said)."""
+        return "".join(part.text for part in self.parts if isinstance(part, TextPart | RefusalPart))
+
+
+class ToolCall(_Value, tag="tool_call"):
+    """An earlier call of a tool by the model. `arguments` is JSON text for a function, free text for a custom tool."""
+
+    call_id: str
+    name: str
+    arguments: str
+    kind: Literal["function", "custom"] = "function"
+
+
+class ToolResult(_Value, tag="tool_result"):
+    """What a called tool answered."""
+
+    call_id: str
+    output: str
+
+
+class ReasoningTurn(_Value, tag="reasoning"):
+    """Earlier reasoning of the model, where its text is known."""
+
+    text: str
+
+
+Turn = Message | ToolCall | ToolResult | ReasoningTurn
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A tool the model may call. `parameters` is a JSON Schema (None: no arguments)."""
+
+    name: str
+    description: str = ""
+    parameters: JsonSchema | None = None
+    strict: bool = False
+    kind: Literal["function", "custom"] = "function"
+
+
+class ToolChoice(msgspec.Struct, frozen=True):
+    """Which tools may be called. Every engine adapter enforces it; it is never only a wish.
+
+    `mode`: "none" no call; "auto" text or calls; "required" at least one call and no text.
+    `names`: only these tools may be called (a named tool is "required" with one name); None means all.
+    `parallel`: whether one answer may hold more than one call.
+    """
+
+    mode: Literal["none", "auto", "required"] = "auto"
+    names: frozenset[str] | None = None
+    parallel: bool = True
+
+
+class OutputFormat(msgspec.Struct, frozen=True):
+    """What the text of the answer must be. `schema` is set for "json_schema" only."""
+
+    kind: Literal["text", "json_object", "json_schema"] = "text"
+    name: str = ""
+    schema: JsonSchema | None = None
+    strict: bool = False
+
+
+class Sampling(msgspec.Struct, frozen=True):
+    """How tokens are drawn. None leaves a value to the engine's own default.
+
+    `max_tokens`: output tokens at the most. `top_logprobs`: None for no log probabilities, else how many alternatives
+    (0 to 20) each token shows. `logit_bias`: token id to bias (-100 to 100).
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logit_bias: Mapping[int, float] = {}
+    max_tokens: int | None = None
+    top_logprobs: int | None = None
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """One call of one model: everything an engine needs, and nothing about who asked or over which surface.
+
+    `model` is the engine's own name of the model. `extra` holds fields that Antiphon does not know; only an engine
+    whose capabilities say `passes_extra` gets any.
+    """
+
+    model: str
+    turns: tuple[Turn, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    output: OutputFormat = OutputFormat()
+    sampling: Sampling = Sampling()
+    extra: Mapping[str, Any] = {}
+
+    def callable_tools(self) -> tuple[Tool, ...]:
+        """The tools that may really be called under `tool_choice`."""
+        if self.tool_choice.mode == "none":
+            return ()
+        names = self.tool_choice.names
+        return self.tools if names is None else tuple(tool for tool in self.tools if tool.name in names)
+
+
+# --- what comes back --------------------------------------------------------------------------------------------------
+class TopLogprob(_Value):
+    """An alternative token. `logprob` is the natural logarithm of its probability."""
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...]
+
+
+class TokenLogprob(_Value):
+    """A generated token and its alternatives, best first."""
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...]
+    top_logprobs: tuple[TopLogprob, ...] = ()
+
+
+class Usage(_Value):
+    """Tokens of one generation. `cached_tokens` are part of `input_tokens`, `reasoning_tokens` of `output_tokens`."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class TextDelta(_Value, tag="text"):
+    """More text of the answer, with the tokens it came from where they were asked for."""
+
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class RefusalDelta(_Value, tag="refusal"):
+    """More text of a refusal."""
+
+    text: str
+
+
+class ReasoningDelta(_Value, tag="reasoning"):
+    """More of the model's reasoning."""
+
+    text: str
+
+
+class CallStart(_Value, tag="call_start"):
+    """The model begins to call a tool. All `CallArguments` until the next start belong to it."""
+
+    name: str
+    call_id: str
+    kind: Literal["function", "custom"] = "function"
+
+
+class CallArguments(_Value, tag="call_arguments"):
+    """More of the running call's arguments."""
+
+    text: str
+
+
+class Finish(_Value, tag="finish"):
+    """The end of the generation, always the last delta. "length": out of tokens or of context."""
+
+    reason: Literal["stop", "length", "tool_calls", "content_filter"]
+    usage: Usage = Usage()
+
+
+Delta = TextDelta | RefusalDelta | ReasoningDelta | CallStart | CallArguments | Finish
