@@ -86,7 +86,7 @@ class TenantStore(Protocol):
         """All keys, or one project's, oldest first."""
 
     async def revoke_key(self, key_id: str, at: int) -> bool:
-        """Revoke a key from `at` (Unix seconds) on. False if there is no such key; revoking twice keeps the first time."""
+        """Revoke a key from `at` (Unix seconds) on. False if there is none; revoking twice keeps the first time."""
 
 
 class ResponseStore(Protocol):
@@ -112,11 +112,14 @@ class ResponseStore(Protocol):
     ) -> Page[StoredItem]:
         """A page of a response's input items. `after` is an item id (unknown: raises `NotFound` with param "after")."""
 
-    async def chain(self, project_id: str, response_id: str, *, limit: int) -> list[tuple[StoredResponse, list[StoredItem]]]:
+    async def chain(
+        self, project_id: str, response_id: str, *, limit: int
+    ) -> list[tuple[StoredResponse, list[StoredItem]]]:
         """A response and its ancestors by previous_response_id, oldest first, each with its input then output items.
 
         Empty if there is no such response. Raises `InvalidRequest` (code "previous_response_not_found", param
-        "previous_response_id") if an ancestor is gone, or (code "response_chain_too_long") if there are more than `limit`.
+        "previous_response_id") if an ancestor is gone, or (code "response_chain_too_long") if there are more than
+        `limit` of them.
         """
 
     async def get_items(self, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:

@@ -1,0 +1,1 @@
+"""Local models: the catalog of those known by name, and how their files get here."""

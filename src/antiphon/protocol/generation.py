@@ -1,7 +1,7 @@
 """The neutral exchange between surfaces and engines.
 
-A surface translates its request to a `Generation`; an engine turns that into a stream of `Delta`s; the surface's machine
-turns those into its own events. So N surfaces and M engines need N + M translators, never N x M.
+A surface translates its request to a `Generation`; an engine turns that into a stream of `Delta`s; the surface's
+machine turns those into its own events. So N surfaces and M engines need N + M translators, never N x M.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ class _Value(msgspec.Struct, frozen=True, gc=False):
 
 
 # --- what a generation is asked ---------------------------------------------------------------------------------------
-class TextPart(_Value, tag="text"):
+class TextPart(_Value, frozen=True, tag="text"):
     """A piece of text."""
 
     text: str
 
 
-class RefusalPart(_Value, tag="refusal"):
+class RefusalPart(_Value, frozen=True, tag="refusal"):
     """An earlier refusal of the assistant."""
 
     text: str
 
 
-class ImagePart(_Value, tag="image"):
+class ImagePart(_Value, frozen=True, tag="image"):
     """An image, as a `data:` URL or a remote one. `path` says where in the request it stood, for error messages."""
 
     url: str
@@ -40,7 +40,7 @@ class ImagePart(_Value, tag="image"):
     path: str = ""
 
 
-class FilePart(_Value, tag="file"):
+class FilePart(_Value, frozen=True, tag="file"):
     """A file given inline (base64) or by id. `path` says where in the request it stood."""
 
     data: str | None = None
@@ -49,7 +49,7 @@ class FilePart(_Value, tag="file"):
     path: str = ""
 
 
-class AudioPart(_Value, tag="audio"):
+class AudioPart(_Value, frozen=True, tag="audio"):
     """Recorded speech (base64). `path` says where in the request it stood."""
 
     data: str
@@ -73,7 +73,7 @@ class Message(msgspec.Struct, frozen=True, tag="message"):
         return "".join(part.text for part in self.parts if isinstance(part, TextPart | RefusalPart))
 
 
-class ToolCall(_Value, tag="tool_call"):
+class ToolCall(_Value, frozen=True, tag="tool_call"):
     """An earlier call of a tool by the model. `arguments` is JSON text for a function, free text for a custom tool."""
 
     call_id: str
@@ -82,14 +82,14 @@ class ToolCall(_Value, tag="tool_call"):
     kind: Literal["function", "custom"] = "function"
 
 
-class ToolResult(_Value, tag="tool_result"):
+class ToolResult(_Value, frozen=True, tag="tool_result"):
     """What a called tool answered."""
 
     call_id: str
     output: str
 
 
-class ReasoningTurn(_Value, tag="reasoning"):
+class ReasoningTurn(_Value, frozen=True, tag="reasoning"):
     """Earlier reasoning of the model, where its text is known."""
 
     text: str
@@ -172,7 +172,7 @@ class Generation(msgspec.Struct, frozen=True):
 
 
 # --- what comes back --------------------------------------------------------------------------------------------------
-class TopLogprob(_Value):
+class TopLogprob(_Value, frozen=True):
     """An alternative token. `logprob` is the natural logarithm of its probability."""
 
     token: str
@@ -180,7 +180,7 @@ class TopLogprob(_Value):
     bytes: tuple[int, ...]
 
 
-class TokenLogprob(_Value):
+class TokenLogprob(_Value, frozen=True):
     """A generated token and its alternatives, best first."""
 
     token: str
@@ -189,7 +189,7 @@ class TokenLogprob(_Value):
     top_logprobs: tuple[TopLogprob, ...] = ()
 
 
-class Usage(_Value):
+class Usage(_Value, frozen=True):
     """Tokens of one generation. `cached_tokens` are part of `input_tokens`, `reasoning_tokens` of `output_tokens`."""
 
     input_tokens: int = 0
@@ -198,26 +198,26 @@ class Usage(_Value):
     reasoning_tokens: int = 0
 
 
-class TextDelta(_Value, tag="text"):
+class TextDelta(_Value, frozen=True, tag="text"):
     """More text of the answer, with the tokens it came from where they were asked for."""
 
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
-class RefusalDelta(_Value, tag="refusal"):
+class RefusalDelta(_Value, frozen=True, tag="refusal"):
     """More text of a refusal."""
 
     text: str
 
 
-class ReasoningDelta(_Value, tag="reasoning"):
+class ReasoningDelta(_Value, frozen=True, tag="reasoning"):
     """More of the model's reasoning."""
 
     text: str
 
 
-class CallStart(_Value, tag="call_start"):
+class CallStart(_Value, frozen=True, tag="call_start"):
     """The model begins to call a tool. All `CallArguments` until the next start belong to it."""
 
     name: str
@@ -225,13 +225,13 @@ class CallStart(_Value, tag="call_start"):
     kind: Literal["function", "custom"] = "function"
 
 
-class CallArguments(_Value, tag="call_arguments"):
+class CallArguments(_Value, frozen=True, tag="call_arguments"):
     """More of the running call's arguments."""
 
     text: str
 
 
-class Finish(_Value, tag="finish"):
+class Finish(_Value, frozen=True, tag="finish"):
     """The end of the generation, always the last delta. "length": out of tokens or of context."""
 
     reason: Literal["stop", "length", "tool_calls", "content_filter"]

@@ -1,0 +1,212 @@
+"""The composition root: the one module that sees everything and puts it together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from antiphon.datadir import DataDir, ServerInfo
+from antiphon.domain import limits
+from antiphon.domain.errors import AntiphonError, EngineUnavailable, SetupError, ShuttingDown
+from antiphon.domain.routes import Route, Routes
+from antiphon.http import chat as chat_http
+from antiphon.http import health as health_http
+from antiphon.http import models as models_http
+from antiphon.http import responses as responses_http
+from antiphon.http.api import Api
+from antiphon.http.server import HttpServer, with_cors
+from antiphon.models.resolve import ResolvedModel
+from antiphon.policy.authenticate import Authenticator
+from antiphon.policy.first_run import first_run
+from antiphon.ports import Engine, Store
+from antiphon.run.chat import Chat
+from antiphon.run.clock import SystemClock
+from antiphon.run.responses import Responses
+from antiphon.settings import Loaded, Settings
+from antiphon.stores.store import SqlStore
+from antiphon.telemetry import logs
+
+_log = logs.logger(__name__)
+
+#: Told once the server answers: the address it is bound to.
+Announce = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A server's parts, put together and not yet started."""
+
+    api: Api
+    responses: Responses
+    store: Store
+    engine: Engine
+
+
+class Switch:
+    """Whether the server is stopping."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+
+    async def check(self, engine: Engine, store: Store) -> None:
+        """Raise unless the server can answer now (`/readyz`)."""
+        if self.stopping:
+            raise ShuttingDown("The server is shutting down.")
+        await store.ping()
+        if not await engine.ready():
+            raise EngineUnavailable("The model is not loaded yet.")
+
+
+def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, switch: Switch) -> Parts:
+    """Put a server together around a store and an engine."""
+    clock = SystemClock()
+    routes = _routes(settings, engine)
+    # Names this installation in the database, so that it knows after a crash which responses were its own.
+    owner = hashlib.sha256(b"antiphon instance" + secret).hexdigest()[:24]
+    responses = Responses(store, routes, clock, owner)
+    api = Api(
+        [
+            *responses_http.resources(responses),
+            *chat_http.resources(Chat(store, routes, clock)),
+            *models_http.resources(routes),
+            *health_http.resources(lambda: switch.check(engine, store)),
+        ],
+        Authenticator(store, secret, clock),
+    )
+    return Parts(api, responses, store, engine)
+
+
+def _routes(settings: Settings, engine: Engine) -> Routes[Engine]:
+    """The engine's model under its own name, then the aliases for it."""
+    now = int(time.time())
+    routes = {engine.name: Route(engine.name, engine, now)}
+    for alias, target in settings.aliases.items():
+        if target not in {"default", engine.name}:
+            raise SetupError(
+                f"The alias '{alias}' names the model '{target}', which is not served: this server serves "
+                f"'{engine.name}'. Write 'default', or start with --model {target}."
+            )
+        routes[alias] = Route(alias, engine, now)
+    return Routes(routes)
+
+
+async def run(settings: Settings, data_dir: DataDir, engine: Engine, announce: Announce, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then stop within `settings.drain_timeout` and a few seconds."""
+    listener = bind(settings.host, settings.port)
+    store = SqlStore(settings.database, backups=data_dir.backups)
+    switch = Switch()
+    with contextlib.closing(listener):
+        await store.open()
+        try:
+            await first_run(store, data_dir)
+            parts = compose(settings, data_dir.secret(), store, engine, switch)
+            ended = await parts.responses.end_unfinished()
+            if ended:
+                _log.warning("unfinished responses of an earlier run ended as failed", count=ended)
+            await _serve(settings, data_dir, parts, switch, listener, announce, stop)
+        finally:
+            await engine.stop()
+            await store.close()
+
+
+async def _serve(
+    settings: Settings,
+    data_dir: DataDir,
+    parts: Parts,
+    switch: Switch,
+    listener: socket.socket,
+    announce: Announce,
+    stop: asyncio.Event,
+) -> None:
+    server = HttpServer(with_cors(parts.api, settings.cors_origins), drain_timeout=settings.drain_timeout)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    host, port = listener.getsockname()[:2]
+    await server.wait_started(serving)
+    data_dir.write_server(ServerInfo(pid=os.getpid(), host=host, port=port))
+    starting = asyncio.create_task(_start_engine(parts.engine)) if settings.engine_start == "eager" else None
+    try:
+        announce(host, port)
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+    finally:
+        switch.stopping = True
+        data_dir.remove_server()
+        if starting is not None:
+            starting.cancel()
+        await _drain(server, serving, parts.engine, settings.drain_timeout)
+
+
+async def _drain(server: HttpServer, serving: asyncio.Task[None], engine: Engine, timeout: float) -> None:
+    """Finish what is running; what has not finished after `timeout` seconds ends with a stored error."""
+    server.should_exit = True
+    done, _ = await asyncio.wait({serving}, timeout=timeout)
+    if not done:
+        _log.warning("ending what is still running", after_seconds=timeout)
+        # Its generations fail cleanly, so each response gets its stored end and each client is told.
+        await engine.stop()
+        done, _ = await asyncio.wait({serving}, timeout=limits.CLOSE_TIMEOUT)
+    if not done:
+        serving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+
+
+async def _start_engine(engine: Engine) -> None:
+    try:
+        await engine.start()
+        _log.info("model loaded", model=engine.name)
+    except AntiphonError as error:
+        _log.error("the model could not be loaded; the next request will try again", reason=error.message)
+
+
+async def _until_signalled(settings: Settings, data_dir: DataDir, engine: Engine, announce: Announce) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await run(settings, data_dir, engine, announce, stop)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `SetupError` if the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+        listener.setblocking(False)
+    except OSError as error:
+        raise SetupError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error}. Stop what is using it, or choose another port "
+            "with --port."
+        ) from None
+    return listener
+
+
+def serve(loaded: Loaded, data_dir: DataDir, model: ResolvedModel) -> int:
+    """`antiphon serve`: run until told to stop; returns the exit status."""
+    import uvloop  # only the server needs it
+
+    from antiphon.engines.llama.engine import LlamaEngine
+
+    settings = loaded.settings
+    logs.configure(settings.log_level, settings.log_format)
+    engine = LlamaEngine(llama_config(settings, model))
+
+    def announce(host: str, port: int) -> None:
+        print(banner(settings, data_dir, engine, host, port), flush=True)
+
+    with data_dir.lock():
+        uvloop.run(_until_signalled(settings, data_dir, engine, announce))
+    return 0

@@ -1,0 +1,50 @@
+"""`antiphon config`: the effective settings, and where each came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from antiphon.cli.options import with_settings
+from antiphon.settings import Loaded
+from antiphon.settings.declared import declared
+
+
+@with_settings(*declared())
+def config(
+    loaded: Loaded,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the effective settings and where each came from. Passwords are masked."""
+    from antiphon.cli.output import table  # here, because `--help` does not need it
+
+    if as_json:
+        typer.echo(json.dumps(_as_dict(loaded), indent=2))
+        return
+    rows = [
+        [name, item.show(getattr(loaded.settings, name)), loaded.sources[name]] for name, item in declared().items()
+    ]
+    table(["SETTING", "VALUE", "FROM"], rows)
+
+
+def _as_dict(loaded: Loaded) -> dict[str, object]:
+    """Each setting's value and source; values keep their JSON types."""
+    return {
+        "file": str(loaded.config_file) if loaded.config_file else None,
+        "settings": {
+            name: {"value": _value(name, getattr(loaded.settings, name)), "source": loaded.sources[name]}
+            for name in declared()
+        },
+    }
+
+
+def _value(name: str, value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return declared()[name].show(value) if isinstance(value, str | Path) else value

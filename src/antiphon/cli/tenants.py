@@ -1,0 +1,46 @@
+"""The database as the commands for keys and projects use it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from antiphon.domain.errors import SetupError
+from antiphon.settings import Loaded
+
+if TYPE_CHECKING:
+    from antiphon.datadir import DataDir
+    from antiphon.domain.tenancy import Project
+    from antiphon.ports import TenantStore
+
+T = TypeVar("T")
+
+
+def with_store(loaded: Loaded, work: Callable[[TenantStore, DataDir], Awaitable[T]]) -> T:
+    """Open the database (a first start makes its project and key), do `work`, and close it. Raises `AntiphonError`."""
+    return asyncio.run(_with_store(loaded, work))
+
+
+async def _with_store(loaded: Loaded, work: Callable[[TenantStore, DataDir], Awaitable[T]]) -> T:
+    # Here, because SQLAlchemy takes longer to import than all of `--help`.
+    from antiphon.datadir import DataDir
+    from antiphon.policy.first_run import first_run
+    from antiphon.stores.store import SqlStore
+
+    data_dir = DataDir(loaded.settings.data_dir)
+    store = SqlStore(loaded.settings.database, backups=data_dir.backups)
+    try:
+        await store.open()
+        await first_run(store, data_dir)
+        return await work(store, data_dir)
+    finally:
+        await store.close()
+
+
+async def get_project(store: TenantStore, name_or_id: str) -> Project:
+    """The project with this name or id. Raises `SetupError` if there is none."""
+    project = await store.get_project(name_or_id)
+    if project is None:
+        raise SetupError(f"There is no project '{name_or_id}'. 'antiphon projects list' shows them all.")
+    return project

@@ -1,0 +1,40 @@
+"""What the built-in engine is told: which model, how much of the machine, how much waiting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from antiphon.domain import limits
+from antiphon.models.catalog import ChatSettings
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaConfig:
+    """One local model and its child process.
+
+    `model`: the GGUF file. `name`: the model's public name. `slots`: generations at the same time; `context`: tokens
+    of each (prompt and answer together). `threads`: None lets the child use the cores it may use. `pinning`: numbers
+    of the processors it may run on (Linux only). `cache_ram_mib`: the bound of the prompt cache. `batch`: prompt tokens
+    evaluated in one step; between two steps other slots get their token and a cancelled prompt ends (256 costs 1 % of
+    the prompt speed of 2048). `gpu_layers`: -1 leaves it to llama.cpp. `quiet_machine`: let waiting threads spin, which
+    is somewhat faster where nothing else runs. `queue`: requests that may wait for a slot.
+    """
+
+    model: Path
+    name: str
+    slots: int = 2
+    context: int = 4096
+    threads: int | None = None
+    pinning: tuple[int, ...] | None = None
+    cache_ram_mib: int = 256
+    batch: int = 256
+    gpu_layers: int = -1
+    quiet_machine: bool = False
+    queue: int | None = None
+    chat: ChatSettings = field(default_factory=ChatSettings)
+
+    @property
+    def queue_length(self) -> int:
+        """Requests that may wait for a slot; more are refused."""
+        return self.slots * limits.ENGINE_QUEUE_PER_SLOT if self.queue is None else self.queue

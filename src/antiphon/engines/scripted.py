@@ -1,0 +1,103 @@
+"""An engine that says what it is told to: for tests, for benchmarks, and for trying an application without a model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+from antiphon.ports import Capabilities
+from antiphon.protocol.generation import Delta, Finish, Generation, Message, TextDelta, Usage
+
+#: What a script holds: deltas to say, errors to raise, events to wait for.
+Step = Delta | BaseException | asyncio.Event
+Script = Callable[[Generation], Sequence[Step]]
+
+
+def saying(text: str, *, pieces: int = 1, input_tokens: int = 8) -> Script:
+    """A script that says `text` in so many pieces, whatever it is asked."""
+    size = max(1, -(-len(text) // pieces))
+    parts = [TextDelta(text[start : start + size]) for start in range(0, len(text), size)]
+    steps = [*parts, Finish("stop", Usage(input_tokens=input_tokens, output_tokens=len(parts)))]
+    return lambda _: steps
+
+
+def echo(generation: Generation) -> Sequence[Step]:
+    """A script that says the last user message again, word by word."""
+    said = [turn.text for turn in generation.turns if isinstance(turn, Message) and turn.role == "user"]
+    words = (said[-1] if said else "").split(" ")
+    deltas = [TextDelta(word if not index else f" {word}") for index, word in enumerate(words)]
+    return [*deltas, Finish("stop", Usage(input_tokens=len(words), output_tokens=len(words)))]
+
+
+class ScriptedEngine:
+    """Plays a script for each generation. `admit` may raise before anything is generated, as a real engine does.
+
+    `asked` keeps the generations it was asked for (the last 1,000); `closed` counts those that were ended early.
+    """
+
+    def __init__(
+        self,
+        script: Script = echo,
+        *,
+        name: str = "scripted",
+        capabilities: Capabilities | None = None,
+        admit: Callable[[Generation], None] | None = None,
+    ) -> None:
+        self._script = script
+        self._name = name
+        self._capabilities = capabilities or Capabilities(context_tokens=1_000_000)
+        self._admit = admit
+        self.asked: list[Generation] = []
+        self.closed = 0
+        self.started = False
+
+    @property
+    def name(self) -> str:
+        """The model's name as answers show it."""
+        return self._name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine claims it can do."""
+        return self._capabilities
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
+        """Play the script from its start."""
+        if self._admit is not None:
+            self._admit(generation)
+        self.asked.append(generation)
+        del self.asked[:-1000]
+        return self._play(self._script(generation))
+
+    async def _play(self, steps: Sequence[Step]) -> AsyncGenerator[Delta, None]:
+        finished = False
+        try:
+            for step in steps:
+                # A real engine's deltas arrive one by one, and others get their turn in between.
+                await asyncio.sleep(0)
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                elif isinstance(step, BaseException):
+                    finished = True
+                    raise step
+                else:
+                    yield step
+            finished = True
+        finally:
+            self.closed += not finished
+
+    async def count_tokens(self, generation: Generation) -> int:
+        """One token for each word of the conversation."""
+        return sum(len(turn.text.split()) for turn in generation.turns if isinstance(turn, Message))
+
+    async def start(self) -> None:
+        """Nothing to get ready."""
+        self.started = True
+
+    async def stop(self) -> None:
+        """Nothing to free."""
+        self.started = False
+
+    async def ready(self) -> bool:
+        """Always."""
+        return True

@@ -1,0 +1,150 @@
+"""The ASGI application: routes, authentication, and one place where errors become answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from secrets import token_hex
+from typing import Any
+
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from antiphon.domain import limits
+from antiphon.domain.errors import (
+    AntiphonError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    RequestTimeout,
+)
+from antiphon.http.exchange import ClientGone, Exchange
+from antiphon.policy.authenticate import Authenticator
+from antiphon.telemetry.logs import logger
+from antiphon.wire import json as wire_json
+
+Handler = Callable[[Exchange], Awaitable[None]]
+
+_log = logger(__name__)
+_CLIENT_ID = re.compile(r"[\x20-\x7e]*")
+
+
+class Resource:
+    """One path and its methods. Open resources need no key."""
+
+    def __init__(self, path: str, methods: Mapping[str, Handler], *, is_open: bool = False) -> None:
+        self.path = path
+        self.methods = methods
+        self.is_open = is_open
+
+
+class Api:
+    """The whole API as an ASGI application, free of any server."""
+
+    def __init__(self, resources: Sequence[Resource], authenticate: Authenticator) -> None:
+        self._authenticate = authenticate
+        routes = [Route(resource.path, self._endpoint(resource)) for resource in resources]
+        self._router = Router(routes, redirect_slashes=False, default=self._unknown_path)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's exchange. WebSockets are refused: nothing here speaks them yet."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] == "http":
+            exchange = Exchange(scope, receive, send, f"req_{token_hex(16)}")
+            scope["antiphon.exchange"] = exchange
+            await self._serve(exchange, scope, receive, send)
+
+    async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            _check_client_request_id(exchange)
+            await self._router(scope, receive, send)
+        except AntiphonError as error:
+            await _reply_error(exchange, error)
+        except ClientGone:
+            exchange.status = exchange.status or 499
+        except Exception as error:
+            _log.error("request failed", request_id=exchange.request_id, exc_info=error)
+            await _reply_error(exchange, AntiphonError("The server had an error while processing your request."))
+        finally:
+            _log.info(
+                "request",
+                method=exchange.method,
+                path=_template(scope),
+                status=exchange.status,
+                ms=exchange.milliseconds,
+                project=exchange.project_id or None,
+                request_id=exchange.request_id,
+            )
+
+    def _endpoint(self, resource: Resource) -> ASGIApp:
+        return _Endpoint(resource, self._authenticate)
+
+    async def _unknown_path(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange: Exchange = scope["antiphon.exchange"]
+        if scope["path"].startswith("/v1/"):
+            await self._authenticate(exchange.header(b"authorization"))
+        raise NotFound(f"Invalid URL ({exchange.method} {scope['path'][:200]}).", code="unknown_url")
+
+
+class _Endpoint:
+    """A resource as the ASGI application that Starlette's router calls."""
+
+    def __init__(self, resource: Resource, authenticate: Authenticator) -> None:
+        self._resource = resource
+        self._authenticate = authenticate
+        self.methods = resource.methods
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange: Exchange = scope["antiphon.exchange"]
+        scope["antiphon.template"] = self._resource.path
+        if not self._resource.is_open:
+            key = await self._authenticate(exchange.header(b"authorization"))
+            exchange.project_id = key.project_id
+        handler = self._resource.methods.get(exchange.method)
+        if handler is None:
+            raise MethodNotAllowed(
+                f"Not allowed to {exchange.method} on {self._resource.path}. "
+                f"Allowed: {', '.join(self._resource.methods)}."
+            )
+        await handler(exchange)
+
+
+def _template(scope: Scope) -> str:
+    """The route's path, never the caller's: what a caller writes does not go into the log."""
+    template: str = scope.get("antiphon.template", "unknown")
+    return template
+
+
+def _check_client_request_id(exchange: Exchange) -> None:
+    """`X-Client-Request-Id`: ASCII, at most 512 characters (published documentation of the API)."""
+    value = exchange.header(b"x-client-request-id")
+    if value is not None and (len(value) > limits.MAX_CLIENT_REQUEST_ID or not _CLIENT_ID.fullmatch(value)):
+        raise InvalidRequest(
+            f"The header 'X-Client-Request-Id' must be ASCII of at most {limits.MAX_CLIENT_REQUEST_ID} characters.",
+            code="invalid_header",
+            param="X-Client-Request-Id",
+        )
+
+
+async def _reply_error(exchange: Exchange, error: AntiphonError) -> None:
+    if exchange.started:
+        # Part of an answer is out: all that is left is to break it off, so that no one takes it for whole.
+        raise ConnectionAbortedError from None
+    headers: list[tuple[bytes, bytes]] = []
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(error.retry_after).encode()))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", _allowed(exchange.scope)))
+    if isinstance(error, PayloadTooLarge | RequestTimeout):
+        # The rest of the body is still on its way; it is not worth reading.
+        headers.append((b"connection", b"close"))
+    body: dict[str, Any] = dict(error.body())
+    await exchange.reply(error.status, wire_json.encode(body), headers)
+
+
+def _allowed(scope: Scope) -> bytes:
+    endpoint = scope.get("endpoint")
+    methods = endpoint.methods if isinstance(endpoint, _Endpoint) else ()
+    return ", ".join(methods).encode()

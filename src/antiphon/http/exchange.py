@@ -1,0 +1,224 @@
+"""One HTTP exchange over raw ASGI: read a bounded body, write a JSON answer or a stream of events.
+
+Answers are written straight to ASGI `send`, since every layer in between costs a measurable part of a small request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+from starlette.types import Message, Receive, Scope, Send
+
+from antiphon.domain import limits
+from antiphon.domain.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
+from antiphon.protocol.events import Event
+from antiphon.wire import json as wire_json
+from antiphon.wire import sse
+
+T = TypeVar("T")
+
+_JSON = (b"content-type", b"application/json")
+_EVENT_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    # Reverse proxies that buffer would hold back events.
+    (b"x-accel-buffering", b"no"),
+]
+#: The API version that OpenAI sends with every answer.
+_VERSION = (b"openai-version", b"2020-10-01")
+
+
+class ClientGone(Exception):
+    """The client has hung up, or takes nothing of its stream."""
+
+
+class Exchange:
+    """One request and its answer. `project_id` is set once the caller is known."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        self.scope = scope
+        self.request_id = request_id
+        self.project_id = ""
+        self.status = 0
+        self._receive = receive
+        self._send = send
+        self._began = time.perf_counter()
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._sending_since = 0.0
+
+    # --- the request --------------------------------------------------------------------------------------------------
+    @property
+    def method(self) -> str:
+        """The method, in capitals."""
+        method: str = self.scope["method"]
+        return method
+
+    def header(self, name: bytes) -> str | None:
+        """A header's value (the last one, if it was sent twice). `name` in small letters."""
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def path_param(self, name: str) -> str:
+        """A parameter of the path."""
+        value: str = self.scope["path_params"][name]
+        return value
+
+    def query(self) -> list[tuple[str, str]]:
+        """The query's pairs in order. Raises `InvalidRequest` for one that is not UTF-8 or has too many pairs."""
+        try:
+            return parse_qsl(
+                self.scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100
+            )
+        except ValueError:
+            raise InvalidRequest("The query string is malformed.", code="invalid_query") from None
+
+    async def read_json(self) -> object:
+        """The body as decoded JSON. Raises the domain error for what is wrong with it."""
+        self._check_content()
+        body = await self._read_body()
+        if not body:
+            raise InvalidRequest("The request has no body; a JSON object is expected.", code="missing_body")
+        try:
+            # Large bodies are decoded beside the event loop, so that others need not wait for them.
+            if len(body) > limits.MIB:
+                return await asyncio.to_thread(wire_json.decode, body, max_depth=limits.MAX_JSON_DEPTH)
+            return wire_json.decode(body, max_depth=limits.MAX_JSON_DEPTH)
+        except wire_json.MalformedJSON as error:
+            raise InvalidRequest(
+                f"We could not parse the JSON body of your request: {error.message}", code="invalid_json"
+            ) from None
+
+    def _check_content(self) -> None:
+        kind = (self.header(b"content-type") or "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise UnsupportedMediaType(
+                f"Unsupported content type: '{kind[:100]}'. This API takes 'application/json': "
+                "add the header 'Content-Type: application/json'."
+            )
+        if (self.header(b"content-encoding") or "identity").lower() != "identity":
+            raise UnsupportedMediaType("Compressed request bodies are not supported; send the body as it is.")
+        length = self.header(b"content-length")
+        if length is not None and int(length) > limits.MAX_BODY:
+            raise _too_large()
+
+    async def _read_body(self) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            try:
+                message = await asyncio.wait_for(self._receive(), limits.BODY_TIMEOUT)
+            except TimeoutError:
+                raise RequestTimeout("The request's body did not arrive in time.") from None
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > limits.MAX_BODY:
+                raise _too_large()
+            pieces.append(piece)
+            if not message.get("more_body"):
+                return b"".join(pieces)
+
+    # --- the answer ---------------------------------------------------------------------------------------------------
+    @property
+    def started(self) -> bool:
+        """Whether a status has been sent, so that no other answer can be."""
+        return self.status != 0
+
+    @property
+    def milliseconds(self) -> int:
+        """Time since the request's head had arrived."""
+        return int((time.perf_counter() - self._began) * 1000)
+
+    async def reply(
+        self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = (), content_type: bytes = _JSON[1]
+    ) -> None:
+        """Send a whole answer."""
+        length = (b"content-length", str(len(body)).encode())
+        await self._start(status, [(b"content-type", content_type), length, *headers])
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        headers += [
+            (b"x-request-id", self.request_id.encode()),
+            (b"openai-processing-ms", str(self.milliseconds).encode()),
+            _VERSION,
+        ]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def stream(self, events: AsyncGenerator[list[Event], None], *, named: bool) -> None:
+        """Send events as they come, then `[DONE]`. `named`: with `event:` lines, as the Responses API has them.
+
+        An error before the first event is raised, so that it can still be an HTTP error. When the client hangs up or
+        stalls, `events` is closed.
+        """
+        async with aclosing(events):
+            first = await anext(events)
+            await self._start(200, list(_EVENT_STREAM))
+            await self.unless_gone(self._write_events(first, events, _named if named else _bare))
+
+    async def _write_events(
+        self, batch: list[Event], events: AsyncGenerator[list[Event], None], encode: Callable[[list[Event]], bytes]
+    ) -> None:
+        await self._write({"type": "http.response.body", "body": encode(batch), "more_body": True})
+        async for later in events:
+            await self._write({"type": "http.response.body", "body": encode(later), "more_body": True})
+        await self._write({"type": "http.response.body", "body": sse.DONE})
+
+    async def _write(self, message: Message) -> None:
+        self._sending_since = time.monotonic()
+        await self._send(message)
+        self._sending_since = 0.0
+
+    async def unless_gone(self, work: Awaitable[T]) -> T:
+        """Do `work`, and end it at once if the client hangs up. Raises `ClientGone` then."""
+        doing = asyncio.current_task()
+        assert doing is not None
+        gone = False
+
+        async def watch() -> None:
+            nonlocal gone
+            while not gone:
+                try:
+                    message = await asyncio.wait_for(self._receive(), limits.SEND_TIMEOUT / 2)
+                    gone = message["type"] == "http.disconnect"
+                except TimeoutError:
+                    since = self._sending_since
+                    gone = bool(since) and time.monotonic() - since > limits.SEND_TIMEOUT
+            doing.cancel()
+
+        watcher = asyncio.create_task(watch())
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not gone:
+                raise
+            doing.uncancel()
+            raise ClientGone from None
+        finally:
+            watcher.cancel()
+
+
+def _named(batch: list[Event]) -> bytes:
+    return b"".join([sse.event(event.type, wire_json.encode(event.body)) for event in batch])
+
+
+def _bare(batch: list[Event]) -> bytes:
+    return b"".join([sse.data(wire_json.encode(event.body)) for event in batch])
+
+
+def _too_large() -> PayloadTooLarge:
+    return PayloadTooLarge(f"The request's body is larger than {limits.MAX_BODY // limits.MIB} MiB.")
+
+
+def object_body(value: object) -> dict[str, Any]:
+    """A decoded body that must be a JSON object. Raises `InvalidRequest` otherwise."""
+    if not isinstance(value, dict):
+        raise InvalidRequest("The request's body must be a JSON object.", code="invalid_type")
+    return value

@@ -1,0 +1,34 @@
+"""/healthz and /readyz, for whoever watches the process. They need no key and tell nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from antiphon.domain.errors import AntiphonError
+from antiphon.http.api import Resource
+from antiphon.http.exchange import Exchange
+from antiphon.wire import json as wire_json
+
+#: Raises if the server cannot answer now.
+Check = Callable[[], Awaitable[None]]
+
+
+def resources(check: Check) -> list[Resource]:
+    """`/healthz`: the process is up. `/readyz`: it can answer, its engine and its database included."""
+
+    async def health(exchange: Exchange) -> None:
+        await exchange.reply(200, b'{"status":"ok"}')
+
+    async def ready(exchange: Exchange) -> None:
+        try:
+            await check()
+        except AntiphonError as error:
+            body = {"status": "unavailable", "reason": error.message}
+            await exchange.reply(503, wire_json.encode(body), [(b"retry-after", b"1")])
+        else:
+            await exchange.reply(200, b'{"status":"ready"}')
+
+    return [
+        Resource("/healthz", {"GET": health, "HEAD": health}, is_open=True),
+        Resource("/readyz", {"GET": ready, "HEAD": ready}, is_open=True),
+    ]

@@ -1,0 +1,36 @@
+"""/v1/models"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from antiphon.domain.routes import Route, Routes
+from antiphon.http.api import Resource
+from antiphon.http.exchange import Exchange
+from antiphon.http.query import Query
+from antiphon.ports import Engine
+from antiphon.wire import json as wire_json
+
+
+def resources(routes: Routes[Engine]) -> list[Resource]:
+    """The paths that list what may be asked for: models and their aliases."""
+
+    async def list_all(exchange: Exchange) -> None:
+        Query(exchange, ())
+        body = {"object": "list", "data": [_model(route) for route in routes]}
+        await exchange.reply(200, wire_json.encode(body))
+
+    async def get(exchange: Exchange) -> None:
+        Query(exchange, ())
+        route = routes.find(exchange.path_param("model"))
+        await exchange.reply(200, wire_json.encode(_model(route)))
+
+    return [
+        Resource("/v1/models", {"GET": list_all}),
+        # Names of models may hold slashes.
+        Resource("/v1/models/{model:path}", {"GET": get}),
+    ]
+
+
+def _model(route: Route[Engine]) -> dict[str, Any]:
+    return {"id": route.name, "object": "model", "created": route.created_at, "owned_by": route.owner}

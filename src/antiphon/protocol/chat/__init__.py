@@ -1,0 +1,1 @@
+"""Chat Completions without I/O: requests to generations, deltas to chunks."""

@@ -1,0 +1,290 @@
+"""A chat completion as a state machine without I/O: deltas of each choice in, chunks out.
+
+`TRANSITIONS` is the whole protocol of one choice; a completion is its choices side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any, Final
+
+from antiphon.domain.errors import AntiphonError
+from antiphon.protocol.events import Event, MachineError, Obfuscator
+from antiphon.protocol.generation import (
+    CallArguments,
+    CallStart,
+    Delta,
+    Finish,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    TokenLogprob,
+    Usage,
+)
+
+Json = dict[str, Any]
+
+
+class State(Enum):
+    """Where one choice stands."""
+
+    NEW = auto()
+    OPEN = auto()
+    CALL = auto()
+    ENDED = auto()
+
+
+TRANSITIONS: Final[dict[State, dict[type, tuple[State, str]]]] = {
+    State.NEW: {},
+    State.OPEN: {
+        TextDelta: (State.OPEN, "text"),
+        RefusalDelta: (State.OPEN, "refusal"),
+        ReasoningDelta: (State.OPEN, "reasoning"),
+        CallStart: (State.CALL, "call"),
+        Finish: (State.ENDED, "finish"),
+    },
+    State.CALL: {
+        TextDelta: (State.OPEN, "text"),
+        RefusalDelta: (State.OPEN, "refusal"),
+        ReasoningDelta: (State.OPEN, "reasoning"),
+        CallStart: (State.CALL, "call"),
+        CallArguments: (State.CALL, "arguments"),
+        Finish: (State.ENDED, "finish"),
+    },
+    State.ENDED: {},
+}
+
+
+def _logprob(token: TokenLogprob) -> Json:
+    return {
+        "token": token.token,
+        "logprob": token.logprob,
+        "bytes": token.bytes,
+        "top_logprobs": [
+            {"token": top.token, "logprob": top.logprob, "bytes": top.bytes} for top in token.top_logprobs
+        ],
+    }
+
+
+def usage_object(usage: Usage) -> Json:
+    """Token counts (schema `CompletionUsage`)."""
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+class _Choice:
+    """What one choice has said so far."""
+
+    __slots__ = ("calls", "content", "finish", "logprobs", "reasoning", "refusal", "state")
+
+    def __init__(self) -> None:
+        self.state = State.NEW
+        self.content: list[str] = []
+        self.refusal: list[str] = []
+        self.reasoning: list[str] = []
+        self.calls: list[tuple[CallStart, list[str]]] = []
+        self.logprobs: list[Json] = []
+        self.finish = Finish("stop")
+
+
+class ChatMachine:
+    """One chat completion of one or more choices, from its first chunk to its last.
+
+    `base` has id, created, model, service_tier and system_fingerprint. `legacy` answers with `function_call` in place
+    of `tool_calls`.
+    """
+
+    def __init__(
+        self,
+        base: Json,
+        *,
+        choices: int = 1,
+        include_usage: bool = False,
+        obfuscate: bool = True,
+        show_logprobs: bool = False,
+        legacy: bool = False,
+    ) -> None:
+        self._base = base
+        self._choices = [_Choice() for _ in range(choices)]
+        self._include_usage = include_usage
+        self._padding = Obfuscator() if obfuscate else None
+        self._show_logprobs = show_logprobs
+        self._legacy = legacy
+        self._chunk_base = {**base, "object": "chat.completion.chunk"}
+        self.ended = False
+        self.unsaved = False
+        self.error: AntiphonError | None = None
+
+    # --- facts in -----------------------------------------------------------------------------------------------------
+    def start(self) -> list[Event]:
+        """The first chunk of each choice, which carries the role."""
+        events = []
+        for index, choice in enumerate(self._choices):
+            choice.state = State.OPEN
+            events.append(self._chunk(index, {"role": "assistant", "content": "", "refusal": None}))
+        return events
+
+    def feed(self, fact: tuple[int, Delta]) -> list[Event]:
+        """One delta of one choice: (index, delta). Raises `MachineError` if it has no row in the table."""
+        index, delta = fact
+        choice = self._choices[index]
+        row = TRANSITIONS[choice.state].get(type(delta))
+        if row is None:
+            raise MachineError(f"{type(delta).__name__} while {choice.state.name}")
+        choice.state, action = row
+        events = [_ACTIONS[action](self, index, choice, delta)]
+        if all(each.state is State.ENDED for each in self._choices):
+            self.ended = self.unsaved = True
+            if self._include_usage:
+                events.append(Event("", {**self._chunk_base, "choices": [], "usage": usage_object(self.usage())}))
+        return events
+
+    def fault(self, error: AntiphonError) -> list[Event]:
+        """The generation broke: one error object ends the stream."""
+        self.ended = True
+        self.error = error
+        return [Event("", dict(error.body()))]
+
+    def cancel(self) -> list[Event]:
+        """The client no longer wants it."""
+        self.ended = True
+        return []
+
+    # --- what it comes to ---------------------------------------------------------------------------------------------
+    def usage(self) -> Usage:
+        """Tokens of all choices; the prompt counts once, as it was given once."""
+        usages = [choice.finish.usage for choice in self._choices]
+        return Usage(
+            input_tokens=max(usage.input_tokens for usage in usages),
+            cached_tokens=max(usage.cached_tokens for usage in usages),
+            output_tokens=sum(usage.output_tokens for usage in usages),
+            reasoning_tokens=sum(usage.reasoning_tokens for usage in usages),
+        )
+
+    def completion(self) -> Json:
+        """The whole completion (schema `CreateChatCompletionResponse`)."""
+        return {
+            **self._base,
+            "object": "chat.completion",
+            "choices": [
+                {
+                    "index": index,
+                    "message": self._message(choice),
+                    "logprobs": self._logprobs_object(choice.logprobs),
+                    "finish_reason": self._reason(choice.finish),
+                }
+                for index, choice in enumerate(self._choices)
+            ],
+            "usage": usage_object(self.usage()),
+        }
+
+    def _message(self, choice: _Choice) -> Json:
+        message: Json = {
+            "role": "assistant",
+            "content": "".join(choice.content) if choice.content or not choice.calls else None,
+            "refusal": "".join(choice.refusal) if choice.refusal else None,
+            "annotations": [],
+        }
+        if choice.refusal and not choice.content:
+            message["content"] = None
+        if choice.reasoning:
+            message["reasoning_content"] = "".join(choice.reasoning)
+        calls = [(call, "".join(pieces)) for call, pieces in choice.calls]
+        if calls and self._legacy:
+            message["function_call"] = {"name": calls[0][0].name, "arguments": calls[0][1]}
+        elif calls:
+            message["tool_calls"] = [self._call_object(call, text) for call, text in calls]
+        return message
+
+    @staticmethod
+    def _call_object(call: CallStart, text: str) -> Json:
+        if call.kind == "custom":
+            return {"id": call.call_id, "type": "custom", "custom": {"name": call.name, "input": text}}
+        return {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": text}}
+
+    def _logprobs_object(self, content: list[Json]) -> Json | None:
+        return {"content": content, "refusal": None} if self._show_logprobs else None
+
+    def _reason(self, finish: Finish) -> str:
+        if finish.reason == "tool_calls" and self._legacy:
+            return "function_call"
+        return finish.reason
+
+    # --- chunks -------------------------------------------------------------------------------------------------------
+    def _chunk(
+        self,
+        index: int,
+        delta: Json,
+        *,
+        logprobs: Json | None = None,
+        finish: str | None = None,
+        piece: str = "",
+    ) -> Event:
+        body = {
+            **self._chunk_base,
+            "choices": [{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}],
+        }
+        if self._include_usage:
+            body["usage"] = None
+        if self._padding is not None:
+            body["obfuscation"] = self._padding.pad(piece)
+        return Event("", body)
+
+    def _text(self, index: int, choice: _Choice, delta: Delta) -> Event:
+        assert isinstance(delta, TextDelta)
+        choice.content.append(delta.text)
+        logprobs = None
+        if self._show_logprobs:
+            tokens = [_logprob(token) for token in delta.logprobs]
+            choice.logprobs += tokens
+            logprobs = self._logprobs_object(tokens)
+        return self._chunk(index, {"content": delta.text}, logprobs=logprobs, piece=delta.text)
+
+    def _refusal(self, index: int, choice: _Choice, delta: Delta) -> Event:
+        assert isinstance(delta, RefusalDelta)
+        choice.refusal.append(delta.text)
+        return self._chunk(index, {"refusal": delta.text}, piece=delta.text)
+
+    def _reasoning(self, index: int, choice: _Choice, delta: Delta) -> Event:
+        # Not in OpenAI's schema; the field that compatible servers and clients have agreed on.
+        assert isinstance(delta, ReasoningDelta)
+        choice.reasoning.append(delta.text)
+        return self._chunk(index, {"reasoning_content": delta.text}, piece=delta.text)
+
+    def _call(self, index: int, choice: _Choice, delta: Delta) -> Event:
+        assert isinstance(delta, CallStart)
+        choice.calls.append((delta, []))
+        if self._legacy:
+            return self._chunk(index, {"function_call": {"name": delta.name, "arguments": ""}})
+        call = {"index": len(choice.calls) - 1, **self._call_object(delta, "")}
+        return self._chunk(index, {"tool_calls": [call]})
+
+    def _arguments(self, index: int, choice: _Choice, delta: Delta) -> Event:
+        assert isinstance(delta, CallArguments)
+        start, pieces = choice.calls[-1]
+        pieces.append(delta.text)
+        if self._legacy:
+            return self._chunk(index, {"function_call": {"arguments": delta.text}}, piece=delta.text)
+        inner = {"custom": {"input": delta.text}} if start.kind == "custom" else {"function": {"arguments": delta.text}}
+        return self._chunk(index, {"tool_calls": [{"index": len(choice.calls) - 1, **inner}]}, piece=delta.text)
+
+    def _finish(self, index: int, choice: _Choice, delta: Delta) -> Event:
+        assert isinstance(delta, Finish)
+        choice.finish = delta
+        return self._chunk(index, {}, finish=self._reason(delta))
+
+
+_ACTIONS: Final[dict[str, Callable[[ChatMachine, int, _Choice, Delta], Event]]] = {
+    action: getattr(ChatMachine, f"_{action}") for rows in TRANSITIONS.values() for _, action in rows.values()
+}

@@ -1,0 +1,202 @@
+"""From a checked `POST /chat/completions` body to what the driver needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from antiphon.domain.errors import InvalidRequest
+from antiphon.protocol import toolset
+from antiphon.protocol.chat import messages
+from antiphon.protocol.generation import (
+    Generation,
+    Message,
+    OutputFormat,
+    Sampling,
+    TextPart,
+    Tool,
+    ToolChoice,
+    Turn,
+)
+from antiphon.protocol.refusals import unsupported_parameter, unsupported_value
+
+Json = dict[str, Any]
+
+_REFUSED = {
+    "audio": "is not supported with this model",
+    "moderation": "is not supported by this server",
+    "web_search_options": "is not supported with this model",
+}
+_VERBOSITY = {"low": "Answer as briefly as you can.", "high": "Answer thoroughly and in detail."}
+
+
+class ChatRequest(msgspec.Struct, frozen=True):
+    """One `POST /chat/completions`, understood.
+
+    `legacy_functions`: answer with `function_call`, as a request with `functions` expects.
+    """
+
+    model: str
+    stream: bool
+    store: bool
+    choices: int
+    include_usage: bool
+    obfuscate: bool
+    show_logprobs: bool
+    legacy_functions: bool
+    turns: list[Turn]
+    tools: tuple[Tool, ...]
+    tool_choice: ToolChoice
+    output: OutputFormat
+    sampling: Sampling
+    extra: Mapping[str, Any]
+    body: Json
+
+    def generation(self, engine_model: str, choice: int) -> Generation:
+        """What the engine is asked for one choice. With a seed, each choice has its own, or all would be the same."""
+        sampling = self.sampling
+        if sampling.seed is not None and choice:
+            sampling = msgspec.structs.replace(sampling, seed=sampling.seed + choice)
+        verbosity = _VERBOSITY.get(self.body.get("verbosity") or "")
+        hint = [Message("system", (TextPart(verbosity),))] if verbosity else []
+        return Generation(
+            model=engine_model,
+            turns=(*hint, *self.turns),
+            tools=self.tools,
+            tool_choice=self.tool_choice,
+            output=self.output,
+            sampling=sampling,
+            extra=self.extra,
+        )
+
+
+def parse(body: Json, extra: Mapping[str, Any]) -> ChatRequest:
+    """Understand a body that has passed the published schema. Raises `InvalidRequest` naming what cannot be served."""
+    for name, why in _REFUSED.items():
+        if body.get(name):
+            raise unsupported_parameter(name, why)
+    if "audio" in (body.get("modalities") or ()):
+        raise unsupported_value("modalities", "Audio output is not supported with this model.")
+    stream = bool(body.get("stream"))
+    if body.get("stream_options") and not stream:
+        raise InvalidRequest(
+            "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+            code="invalid_value",
+            param="stream_options",
+        )
+    options = body.get("stream_options") or {}
+    functions = [{"type": "function", "function": function} for function in body.get("functions") or []]
+    given = body.get("tools") or functions
+    tools = tuple(_tool(tool, index) for index, tool in enumerate(given))
+    toolset.check_names(tools, "tools[{index}].function.name" if body.get("tools") else "functions[{index}].name")
+    return ChatRequest(
+        model=body["model"],
+        stream=stream,
+        store=body.get("store") is True,
+        choices=body.get("n") or 1,
+        include_usage=bool(options.get("include_usage")),
+        obfuscate=options.get("include_obfuscation") is not False,
+        show_logprobs=bool(body.get("logprobs")),
+        legacy_functions=bool(functions) and not body.get("tools"),
+        turns=messages.turns(body["messages"]),
+        tools=tools,
+        tool_choice=_tool_choice(body, tools, legacy=bool(functions)),
+        output=_output(body.get("response_format")),
+        sampling=_sampling(body),
+        extra=extra,
+        body=body,
+    )
+
+
+def _tool(tool: Json, index: int) -> Tool:
+    if tool["type"] == "custom":
+        custom = tool["custom"]
+        if (custom.get("format") or {}).get("type") == "grammar":
+            raise unsupported_value(
+                f"tools[{index}].custom.format.type",
+                "Grammars of custom tools are not supported with this model.",
+            )
+        return Tool(custom["name"], custom.get("description") or "", kind="custom")
+    function = tool["function"]
+    return Tool(
+        function["name"],
+        function.get("description") or "",
+        function.get("parameters"),
+        strict=function.get("strict") is True,
+    )
+
+
+def _tool_choice(body: Json, tools: Sequence[Tool], *, legacy: bool) -> ToolChoice:
+    # The legacy form knows one call at a time.
+    parallel = body.get("parallel_tool_calls") is not False and not (legacy and not body.get("tools"))
+    choice = body.get("tool_choice")
+    if choice is None and body.get("function_call") is not None:
+        choice = body["function_call"]
+        if isinstance(choice, dict):
+            return toolset.choice_of_names("required", [choice["name"]], tools, parallel=False)
+    if choice is None or isinstance(choice, str):
+        return toolset.choice_of_mode(choice or "auto", tools, parallel=parallel)
+    if choice["type"] == "allowed_tools":
+        allowed = choice["allowed_tools"]
+        names = [_name_of(tool) for tool in allowed["tools"]]
+        return toolset.choice_of_names(allowed["mode"], names, tools, parallel=parallel)
+    return toolset.choice_of_names("required", [_name_of(choice)], tools, parallel=parallel)
+
+
+def _name_of(choice: Json) -> str:
+    inner = choice.get(choice.get("type", "function")) or {}
+    name = inner.get("name", "") if isinstance(inner, dict) else ""
+    return name if isinstance(name, str) else ""
+
+
+def _output(response_format: Json | None) -> OutputFormat:
+    match (response_format or {}).get("type", "text"):
+        case "json_schema":
+            assert response_format is not None
+            schema = response_format["json_schema"]
+            return OutputFormat("json_schema", schema["name"], schema.get("schema") or {}, schema.get("strict") is True)
+        case "json_object":
+            return OutputFormat("json_object")
+        case _:
+            return OutputFormat()
+
+
+def _sampling(body: Json) -> Sampling:
+    if body.get("top_logprobs") is not None and not body.get("logprobs"):
+        raise InvalidRequest(
+            "Invalid 'top_logprobs': 'logprobs' must be set to true to use it.",
+            code="invalid_value",
+            param="top_logprobs",
+        )
+    stop = body.get("stop") or ()
+    max_tokens = body.get("max_completion_tokens")
+    return Sampling(
+        temperature=_or(body.get("temperature"), 1.0),
+        top_p=_or(body.get("top_p"), 1.0),
+        frequency_penalty=_or(body.get("frequency_penalty"), 0.0),
+        presence_penalty=_or(body.get("presence_penalty"), 0.0),
+        seed=body.get("seed"),
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        logit_bias=_logit_bias(body.get("logit_bias") or {}),
+        max_tokens=body.get("max_tokens") if max_tokens is None else max_tokens,
+        top_logprobs=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
+    )
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else float(value)
+
+
+def _logit_bias(bias: Mapping[str, float]) -> dict[int, float]:
+    made = {}
+    for token, value in bias.items():
+        if not (token.isascii() and token.isdigit() and len(token) <= 9):
+            raise InvalidRequest(
+                f"Invalid key in 'logit_bias': {token[:40]}. You should only be submitting non-negative integers.",
+                code="invalid_value",
+                param="logit_bias",
+            )
+        made[int(token)] = float(value)
+    return made

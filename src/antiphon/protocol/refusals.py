@@ -1,0 +1,20 @@
+"""How a surface says no to a parameter. A parameter is never silently ignored when it would change the answer."""
+
+from __future__ import annotations
+
+from antiphon.domain.errors import InvalidRequest
+
+
+def unsupported_parameter(param: str, why: str) -> InvalidRequest:
+    """A parameter that cannot be served here; `why` ends the sentence."""
+    return InvalidRequest(f"Unsupported parameter: '{param}' {why}.", code="unsupported_parameter", param=param)
+
+
+def unsupported_value(param: str, message: str) -> InvalidRequest:
+    """A value that is valid in the API, and that cannot be served here."""
+    return InvalidRequest(message, code="unsupported_value", param=param)
+
+
+def unknown_parameter(param: str) -> InvalidRequest:
+    """A parameter that the API does not have."""
+    return InvalidRequest(f"Unknown parameter: '{param}'.", code="unknown_parameter", param=param)

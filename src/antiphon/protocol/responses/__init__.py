@@ -1,0 +1,1 @@
+"""The Responses API without I/O: requests to generations, deltas to events."""

@@ -1,0 +1,171 @@
+"""Items as clients send them, as they are stored, and as the model is shown them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from antiphon.domain.errors import InvalidRequest
+from antiphon.domain.ids import new_id
+from antiphon.protocol import toolset
+from antiphon.protocol.generation import (
+    FilePart,
+    ImagePart,
+    Message,
+    Part,
+    ReasoningTurn,
+    RefusalPart,
+    TextPart,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
+from antiphon.protocol.refusals import unsupported_value
+
+Json = dict[str, Any]
+
+_PREFIXES = {
+    "message": "msg_",
+    "function_call": "fc_",
+    "function_call_output": "fco_",
+    "custom_tool_call": "ctc_",
+    "custom_tool_call_output": "ctco_",
+    "reasoning": "rs_",
+}
+#: Item types the model can be shown; others are refused by name.
+SHOWN_TYPES = frozenset(_PREFIXES)
+
+
+def normalize_input(value: str | list[Json]) -> list[Json]:
+    """The request's `input` as full items with ids and types, as they are stored and listed.
+
+    A string is one user message; easy messages become typed ones. `item_reference`s stay (see `references`).
+    Raises `InvalidRequest` for item types that no engine here can be shown.
+    """
+    if isinstance(value, str):
+        value = [{"role": "user", "content": value}]
+    return [_normalize_item(item, f"input[{index}]") for index, item in enumerate(value)]
+
+
+def _normalize_item(item: Json, path: str) -> Json:
+    item_type = item.get("type") or ("message" if "role" in item else "item_reference")
+    if item_type == "item_reference":
+        return {"type": "item_reference", "id": item["id"], "path": path}
+    if item_type not in SHOWN_TYPES:
+        raise unsupported_value(f"{path}.type", f"Items of type '{item_type}' are not supported with this model.")
+    full = {key: value for key, value in item.items() if value is not None}
+    full |= {"id": item.get("id") or new_id(_PREFIXES[item_type]), "type": item_type}
+    if item_type != "reasoning":
+        full["status"] = item.get("status") or "completed"
+    if item_type == "message":
+        full["content"] = _normalize_content(item["role"], item["content"])
+    return full
+
+
+def _normalize_content(role: str, content: str | list[Json]) -> list[Json]:
+    if not isinstance(content, str):
+        return [_full_part(part) for part in content]
+    if role == "assistant":
+        return [{"type": "output_text", "text": content, "annotations": [], "logprobs": []}]
+    return [{"type": "input_text", "text": content}]
+
+
+def _full_part(part: Json) -> Json:
+    """A part with the members that the published output schemas require, as clients may leave them out of input."""
+    if part["type"] == "output_text":
+        return {**part, "annotations": part.get("annotations") or [], "logprobs": part.get("logprobs") or []}
+    if part["type"] == "input_image":
+        return {**part, "detail": part.get("detail") or "auto"}
+    return part
+
+
+def references(items: Iterable[Json]) -> list[str]:
+    """The ids that `item_reference`s name."""
+    return [item["id"] for item in items if item["type"] == "item_reference"]
+
+
+def resolve_references(items: Sequence[Json], found: dict[str, Json]) -> list[Json]:
+    """Items with every reference replaced by the item it names. Raises `InvalidRequest` for one that is not known."""
+    resolved = []
+    for item in items:
+        if item["type"] != "item_reference":
+            resolved.append(item)
+        elif item["id"] in found:
+            resolved.append(found[item["id"]])
+        else:
+            raise InvalidRequest(
+                f"Item with id '{item['id']}' not found.", code="item_not_found", param=f"{item['path']}.id"
+            )
+    return resolved
+
+
+def turns(items: Sequence[Json], *, path: str = "input", offset: int = 0) -> list[Turn]:
+    """Items as the model is shown them. `offset` is where the first one stands in the request, for error paths."""
+    return [_turn(item, f"{path}[{offset + index}]") for index, item in enumerate(items)]
+
+
+def _turn(item: Json, path: str) -> Turn:
+    match item["type"]:
+        case "function_call":
+            return ToolCall(item["call_id"], item["name"], item["arguments"])
+        case "custom_tool_call":
+            return ToolCall(item["call_id"], item["name"], item["input"], "custom")
+        case "function_call_output" | "custom_tool_call_output":
+            return ToolResult(_call_id(item, path), _output_text(item["output"], f"{path}.output"))
+        case "reasoning":
+            parts = item.get("content") or item.get("summary") or []
+            return ReasoningTurn("\n".join(part["text"] for part in parts))
+        case _:
+            content = [_part(part, f"{path}.content[{index}]") for index, part in enumerate(item["content"])]
+            return Message(item["role"], tuple(content))
+
+
+def _call_id(item: Json, path: str) -> str:
+    call_id = item.get("call_id")
+    if not isinstance(call_id, str):
+        raise InvalidRequest(
+            f"Missing required parameter: '{path}.call_id'.",
+            code="missing_required_parameter",
+            param=f"{path}.call_id",
+        )
+    return call_id
+
+
+def _part(part: Json, path: str) -> Part:
+    match part["type"]:
+        case "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text":
+            return TextPart(part["text"])
+        case "refusal":
+            return RefusalPart(part["refusal"])
+        case "input_image":
+            return ImagePart(part.get("image_url") or part.get("file_id") or "", part["detail"], path)
+        case "input_file":
+            return FilePart(part.get("file_data"), part.get("file_id"), part.get("filename"), path)
+        case other:
+            raise unsupported_value(f"{path}.type", f"Content of type '{other}' is not supported with this model.")
+
+
+def _output_text(output: str | list[Json], path: str) -> str:
+    """A tool's output as text. Parts that are not text have no place in a tool message."""
+    if isinstance(output, str):
+        return output
+    texts = []
+    for index, part in enumerate(output):
+        if part["type"] != "input_text":
+            raise unsupported_value(
+                f"{path}[{index}].type",
+                f"Tool outputs of type '{part['type']}' are not supported with this model.",
+            )
+        texts.append(part["text"])
+    return "\n".join(texts)
+
+
+def check_calls(conversation: Sequence[Turn]) -> None:
+    """Every tool result has its call before it, and every call its result after it."""
+    toolset.check_calls(
+        [
+            ("call" if isinstance(turn, ToolCall) else "result", turn.call_id)
+            for turn in conversation
+            if isinstance(turn, ToolCall | ToolResult)
+        ]
+    )

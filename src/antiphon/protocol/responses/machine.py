@@ -1,0 +1,409 @@
+"""A response as a state machine without I/O: facts in, events out.
+
+`TRANSITIONS` is the whole protocol. Every fact is a row of it or it is a `MachineError`; the order of events follows
+from the actions of the rows and from nothing else. The same machine serves sync answers, streams and replays.
+
+    NEW ──START──▶ OPEN ──TEXT──▶ TEXT ──CALL──▶ CALL ──FINISH──▶ ENDED      (and every other way through the table)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any, Final
+
+from antiphon.domain.errors import AntiphonError
+from antiphon.domain.ids import new_id
+from antiphon.protocol.events import Event, MachineError, Obfuscator
+from antiphon.protocol.generation import (
+    CallArguments,
+    CallStart,
+    Delta,
+    Finish,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    Usage,
+)
+from antiphon.protocol.responses import objects
+from antiphon.protocol.responses.objects import Json
+
+
+class State(Enum):
+    """Where a response stands: which item, and which part of it, is open."""
+
+    NEW = auto()
+    OPEN = auto()
+    TEXT = auto()
+    REFUSAL = auto()
+    REASONING = auto()
+    CALL = auto()
+    CUSTOM = auto()
+    ENDED = auto()
+
+
+class Fact(Enum):
+    """What can happen to a response."""
+
+    START = auto()
+    TEXT = auto()
+    REFUSAL = auto()
+    REASONING = auto()
+    CALL = auto()
+    CUSTOM = auto()
+    ARGUMENTS = auto()
+    FINISH = auto()
+    FAULT = auto()
+    CANCEL = auto()
+
+
+_Row = tuple[State, tuple[str, ...]]
+
+_S, _F = State, Fact
+#: Entering a state from outside: open its item and part, then take the first piece.
+_NEW_TEXT: Final = ("open_message", "open_text", "text")
+_NEW_REFUSAL: Final = ("open_message", "open_refusal", "refusal")
+_NEW_REASONING: Final = ("open_reasoning", "open_thought", "thought")
+#: Leaving a state: close its part and its item.
+_END_TEXT: Final = ("close_text", "close_message")
+_END_REFUSAL: Final = ("close_refusal", "close_message")
+_END_REASONING: Final = ("close_thought", "close_reasoning")
+
+TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
+    _S.NEW: {
+        _F.START: (_S.OPEN, ("created",)),
+        _F.FAULT: (_S.ENDED, ("fail",)),
+        _F.CANCEL: (_S.ENDED, ("cancel",)),
+    },
+    _S.OPEN: {
+        _F.TEXT: (_S.TEXT, _NEW_TEXT),
+        _F.REFUSAL: (_S.REFUSAL, _NEW_REFUSAL),
+        _F.REASONING: (_S.REASONING, _NEW_REASONING),
+        _F.CALL: (_S.CALL, ("open_call",)),
+        _F.CUSTOM: (_S.CUSTOM, ("open_custom",)),
+        # An answer without a single token is an empty message, not an empty output.
+        _F.FINISH: (_S.ENDED, ("open_message", "open_text", *_END_TEXT, "finish")),
+        _F.FAULT: (_S.ENDED, ("fail",)),
+        _F.CANCEL: (_S.ENDED, ("cancel",)),
+    },
+    _S.TEXT: {
+        _F.TEXT: (_S.TEXT, ("text",)),
+        _F.REFUSAL: (_S.REFUSAL, ("close_text", "open_refusal", "refusal")),
+        _F.REASONING: (_S.REASONING, (*_END_TEXT, *_NEW_REASONING)),
+        _F.CALL: (_S.CALL, (*_END_TEXT, "open_call")),
+        _F.CUSTOM: (_S.CUSTOM, (*_END_TEXT, "open_custom")),
+        _F.FINISH: (_S.ENDED, (*_END_TEXT, "finish")),
+        _F.FAULT: (_S.ENDED, (*_END_TEXT, "fail")),
+        _F.CANCEL: (_S.ENDED, (*_END_TEXT, "cancel")),
+    },
+    _S.REFUSAL: {
+        _F.TEXT: (_S.TEXT, ("close_refusal", "open_text", "text")),
+        _F.REFUSAL: (_S.REFUSAL, ("refusal",)),
+        _F.REASONING: (_S.REASONING, (*_END_REFUSAL, *_NEW_REASONING)),
+        _F.CALL: (_S.CALL, (*_END_REFUSAL, "open_call")),
+        _F.CUSTOM: (_S.CUSTOM, (*_END_REFUSAL, "open_custom")),
+        _F.FINISH: (_S.ENDED, (*_END_REFUSAL, "finish")),
+        _F.FAULT: (_S.ENDED, (*_END_REFUSAL, "fail")),
+        _F.CANCEL: (_S.ENDED, (*_END_REFUSAL, "cancel")),
+    },
+    _S.REASONING: {
+        _F.TEXT: (_S.TEXT, (*_END_REASONING, *_NEW_TEXT)),
+        _F.REFUSAL: (_S.REFUSAL, (*_END_REASONING, *_NEW_REFUSAL)),
+        _F.REASONING: (_S.REASONING, ("thought",)),
+        _F.CALL: (_S.CALL, (*_END_REASONING, "open_call")),
+        _F.CUSTOM: (_S.CUSTOM, (*_END_REASONING, "open_custom")),
+        _F.FINISH: (_S.ENDED, (*_END_REASONING, "finish")),
+        _F.FAULT: (_S.ENDED, (*_END_REASONING, "fail")),
+        _F.CANCEL: (_S.ENDED, (*_END_REASONING, "cancel")),
+    },
+    _S.CALL: {
+        _F.TEXT: (_S.TEXT, ("close_call", *_NEW_TEXT)),
+        _F.REFUSAL: (_S.REFUSAL, ("close_call", *_NEW_REFUSAL)),
+        _F.REASONING: (_S.REASONING, ("close_call", *_NEW_REASONING)),
+        _F.CALL: (_S.CALL, ("close_call", "open_call")),
+        _F.CUSTOM: (_S.CUSTOM, ("close_call", "open_custom")),
+        _F.ARGUMENTS: (_S.CALL, ("arguments",)),
+        _F.FINISH: (_S.ENDED, ("close_call", "finish")),
+        _F.FAULT: (_S.ENDED, ("close_call", "fail")),
+        _F.CANCEL: (_S.ENDED, ("close_call", "cancel")),
+    },
+    _S.CUSTOM: {
+        _F.TEXT: (_S.TEXT, ("close_custom", *_NEW_TEXT)),
+        _F.REFUSAL: (_S.REFUSAL, ("close_custom", *_NEW_REFUSAL)),
+        _F.REASONING: (_S.REASONING, ("close_custom", *_NEW_REASONING)),
+        _F.CALL: (_S.CALL, ("close_custom", "open_call")),
+        _F.CUSTOM: (_S.CUSTOM, ("close_custom", "open_custom")),
+        _F.ARGUMENTS: (_S.CUSTOM, ("input",)),
+        _F.FINISH: (_S.ENDED, ("close_custom", "finish")),
+        _F.FAULT: (_S.ENDED, ("close_custom", "fail")),
+        _F.CANCEL: (_S.ENDED, ("close_custom", "cancel")),
+    },
+    _S.ENDED: {},
+}
+
+_INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
+def fact_of(delta: Delta) -> Fact:
+    """The fact that a delta states."""
+    match delta:
+        case TextDelta():
+            return Fact.TEXT
+        case CallArguments():
+            return Fact.ARGUMENTS
+        case ReasoningDelta():
+            return Fact.REASONING
+        case RefusalDelta():
+            return Fact.REFUSAL
+        case CallStart():
+            return Fact.CUSTOM if delta.kind == "custom" else Fact.CALL
+        case Finish():
+            return Fact.FINISH
+
+
+class ResponseMachine:
+    """One response from its creation to its one terminal event.
+
+    `base` is the Response object as created (status "in_progress", no output); it is not changed. `clock` gives Unix
+    seconds. `ids` makes item ids from a prefix. After each call, `unsaved` says whether something changed that must be
+    on disk before the returned events are sent: the response's id, a finished item, or its end.
+    """
+
+    def __init__(
+        self,
+        base: Json,
+        *,
+        clock: Callable[[], float],
+        obfuscate: bool = True,
+        show_logprobs: bool = False,
+        ids: Callable[[str], str] = new_id,
+    ) -> None:
+        self.state = State.NEW
+        self.unsaved = False
+        self._base = base
+        self._clock = clock
+        self._ids = ids
+        self._padding = Obfuscator() if obfuscate else None
+        self._show_logprobs = show_logprobs
+        self._events: list[Event] = []
+        self._sequence = 0
+        self.output: list[Json] = []
+        self._item_id = ""
+        self._pieces: list[str] = []
+        self._logprobs: list[Json] = []
+        self._parts: list[Json] = []
+        self._call = CallStart("", "")
+        # The item that is open when a response ends early was not finished.
+        self._item_status = "completed"
+        self._final: Json | None = None
+        self.error: AntiphonError | None = None
+        self._finish = Finish("stop")
+
+    # --- facts in -----------------------------------------------------------------------------------------------------
+    def start(self) -> list[Event]:
+        """The response exists: `response.created` and `response.in_progress`."""
+        return self._take(Fact.START, None)
+
+    def feed(self, delta: Delta) -> list[Event]:
+        """One delta of the generation. Raises `MachineError` if it has no row in the table."""
+        return self._take(fact_of(delta), delta)
+
+    def fault(self, error: AntiphonError) -> list[Event]:
+        """The generation broke: what is open is closed as incomplete, and the response has failed."""
+        self.error = error
+        self._item_status = "incomplete"
+        return self._take(Fact.FAULT, None)
+
+    def cancel(self) -> list[Event]:
+        """The client no longer wants it. There is no terminal event for this: nobody is listening."""
+        self._item_status = "incomplete"
+        return self._take(Fact.CANCEL, None)
+
+    def _take(self, fact: Fact, delta: Delta | None) -> list[Event]:
+        row = TRANSITIONS[self.state].get(fact)
+        if row is None:
+            raise MachineError(f"{fact.name} while {self.state.name}")
+        if isinstance(delta, Finish):
+            self._finish = delta
+            if delta.reason in _INCOMPLETE:
+                self._item_status = "incomplete"
+        self.state, actions = row
+        for action in actions:
+            _ACTIONS[action](self, delta)
+        events, self._events = self._events, []
+        return events
+
+    # --- what to keep -------------------------------------------------------------------------------------------------
+    @property
+    def ended(self) -> bool:
+        """Whether the response has reached its terminal state."""
+        return self.state is State.ENDED
+
+    def snapshot(self) -> Json:
+        """The Response object as it stands."""
+        return self._final or {**self._base, "output": list(self.output)}
+
+    # --- response -----------------------------------------------------------------------------------------------------
+    def _emit(self, event_type: str, **fields: Any) -> None:
+        body = {"type": event_type, **fields, "sequence_number": self._sequence}
+        self._sequence += 1
+        self._events.append(Event(event_type, body))
+
+    def _created(self, _: Delta | None) -> None:
+        self._emit("response.created", response=self.snapshot())
+        self._emit("response.in_progress", response=self.snapshot())
+        self.unsaved = True
+
+    def _end(self, status: str, **fields: Any) -> Json:
+        self._final = {**self._base, "status": status, "output": list(self.output), **fields}
+        self.unsaved = True
+        return self._final
+
+    def _do_finish(self, _: Delta | None) -> None:
+        usage = objects.usage(self._finish.usage)
+        reason = _INCOMPLETE.get(self._finish.reason)
+        if reason is None:
+            final = self._end("completed", usage=usage, completed_at=int(self._clock()))
+        else:
+            final = self._end("incomplete", usage=usage, incomplete_details={"reason": reason})
+        self._emit(f"response.{final['status']}", response=final)
+
+    def _fail(self, _: Delta | None) -> None:
+        message = self.error.message if self.error else "The server had an error."
+        # `ResponseErrorCode` is a closed enumeration; the precise code stays in the log.
+        final = self._end("failed", error={"code": "server_error", "message": message})
+        self._emit("response.failed", response=final)
+
+    def _cancel(self, _: Delta | None) -> None:
+        self._end("cancelled", usage=objects.usage(Usage()))
+
+    # --- items --------------------------------------------------------------------------------------------------------
+    def _open_item(self, prefix: str) -> str:
+        self._item_id = self._ids(prefix)
+        self._parts = []
+        self._pieces = []
+        return self._item_id
+
+    def _add_item(self, item: Json) -> None:
+        self._emit("response.output_item.added", output_index=len(self.output), item=item)
+
+    def _close_item(self, item: Json) -> None:
+        self._emit("response.output_item.done", output_index=len(self.output), item=item)
+        self.output.append(item)
+        self.unsaved = True
+
+    def _open_message(self, _: Delta | None) -> None:
+        self._add_item(objects.message(self._open_item("msg_"), "in_progress", []))
+
+    def _close_message(self, _: Delta | None) -> None:
+        self._close_item(objects.message(self._item_id, self._item_status, self._parts))
+
+    def _open_reasoning(self, _: Delta | None) -> None:
+        self._add_item(objects.reasoning(self._open_item("rs_"), "in_progress", []))
+
+    def _close_reasoning(self, _: Delta | None) -> None:
+        self._close_item(objects.reasoning(self._item_id, self._item_status, self._parts))
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+    def _where(self) -> Json:
+        return {"item_id": self._item_id, "output_index": len(self.output), "content_index": len(self._parts)}
+
+    def _add_part(self, part: Json) -> None:
+        self._pieces = []
+        self._logprobs = []
+        self._emit("response.content_part.added", **self._where(), part=part)
+
+    def _close_part(self, part: Json) -> None:
+        self._emit("response.content_part.done", **self._where(), part=part)
+        self._parts.append(part)
+
+    def _delta(self, event_type: str, where: Json, piece: str, **fields: Any) -> None:
+        self._pieces.append(piece)
+        if self._padding is not None:
+            fields["obfuscation"] = self._padding.pad(piece)
+        self._emit(event_type, **where, delta=piece, **fields)
+
+    def _open_text(self, _: Delta | None) -> None:
+        self._add_part(objects.text_part("", []))
+
+    def _text(self, delta: Delta | None) -> None:
+        assert isinstance(delta, TextDelta)
+        logprobs = [objects.logprob(token) for token in delta.logprobs] if self._show_logprobs else []
+        self._logprobs += logprobs
+        self._delta("response.output_text.delta", self._where(), delta.text, logprobs=logprobs)
+
+    def _close_text(self, _: Delta | None) -> None:
+        text, logprobs = "".join(self._pieces), self._logprobs
+        self._emit("response.output_text.done", **self._where(), text=text, logprobs=logprobs)
+        self._close_part(objects.text_part(text, logprobs))
+
+    def _open_refusal(self, _: Delta | None) -> None:
+        self._add_part(objects.refusal_part(""))
+
+    def _refusal(self, delta: Delta | None) -> None:
+        assert isinstance(delta, RefusalDelta)
+        self._delta("response.refusal.delta", self._where(), delta.text)
+
+    def _close_refusal(self, _: Delta | None) -> None:
+        text = "".join(self._pieces)
+        self._emit("response.refusal.done", **self._where(), refusal=text)
+        self._close_part(objects.refusal_part(text))
+
+    def _open_thought(self, _: Delta | None) -> None:
+        self._add_part(objects.reasoning_part(""))
+
+    def _thought(self, delta: Delta | None) -> None:
+        assert isinstance(delta, ReasoningDelta)
+        self._delta("response.reasoning_text.delta", self._where(), delta.text)
+
+    def _close_thought(self, _: Delta | None) -> None:
+        text = "".join(self._pieces)
+        self._emit("response.reasoning_text.done", **self._where(), text=text)
+        self._close_part(objects.reasoning_part(text))
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+    def _where_item(self) -> Json:
+        return {"item_id": self._item_id, "output_index": len(self.output)}
+
+    def _open_call(self, delta: Delta | None) -> None:
+        assert isinstance(delta, CallStart)
+        self._call = delta
+        item_id = self._open_item("fc_")
+        self._add_item(objects.function_call(item_id, "in_progress", delta.call_id, delta.name, ""))
+
+    def _arguments(self, delta: Delta | None) -> None:
+        assert isinstance(delta, CallArguments)
+        self._delta("response.function_call_arguments.delta", self._where_item(), delta.text)
+
+    def _close_call(self, _: Delta | None) -> None:
+        call, arguments = self._call, "".join(self._pieces)
+        self._emit(
+            "response.function_call_arguments.done",
+            **self._where_item(),
+            name=call.name,
+            arguments=arguments,
+        )
+        self._close_item(objects.function_call(self._item_id, self._item_status, call.call_id, call.name, arguments))
+
+    def _open_custom(self, delta: Delta | None) -> None:
+        assert isinstance(delta, CallStart)
+        self._call = delta
+        item_id = self._open_item("ctc_")
+        self._add_item(objects.custom_call(item_id, "in_progress", delta.call_id, delta.name, ""))
+
+    def _input(self, delta: Delta | None) -> None:
+        assert isinstance(delta, CallArguments)
+        self._delta("response.custom_tool_call_input.delta", self._where_item(), delta.text)
+
+    def _close_custom(self, _: Delta | None) -> None:
+        call, text = self._call, "".join(self._pieces)
+        self._emit("response.custom_tool_call_input.done", **self._where_item(), input=text)
+        self._close_item(objects.custom_call(self._item_id, self._item_status, call.call_id, call.name, text))
+
+
+_ACTIONS: Final[dict[str, Callable[[ResponseMachine, Delta | None], None]]] = {
+    action: getattr(ResponseMachine, "_do_finish" if action == "finish" else f"_{action}")
+    for rows in TRANSITIONS.values()
+    for _, actions in rows.values()
+    for action in actions
+}

@@ -1,0 +1,84 @@
+"""The objects of the Responses API, built field by field as both published specifications require them.
+
+Every function makes new objects: an event keeps the state it was made in, however the response goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from antiphon.protocol.generation import TokenLogprob, Usage
+
+Json = dict[str, Any]
+
+
+def logprob(token: TokenLogprob) -> Json:
+    """A token's log probability (schema `LogProb`)."""
+    return {
+        "token": token.token,
+        "logprob": token.logprob,
+        "bytes": token.bytes,
+        "top_logprobs": [
+            {"token": top.token, "logprob": top.logprob, "bytes": top.bytes} for top in token.top_logprobs
+        ],
+    }
+
+
+def text_part(text: str, logprobs: list[Json]) -> Json:
+    """A content part of visible text (schema `OutputTextContent`)."""
+    return {"type": "output_text", "annotations": [], "logprobs": logprobs, "text": text}
+
+
+def refusal_part(text: str) -> Json:
+    """A content part that refuses (schema `RefusalContent`)."""
+    return {"type": "refusal", "refusal": text}
+
+
+def reasoning_part(text: str) -> Json:
+    """A content part of a reasoning item (schema `ReasoningTextContent`)."""
+    return {"type": "reasoning_text", "text": text}
+
+
+def message(item_id: str, status: str, content: list[Json]) -> Json:
+    """The assistant's message (schema `OutputMessage`)."""
+    return {"id": item_id, "type": "message", "status": status, "content": content, "role": "assistant"}
+
+
+def reasoning(item_id: str, status: str, content: list[Json]) -> Json:
+    """A reasoning item (schema `ReasoningItem`)."""
+    return {"id": item_id, "type": "reasoning", "status": status, "summary": [], "content": content}
+
+
+def function_call(item_id: str, status: str, call_id: str, name: str, arguments: str) -> Json:
+    """A call of a function (schema `FunctionToolCall`)."""
+    return {
+        "id": item_id,
+        "type": "function_call",
+        "status": status,
+        "arguments": arguments,
+        "call_id": call_id,
+        "name": name,
+    }
+
+
+def custom_call(item_id: str, status: str, call_id: str, name: str, text: str) -> Json:
+    """A call of a custom tool (schema `CustomToolCall`)."""
+    return {
+        "id": item_id,
+        "type": "custom_tool_call",
+        "status": status,
+        "input": text,
+        "call_id": call_id,
+        "name": name,
+    }
+
+
+def usage(counts: Usage) -> Json:
+    """Token counts (schema `ResponseUsage`)."""
+    return {
+        "input_tokens": counts.input_tokens,
+        "input_tokens_details": {"cached_tokens": counts.cached_tokens, "cache_write_tokens": 0},
+        "output_tokens": counts.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": counts.reasoning_tokens},
+        "total_tokens": counts.input_tokens + counts.output_tokens,
+    }

@@ -1,0 +1,256 @@
+"""From a checked request body to what the driver needs: a generation, the items to keep, the object to answer with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from antiphon.domain import limits
+from antiphon.domain.errors import InvalidRequest
+from antiphon.domain.ids import new_id
+from antiphon.protocol import toolset
+from antiphon.protocol.generation import (
+    Generation,
+    Message,
+    OutputFormat,
+    Sampling,
+    TextPart,
+    Tool,
+    ToolChoice,
+    Turn,
+)
+from antiphon.protocol.refusals import unsupported_parameter, unsupported_value
+from antiphon.protocol.responses import items as item_rules
+from antiphon.protocol.responses.items import Json
+
+#: Parameters that nothing here serves yet, and why each is refused rather than ignored.
+_REFUSED = {
+    "access_programs": "is not available on this server",
+    "background_options": "is not supported by this server",
+    "context_management": "is not supported by this server",
+    "conversation": "is not supported by this server; use 'previous_response_id'",
+    "moderation": "is not supported by this server",
+    "prompt": "is not supported by this server; put the text into 'instructions'",
+}
+#: What `text.verbosity` asks of a model that has no such switch of its own.
+_VERBOSITY = {"low": "Answer as briefly as you can.", "high": "Answer thoroughly and in detail."}
+
+
+class ResponseRequest(msgspec.Struct, frozen=True):
+    """One `POST /responses`, understood. `items` are the input items to store (references not resolved yet)."""
+
+    model: str
+    stream: bool
+    store: bool
+    previous_response_id: str | None
+    items: list[Json]
+    obfuscate: bool
+    show_logprobs: bool
+    truncate: bool
+    instructions: str | None
+    tools: tuple[Tool, ...]
+    tool_choice: ToolChoice
+    output: OutputFormat
+    sampling: Sampling
+    extra: Mapping[str, Any]
+    body: Json
+
+    def generation(self, engine_model: str, conversation: Sequence[Turn]) -> Generation:
+        """What the engine is asked: instructions first, then the whole conversation."""
+        verbosity = _VERBOSITY.get((self.body.get("text") or {}).get("verbosity") or "")
+        orders = [text for text in (self.instructions, verbosity) if text]
+        system = [Message("system", (TextPart("\n\n".join(orders)),))] if orders else []
+        return Generation(
+            model=engine_model,
+            turns=(*system, *conversation),
+            tools=self.tools,
+            tool_choice=self.tool_choice,
+            output=self.output,
+            sampling=self.sampling,
+            extra=self.extra,
+        )
+
+
+def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
+    """Understand a body that has passed the published schema. `extra` are top-level fields the schema does not know.
+
+    Raises `InvalidRequest` for what the API allows and this server cannot serve, naming the parameter.
+    """
+    for name, why in _REFUSED.items():
+        if body.get(name):
+            raise unsupported_parameter(name, why)
+    if body.get("background"):
+        raise unsupported_parameter("background", "is not supported by this server")
+    if not body.get("model"):
+        raise _missing("model")
+    if body.get("input") is None:
+        raise _missing("input")
+    if isinstance(body["input"], list) and len(body["input"]) > limits.MAX_INPUT_ITEMS:
+        raise InvalidRequest(
+            f"Invalid 'input': array too long. Expected an array with maximum length {limits.MAX_INPUT_ITEMS}, "
+            f"but got an array with length {len(body['input'])} instead.",
+            code="array_above_max_length",
+            param="input",
+        )
+    tools = tuple(_tool(tool, index) for index, tool in enumerate(body.get("tools") or []))
+    toolset.check_names(tools, "tools[{index}].name")
+    parallel = body.get("parallel_tool_calls") is not False
+    return ResponseRequest(
+        model=body["model"],
+        stream=bool(body.get("stream")),
+        store=body.get("store") is not False,
+        previous_response_id=body.get("previous_response_id"),
+        items=item_rules.normalize_input(body["input"]),
+        obfuscate=(body.get("stream_options") or {}).get("include_obfuscation") is not False,
+        show_logprobs="message.output_text.logprobs" in (body.get("include") or ()),
+        truncate=body.get("truncation") == "auto",
+        instructions=body.get("instructions"),
+        tools=tools,
+        tool_choice=_tool_choice(body.get("tool_choice"), tools, parallel=parallel),
+        output=_output((body.get("text") or {}).get("format")),
+        sampling=_sampling(body),
+        extra=extra,
+        body=body,
+    )
+
+
+def _missing(param: str) -> InvalidRequest:
+    return InvalidRequest(f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)
+
+
+def _sampling(body: Json) -> Sampling:
+    wanted = "message.output_text.logprobs" in (body.get("include") or ())
+    return Sampling(
+        temperature=_or(body.get("temperature"), 1.0),
+        top_p=_or(body.get("top_p"), 1.0),
+        frequency_penalty=_or(body.get("frequency_penalty"), 0.0),
+        presence_penalty=_or(body.get("presence_penalty"), 0.0),
+        max_tokens=body.get("max_output_tokens"),
+        top_logprobs=(body.get("top_logprobs") or 0) if wanted else None,
+    )
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else float(value)
+
+
+def _tool(tool: Json, index: int) -> Tool:
+    path = f"tools[{index}]"
+    if tool.get("defer_loading") or tool.get("async"):
+        name = "defer_loading" if tool.get("defer_loading") else "async"
+        raise unsupported_parameter(f"{path}.{name}", "is not supported with this model")
+    match tool["type"]:
+        case "function":
+            return Tool(
+                tool["name"],
+                tool.get("description") or "",
+                tool.get("parameters"),
+                strict=tool.get("strict") is True,
+            )
+        case "custom":
+            if (tool.get("format") or {}).get("type") == "grammar":
+                raise unsupported_value(
+                    f"{path}.format.type", "Grammars of custom tools are not supported with this model."
+                )
+            return Tool(tool["name"], tool.get("description") or "", kind="custom")
+        case other:
+            raise unsupported_value(
+                f"{path}.type",
+                f"Tools of type '{other}' are not supported with this model; 'function' and 'custom' are.",
+            )
+
+
+def _tool_choice(choice: str | Json | None, tools: Sequence[Tool], *, parallel: bool) -> ToolChoice:
+    if choice is None or isinstance(choice, str):
+        return toolset.choice_of_mode(choice or "auto", tools, parallel=parallel)
+    match choice["type"]:
+        case "function" | "custom":
+            return toolset.choice_of_names("required", [choice["name"]], tools, parallel=parallel)
+        case "allowed_tools":
+            names = [tool.get("name", "") for tool in choice["tools"]]
+            return toolset.choice_of_names(choice["mode"], names, tools, parallel=parallel)
+        case other:
+            raise unsupported_value("tool_choice.type", f"Tool choice '{other}' is not supported with this model.")
+
+
+def _output(text_format: Json | None) -> OutputFormat:
+    match (text_format or {}).get("type", "text"):
+        case "json_schema":
+            assert text_format is not None
+            return OutputFormat(
+                "json_schema", text_format["name"], text_format["schema"], text_format.get("strict") is True
+            )
+        case "json_object":
+            return OutputFormat("json_object")
+        case _:
+            return OutputFormat()
+
+
+# --- the answer's object ----------------------------------------------------------------------------------------------
+def new_response(request: ResponseRequest, model: str, created_at: int) -> Json:
+    """The Response object as created: everything echoed, nothing made yet.
+
+    It has every member that either published specification requires (`ResponseResource` of Open Responses requires
+    more than `Response` of OpenAI).
+    """
+    body = request.body
+    reasoning = body.get("reasoning") or {}
+    return {
+        "id": new_id("resp_"),
+        "object": "response",
+        "created_at": created_at,
+        "status": "in_progress",
+        "background": False,
+        "completed_at": None,
+        "error": None,
+        "frequency_penalty": request.sampling.frequency_penalty,
+        "incomplete_details": None,
+        "instructions": request.instructions,
+        "max_output_tokens": body.get("max_output_tokens"),
+        "max_tool_calls": body.get("max_tool_calls"),
+        "model": model,
+        "output": [],
+        "parallel_tool_calls": request.tool_choice.parallel,
+        "presence_penalty": request.sampling.presence_penalty,
+        "previous_response_id": request.previous_response_id,
+        "prompt_cache_key": body.get("prompt_cache_key"),
+        "prompt_cache_retention": body.get("prompt_cache_retention"),
+        "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
+        "safety_identifier": body.get("safety_identifier"),
+        # There is one tier here, whatever was asked for.
+        "service_tier": "default",
+        "store": request.store,
+        "temperature": request.sampling.temperature,
+        "text": _echo_text(body.get("text")),
+        "tool_choice": body.get("tool_choice") or "auto",
+        "tools": [_echo_tool(tool) for tool in body.get("tools") or []],
+        "top_logprobs": body.get("top_logprobs") or 0,
+        "top_p": request.sampling.top_p,
+        "truncation": body.get("truncation") or "disabled",
+        "usage": None,
+        "user": body.get("user"),
+        "metadata": body.get("metadata") or {},
+    }
+
+
+def _echo_text(text: Json | None) -> Json:
+    text_format = (text or {}).get("format") or {"type": "text"}
+    if text_format["type"] == "json_schema":
+        text_format = {
+            "type": "json_schema",
+            "description": text_format.get("description"),
+            "name": text_format["name"],
+            "schema": text_format["schema"],
+            "strict": text_format.get("strict") is True,
+        }
+    return {"format": text_format, "verbosity": (text or {}).get("verbosity") or "medium"}
+
+
+def _echo_tool(tool: Json) -> Json:
+    if tool["type"] != "function":
+        return tool
+    defaults = {"description": None, "parameters": None}
+    # `strict` is true unless it is switched off (published documentation of function tools).
+    return {**defaults, **tool, "strict": tool.get("strict") is not False}

@@ -1,0 +1,215 @@
+"""Chat completions: made, and kept where the request asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import msgspec
+
+from antiphon.domain.errors import InvalidRequest, NotFound
+from antiphon.domain.ids import new_id
+from antiphon.domain.records import Page, StoredCompletion
+from antiphon.domain.routes import Routes
+from antiphon.ports import Clock, CompletionStore, Engine
+from antiphon.protocol.chat import request as requests
+from antiphon.protocol.chat.machine import ChatMachine
+from antiphon.protocol.chat.request import ChatRequest
+from antiphon.protocol.events import Event
+from antiphon.protocol.generation import Delta
+from antiphon.protocol.refusals import unknown_parameter
+from antiphon.run.driver import drive, finish, merge
+
+Json = dict[str, Any]
+
+
+class ChatRun:
+    """One completion being made. Exactly one of `events` and `result` is used, once."""
+
+    def __init__(
+        self,
+        store: CompletionStore,
+        project_id: str,
+        request: ChatRequest,
+        base: Json,
+        machine: ChatMachine,
+        deltas: AsyncGenerator[tuple[int, Delta], None],
+    ) -> None:
+        self.id: str = base["id"]
+        self._store = store
+        self._project_id = project_id
+        self._request = request
+        self._base = base
+        self._machine = machine
+        self._deltas = deltas
+        self._body = b""
+
+    def events(self) -> AsyncGenerator[list[Event], None]:
+        """The stream of chunks. A stored completion is stored before its last chunk."""
+        return drive(self._machine, self._deltas, self._commit)
+
+    async def result(self) -> bytes:
+        """The whole completion as JSON, stored if it is to be. Raises what broke the generation."""
+        await finish(self._machine, self._deltas, self._commit)
+        return self._body
+
+    async def _commit(self) -> None:
+        if self._machine.error is not None:
+            return
+        completion = self._machine.completion()
+        body = self._request.body
+        metadata: dict[str, str] = body.get("metadata") or {}
+        if self._request.store:
+            completion |= {"metadata": metadata}
+        self._body = msgspec.json.encode(completion)
+        if self._request.store:
+            # The request's own terms are shown with a stored completion (schema example of the list endpoint).
+            shown = {**_terms(self._request), **completion}
+            record = StoredCompletion(
+                project_id=self._project_id,
+                id=self.id,
+                created_at=self._base["created"],
+                model=self._base["model"],
+                body=msgspec.json.encode(shown),
+                messages=msgspec.json.encode([_stored_message(message) for message in body["messages"]]),
+                metadata=metadata,
+            )
+            await self._store.put_completion(record)
+
+
+class Chat:
+    """The Chat Completions surface over the driver."""
+
+    def __init__(self, store: CompletionStore, routes: Routes[Engine], clock: Clock) -> None:
+        self._store = store
+        self._routes = routes
+        self._clock = clock
+
+    async def begin(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> ChatRun:
+        """Admit a request: everything that can be refused is refused here, before anything is made."""
+        request = requests.parse(body, extra)
+        engine = self._routes.find(request.model).target
+        if extra and not engine.capabilities.passes_extra:
+            raise unknown_parameter(next(iter(extra)))
+        streams = await self._admit(engine, request)
+        base = {
+            "id": new_id("chatcmpl-"),
+            "created": int(self._clock.now()),
+            "model": engine.name,
+            # There is one tier here, whatever was asked for.
+            "service_tier": "default",
+            "system_fingerprint": None,
+        }
+        machine = ChatMachine(
+            base,
+            choices=request.choices,
+            include_usage=request.include_usage,
+            obfuscate=request.obfuscate,
+            show_logprobs=request.show_logprobs,
+            legacy=request.legacy_functions,
+        )
+        return ChatRun(self._store, project_id, request, base, machine, merge(streams))
+
+    @staticmethod
+    async def _admit(engine: Engine, request: ChatRequest) -> list[AsyncGenerator[Delta, None]]:
+        """All choices or none."""
+        streams: list[AsyncGenerator[Delta, None]] = []
+        try:
+            for choice in range(request.choices):
+                streams.append(await engine.generate(request.generation(engine.name, choice)))  # noqa: PERF401  (see except)
+        except BaseException as error:
+            for stream in streams:
+                await stream.aclose()
+            if isinstance(error, InvalidRequest):
+                raise _in_words_of_this_surface(error) from None
+            raise
+        return streams
+
+    async def get(self, project_id: str, completion_id: str) -> StoredCompletion:
+        """A stored completion. Raises `NotFound`."""
+        completion = await self._store.get_completion(project_id, completion_id)
+        if completion is None:
+            raise _not_found(completion_id)
+        return completion
+
+    async def update(self, project_id: str, completion_id: str, metadata: Mapping[str, str]) -> bytes:
+        """Replace the metadata of a stored completion; returns it as JSON. Raises `NotFound`."""
+        old = await self.get(project_id, completion_id)
+        body = msgspec.json.encode({**msgspec.json.decode(old.body), "metadata": metadata})
+        new = StoredCompletion(project_id, completion_id, old.created_at, old.model, body, old.messages, dict(metadata))
+        await self._store.put_completion(new)
+        return body
+
+    async def delete(self, project_id: str, completion_id: str) -> None:
+        """Delete a stored completion. Raises `NotFound`."""
+        if not await self._store.delete_completion(project_id, completion_id):
+            raise _not_found(completion_id)
+
+    async def page(
+        self,
+        project_id: str,
+        *,
+        model: str | None,
+        metadata: dict[str, str],
+        after: str | None,
+        limit: int,
+        ascending: bool,
+    ) -> Page[StoredCompletion]:
+        """A page of stored completions. Raises `NotFound` for an unknown `after`."""
+        return await self._store.list_completions(
+            project_id, model=model, metadata=metadata, after=after, limit=limit, ascending=ascending
+        )
+
+    async def messages(
+        self, project_id: str, completion_id: str, *, after: str | None, limit: int, ascending: bool
+    ) -> Page[Json]:
+        """A page of the messages of a stored completion's request. Raises `NotFound`."""
+        messages: list[Json] = msgspec.json.decode((await self.get(project_id, completion_id)).messages)
+        for index, message in enumerate(messages):
+            message["id"] = f"{completion_id}-{index}"
+        if not ascending:
+            messages.reverse()
+        if after is not None:
+            ids = [message["id"] for message in messages]
+            if after not in ids:
+                raise NotFound(f"Message with id '{after}' not found.", param="after")
+            messages = messages[ids.index(after) + 1 :]
+        return Page(messages[:limit], len(messages) > limit)
+
+
+def _stored_message(message: Json) -> Json:
+    """A message as the messages endpoint lists it: text in `content`, parts in `content_parts`."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else None
+    text = "".join(part.get("text", "") for part in parts) if parts is not None else content
+    return {"refusal": None, "name": None, **message, "content": text, "content_parts": parts}
+
+
+def _terms(request: ChatRequest) -> Json:
+    sampling = request.sampling
+    return {
+        "request_id": None,
+        "tool_choice": request.body.get("tool_choice"),
+        "tools": request.body.get("tools"),
+        "seed": sampling.seed,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "response_format": request.body.get("response_format"),
+        "input_user": request.body.get("user"),
+    }
+
+
+def _not_found(completion_id: str) -> NotFound:
+    return NotFound(f"Chat completion with id '{completion_id}' not found.", param="completion_id")
+
+
+#: Where an engine's neutral names for the parts of a generation stand in this surface's requests.
+_PARAMS = {"turns": "messages", "output.schema": "response_format.json_schema.schema"}
+
+
+def _in_words_of_this_surface(error: InvalidRequest) -> InvalidRequest:
+    if error.param is not None:
+        error.param = _PARAMS.get(error.param, error.param).replace("].parameters", "].function.parameters")
+    return error

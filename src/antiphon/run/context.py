@@ -1,0 +1,76 @@
+"""What the model is shown: the chain before a response, the items it refers to, and what fits into the context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from antiphon.domain import limits
+from antiphon.domain.errors import InvalidRequest
+from antiphon.ports import Engine, ResponseStore
+from antiphon.protocol.generation import Generation, Message, Turn
+from antiphon.protocol.responses import items as item_rules
+
+Json = dict[str, Any]
+
+#: Of the context, what `truncation: "auto"` keeps free for the answer when no `max_output_tokens` is given.
+_ANSWER_SHARE = 4
+
+
+async def history(store: ResponseStore, project_id: str, previous_id: str) -> list[Json]:
+    """The items of a chain up to and with `previous_id`, oldest first.
+
+    Raises `InvalidRequest` (code "previous_response_not_found") for an id this project does not have, and (code
+    "previous_response_not_completed") for one that is still being made.
+    """
+    chain = await store.chain(project_id, previous_id, limit=limits.MAX_CHAIN)
+    if not chain:
+        raise InvalidRequest(
+            f"Previous response with id '{previous_id}' not found.",
+            code="previous_response_not_found",
+            param="previous_response_id",
+        )
+    if chain[-1][0].status in {"in_progress", "queued"}:
+        raise InvalidRequest(
+            f"Previous response with id '{previous_id}' is not finished yet.",
+            code="previous_response_not_completed",
+            param="previous_response_id",
+        )
+    items = [msgspec.json.decode(item.body) for _, stored in chain for item in stored]
+    # A call that was cut off has arguments that are no JSON, and nobody can have answered it.
+    return [item for item in items if not (item["type"].endswith("_call") and item.get("status") == "incomplete")]
+
+
+async def resolve(store: ResponseStore, project_id: str, items: Sequence[Json]) -> list[Json]:
+    """Input items with their `item_reference`s replaced by the items they name."""
+    wanted = item_rules.references(items)
+    if not wanted:
+        return list(items)
+    stored = await store.get_items(project_id, wanted)
+    return item_rules.resolve_references(
+        items, {item_id: msgspec.json.decode(item.body) for item_id, item in stored.items()}
+    )
+
+
+async def fit(engine: Engine, build: Callable[[Sequence[Turn]], Generation], turns: Sequence[Turn]) -> Generation:
+    """The generation over as much of the end of the conversation as the context holds (`truncation: "auto"`).
+
+    Turns are dropped from the start, up to a user's message, so that no tool result is left without its call. If even
+    the last exchange does not fit, it is returned all the same: the engine then says how much too long it is.
+    """
+    generation = build(turns)
+    wanted = generation.sampling.max_tokens or engine.capabilities.context_tokens // _ANSWER_SHARE
+    room = engine.capabilities.context_tokens - min(wanted, engine.capabilities.context_tokens // 2)
+    if await engine.count_tokens(generation) <= room:
+        return generation
+    starts = [index for index, turn in enumerate(turns) if isinstance(turn, Message) and turn.role == "user"]
+    low, high = 0, max(0, len(starts) - 1)
+    while low < high:
+        middle = (low + high) // 2
+        if await engine.count_tokens(build(turns[starts[middle] :])) <= room:
+            high = middle
+        else:
+            low = middle + 1
+    return build(turns[starts[low] :]) if starts else generation

@@ -1,0 +1,114 @@
+"""The database for the queries: `read` and `write`, awaited on the event loop and done in threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Concatenate, ParamSpec, TypeVar
+
+from antiphon.domain import limits
+from antiphon.domain.errors import Overloaded, SetupError, ShuttingDown, StoreFailed
+from antiphon.stores import schema
+from antiphon.stores.driver import Driver
+from antiphon.stores.query import Session
+from antiphon.stores.workers import Job, JobQueue, Reader, Worker
+from antiphon.stores.writer import Writer
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+P = ParamSpec("P")
+#: Does the same to many arguments, so that equal statements run together. Gives one result for each argument.
+Write = Callable[[Session, Sequence[Argument]], Sequence[Result]]
+
+_SQLITE = "sqlite:///"
+
+
+def driver_for(url: str) -> Driver:
+    """The driver for `sqlite:///<path, as it is>` or `postgresql://…`. Raises `SetupError` for anything else."""
+    if url.startswith(_SQLITE):
+        path = url.removeprefix(_SQLITE)
+        if path in {"", ":memory:"}:
+            raise SetupError("The database needs a file: sqlite:///path/to/antiphon.db")
+        from antiphon.stores.sqlite import SqliteDriver  # each start needs one of the two only
+
+        return SqliteDriver(Path(path))
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in {"postgresql", "postgres", "postgresql+psycopg"}:
+        from antiphon.stores.postgres import PostgresDriver  # each start needs one of the two only
+
+        return PostgresDriver(f"postgresql://{rest}")
+    raise SetupError("The database must be sqlite:///path/to/antiphon.db or postgresql://user@host/name")
+
+
+class Database:
+    """One open database. Belongs to the event loop that opened it."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writes: JobQueue = SimpleQueue()
+        self._reads: JobQueue = SimpleQueue()
+        self._workers: list[Worker] = []
+        self._closed = False
+
+    async def open(self, backups: Path | None) -> None:
+        """Bring the schema up to date and start the threads. Raises `SetupError`."""
+        await asyncio.to_thread(schema.bring_up_to_date, self._driver, backups)
+        self._loop = loop = asyncio.get_running_loop()
+        self._workers = [Writer(self._driver, loop, self._writes)]
+        self._workers += [Reader(self._driver, loop, self._reads) for _ in range(limits.STORE_READERS)]
+
+    async def close(self) -> None:
+        """Write what is pending and disconnect. Safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            self._writes.put(None)
+            for _ in range(limits.STORE_READERS):
+                self._reads.put(None)
+        for worker in self._workers:
+            await asyncio.shield(worker.stopped)
+
+    async def read(self, function: Callable[Concatenate[Session, P], Result], *args: P.args, **_: P.kwargs) -> Result:
+        """`function(session, *args)` in a reader's thread."""
+        self._admit(self._reads, limits.MAX_PENDING_READS)
+        future: asyncio.Future[Result] = self._running().create_future()
+        self._reads.put(Job(function, args, future))
+        return await future
+
+    async def write(
+        self,
+        function: Write[Argument, Result],
+        argument: Argument,
+        *,
+        key: Hashable,
+        erases: bool = False,
+    ) -> Result:
+        """The result of `function` for this argument, when it is durable.
+
+        Writes with the same `key` keep their order; others may change places within a group. `erases` says that
+        content is deleted, which must leave SQLite's log soon. Once asked for, a write happens even if its caller is
+        cancelled.
+        """
+        self._admit(self._writes, limits.MAX_PENDING_WRITES)
+        future: asyncio.Future[Result] = self._running().create_future()
+        self._writes.put(Job(function, argument, future, key=key, erases=erases))
+        return await future
+
+    def check(self) -> None:
+        """Raise `StoreFailed` if a thread has died."""
+        self._running()
+        if not all(worker.alive for worker in self._workers):
+            raise StoreFailed("A database thread has stopped; restart the server.")
+
+    def _admit(self, queue: JobQueue, most: int) -> None:
+        if self._closed:
+            raise ShuttingDown("The server is stopping.")
+        if queue.qsize() >= most:
+            raise Overloaded("The database cannot keep up. Try again in a moment.")
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise StoreFailed("The database is not open.")
+        return self._loop

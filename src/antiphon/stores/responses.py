@@ -1,0 +1,270 @@
+"""Responses and their items in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import CTE, Integer, and_, bindparam, delete, func, literal_column, select, text
+
+from antiphon.domain.errors import InvalidRequest, NotFound
+from antiphon.domain.records import Page, StoredItem, StoredResponse
+from antiphon.stores.part import Cut, Part, possible, require_possible
+from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.tables import UNFINISHED, items, responses
+
+#: Ids looked for in one statement.
+_IDS_AT_ONCE = 500
+
+# The columns stand in the order of the dataclass' fields.
+_RESPONSE = (
+    responses.c.project_id,
+    responses.c.id,
+    responses.c.created_at,
+    responses.c.status,
+    responses.c.model,
+    responses.c.body,
+    responses.c.previous_response_id,
+    responses.c.owner,
+)
+_ITEM = (items.c.id, items.c.position, items.c.direction, items.c.body)
+
+_OF_PROJECT = responses.c.project_id == bindparam("project_id")
+_OF_RESPONSE = (
+    items.c.project_id == bindparam("project_id"),
+    items.c.response_id == bindparam("response_id"),
+)
+_INPUT = items.c.direction == text("'input'")
+
+_PUT = insertion(responses, replace=("project_id", "id"))
+_GET = Query(select(*_RESPONSE).where(_OF_PROJECT, responses.c.id == bindparam("id")))
+# The items go by ON DELETE CASCADE.
+_DELETE = Query(delete(responses).where(_OF_PROJECT, responses.c.id == bindparam("id")))
+_UNFINISHED = Query(
+    select(*_RESPONSE)
+    .where(responses.c.owner == bindparam("owner"), text(UNFINISHED))
+    .order_by(responses.c.created_at, responses.c.id)
+)
+_ADD_ITEM = insertion(items)
+_CLEAR_ITEMS = Query(delete(items).where(*_OF_RESPONSE))
+
+# An id that a client sent twice in one input stands at two positions. Going on from the further one never loops.
+_AFTER_UP = Query(select(func.max(items.c.position)).where(*_OF_RESPONSE, _INPUT, items.c.id == bindparam("id")))
+_AFTER_DOWN = Query(select(func.min(items.c.position)).where(*_OF_RESPONSE, _INPUT, items.c.id == bindparam("id")))
+# OFFSET is said because SQLAlchemy writes one for SQLite anyway, with a parameter.
+_PAGE_UP = Query(
+    select(*_ITEM)
+    .where(*_OF_RESPONSE, _INPUT, items.c.position > bindparam("after"))
+    .order_by(items.c.position)
+    .limit(bindparam("limit", type_=Integer))
+    .offset(literal_column("0"))
+)
+_PAGE_DOWN = Query(
+    select(*_ITEM)
+    .where(*_OF_RESPONSE, _INPUT, items.c.position < bindparam("after"))
+    .order_by(items.c.position.desc())
+    .limit(bindparam("limit", type_=Integer))
+    .offset(literal_column("0"))
+)
+_FIRST, _LAST = -1, 2**31 - 1
+
+
+def _ancestry() -> CTE:
+    """(project_id, id, previous_response_id, depth) of a response (depth 1) and its ancestors.
+
+    One more than `limit` are followed at most, so that a chain that is too long, or a circle, shows and ends.
+    """
+    one = literal_column("1", Integer)
+    link = (responses.c.project_id, responses.c.id, responses.c.previous_response_id)
+    own = (
+        select(*link, one.label("depth"))
+        .where(_OF_PROJECT, responses.c.id == bindparam("id"))
+        .cte("ancestry", recursive=True)
+    )
+    older = select(*link, own.c.depth + one).where(
+        responses.c.project_id == own.c.project_id,
+        responses.c.id == own.c.previous_response_id,
+        own.c.depth <= bindparam("limit", type_=Integer),
+    )
+    return own.union_all(older)
+
+
+# Joined by the ancestry's own project, not by the parameter: otherwise SQLite starts from all items of the project.
+_CHAIN = _ancestry()
+_CHAIN_IDS = Query(select(_CHAIN.c.id, _CHAIN.c.previous_response_id).order_by(_CHAIN.c.depth))
+_CHAIN_RESPONSES = Query(
+    select(*_RESPONSE)
+    .join(_CHAIN, and_(responses.c.project_id == _CHAIN.c.project_id, responses.c.id == _CHAIN.c.id))
+    .order_by(_CHAIN.c.depth.desc())
+)
+_CHAIN_ITEMS = Query(
+    select(items.c.response_id, *_ITEM)
+    .join(_CHAIN, and_(items.c.project_id == _CHAIN.c.project_id, items.c.response_id == _CHAIN.c.id))
+    .order_by(_CHAIN.c.depth.desc(), items.c.direction, items.c.position)
+)
+
+_Put = tuple[StoredResponse, Sequence[StoredItem]]
+Chain = list[tuple[StoredResponse, list[StoredItem]]]
+
+
+class Responses(Part):
+    """Implements `ports.ResponseStore`."""
+
+    async def put_response(self, response: StoredResponse, items: Sequence[StoredItem] = ()) -> None:
+        """Insert or replace a response and its items (same id: replaced). Durable when this returns.
+
+        Raises `InvalidRequest` for an id that cannot be stored, `StoreFailed` if the project does not exist or two
+        items have the same place.
+        """
+        require_possible(response.project_id, response.id, *(item.id for item in items))
+        await self._database.write(_put, (response, items), key=(response.project_id, response.id))
+
+    async def get_response(self, project_id: str, response_id: str) -> StoredResponse | None:
+        """The response, or None if this project has none of that id."""
+        if not possible(project_id, response_id):
+            return None
+        return await self._database.read(_get, project_id, response_id)
+
+    async def delete_response(self, project_id: str, response_id: str) -> bool:
+        """Delete a response and its items; False if there was none."""
+        if not possible(project_id, response_id):
+            return False
+        name = (project_id, response_id)
+        return await self._database.write(_delete, name, key=name, erases=True)
+
+    async def list_items(
+        self, project_id: str, response_id: str, *, after: str | None, limit: int, ascending: bool
+    ) -> Page[StoredItem]:
+        """A page of a response's input items. `after` is an item id (unknown: raises `NotFound`, param "after")."""
+        if after is not None and not possible(after):
+            raise _unknown_after(after)
+        if not possible(project_id, response_id):
+            return Page([], has_more=False)
+        return await self._database.read(_list_items, project_id, response_id, Cut(after, limit, ascending))
+
+    async def chain(self, project_id: str, response_id: str, *, limit: int) -> Chain:
+        """A response and its ancestors, oldest first, each with its input then output items; see `ports`."""
+        if not possible(project_id, response_id):
+            return []
+        return await self._database.read(_chain, project_id, response_id, limit)
+
+    async def get_items(self, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
+        """Those of these items that this project has. Of several with one id, the one stored last."""
+        wanted = [item_id for item_id in dict.fromkeys(item_ids) if possible(item_id)]
+        if not wanted or not possible(project_id):
+            return {}
+        return await self._database.read(_get_items, project_id, wanted)
+
+    async def unfinished(self, owner: str) -> list[StoredResponse]:
+        """Responses that `owner` left in status "in_progress" or "queued", oldest first."""
+        return await self._database.read(_unfinished, owner) if possible(owner) else []
+
+
+def _put(session: Session, batch: Sequence[_Put]) -> list[None]:
+    session.many(
+        _PUT,
+        [
+            {
+                "project_id": response.project_id,
+                "id": response.id,
+                "created_at": response.created_at,
+                "status": response.status,
+                "model": response.model,
+                "body": response.body,
+                "previous_response_id": response.previous_response_id,
+                "owner": response.owner,
+            }
+            for response, _ in batch
+        ],
+    )
+    session.many(
+        _CLEAR_ITEMS,
+        [{"project_id": response.project_id, "response_id": response.id} for response, _ in batch],
+    )
+    session.many(
+        _ADD_ITEM,
+        [
+            {
+                "project_id": response.project_id,
+                "response_id": response.id,
+                "direction": item.direction,
+                "position": item.position,
+                "id": item.id,
+                "body": item.body,
+            }
+            for response, its_items in batch
+            for item in its_items
+        ],
+    )
+    return [None] * len(batch)
+
+
+def _get(session: Session, project_id: str, response_id: str) -> StoredResponse | None:
+    row = session.one(_GET, {"project_id": project_id, "id": response_id})
+    return StoredResponse(*row) if row else None
+
+
+def _delete(session: Session, batch: Sequence[tuple[str, str]]) -> list[bool]:
+    return [session.run(_DELETE, {"project_id": project, "id": response}) > 0 for project, response in batch]
+
+
+def _list_items(session: Session, project_id: str, response_id: str, cut: Cut) -> Page[StoredItem]:
+    after, limit, ascending = cut
+    owner = {"project_id": project_id, "response_id": response_id}
+    with session.snapshot():
+        position = _FIRST if ascending else _LAST
+        if after is not None:
+            row = session.one(_AFTER_UP if ascending else _AFTER_DOWN, {**owner, "id": after})
+            if row is None or row[0] is None:
+                raise _unknown_after(after)
+            position = row[0]
+        page = _PAGE_UP if ascending else _PAGE_DOWN
+        rows = session.all(page, {**owner, "after": position, "limit": limit + 1})
+    return Page([StoredItem(*row) for row in rows[:limit]], has_more=len(rows) > limit)
+
+
+def _unknown_after(after: str) -> NotFound:
+    return NotFound(f"No item with id '{after[:100]}' found.", param="after")
+
+
+def _chain(session: Session, project_id: str, response_id: str, limit: int) -> Chain:
+    wanted = {"project_id": project_id, "id": response_id, "limit": limit}
+    with session.snapshot():
+        # The ids alone come first: a chain that is refused should not be read with all its bodies.
+        ids = session.all(_CHAIN_IDS, wanted)
+        if not ids:
+            return []
+        if len(ids) > limit:
+            raise InvalidRequest(
+                f"This response follows more than {limit} others by previous_response_id; start a new chain.",
+                code="response_chain_too_long",
+                param="previous_response_id",
+            )
+        missing = ids[-1][1]
+        if missing is not None:
+            raise InvalidRequest(
+                f"Previous response with id '{missing}' not found.",
+                code="previous_response_not_found",
+                param="previous_response_id",
+            )
+        chain: Chain = [(StoredResponse(*row), []) for row in session.all(_CHAIN_RESPONSES, wanted)]
+        items_of = {response.id: its_items for response, its_items in chain}
+        for row in session.all(_CHAIN_ITEMS, wanted):
+            items_of[row[0]].append(StoredItem(*row[1:]))
+    return chain
+
+
+def _get_items(session: Session, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
+    found: dict[str, StoredItem] = {}
+    for start in range(0, len(item_ids), _IDS_AT_ONCE):
+        some = item_ids[start : start + _IDS_AT_ONCE]
+        statement = (
+            select(*_ITEM)
+            .where(items.c.project_id == project_id, items.c.id.in_(some))
+            .order_by(items.c.seq)  # so that the newest of several with one id stays
+        )
+        found.update((row[0], StoredItem(*row)) for row in session.select(statement))
+    return found
+
+
+def _unfinished(session: Session, owner: str) -> list[StoredResponse]:
+    return [StoredResponse(*row) for row in session.all(_UNFINISHED, {"owner": owner})]

@@ -1,0 +1,134 @@
+"""Projects and keys in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import bindparam, func, or_, select, update
+
+from antiphon.domain.errors import Conflict, NotFound
+from antiphon.domain.tenancy import Key, Project
+from antiphon.stores.part import Part, possible, require_possible
+from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.tables import api_keys, projects
+
+# The columns stand in the order of the dataclass' fields.
+_PROJECT = (projects.c.id, projects.c.name, projects.c.created_at)
+_KEY = (
+    api_keys.c.id,
+    api_keys.c.project_id,
+    api_keys.c.name,
+    api_keys.c.digest,
+    api_keys.c.hint,
+    api_keys.c.created_at,
+    api_keys.c.expires_at,
+    api_keys.c.revoked_at,
+)
+_KEY_FIELDS = tuple(column.name for column in _KEY)
+
+_ADD_PROJECT = insertion(projects)
+_GET_PROJECT = Query(
+    select(*_PROJECT)
+    .where(or_(projects.c.id == bindparam("wanted"), projects.c.name == bindparam("wanted")))
+    # A project may be named like another one's id: the id goes first.
+    .order_by((projects.c.id == bindparam("wanted")).desc())
+)
+_LIST_PROJECTS = Query(select(*_PROJECT).order_by(projects.c.created_at, projects.c.seq))
+_ADD_KEY = insertion(api_keys)
+_FIND_KEY = Query(select(*_KEY).where(api_keys.c.digest == bindparam("digest")))
+_LIST_KEYS = Query(select(*_KEY).order_by(api_keys.c.created_at, api_keys.c.seq))
+_LIST_PROJECTS_KEYS = Query(
+    select(*_KEY)
+    .where(api_keys.c.project_id == bindparam("project_id"))
+    .order_by(api_keys.c.created_at, api_keys.c.seq)
+)
+_REVOKE_KEY = Query(
+    update(api_keys)
+    .where(api_keys.c.id == bindparam("key_id"))
+    .values(revoked_at=func.coalesce(api_keys.c.revoked_at, bindparam("at")))
+)
+
+
+class Tenants(Part):
+    """Implements `ports.TenantStore`."""
+
+    async def create_project(self, project: Project) -> None:
+        """Add a project. Raises `Conflict` if one with that name or id exists."""
+        require_possible(project.id, project.name)
+        try:
+            await self._database.write(_create_projects, project, key=("project", project.id))
+        except Conflict:
+            raise Conflict(f"A project named '{project.name}' exists already.") from None
+
+    async def get_project(self, name_or_id: str) -> Project | None:
+        """The project with this id or name."""
+        return await self._database.read(_get_project, name_or_id) if possible(name_or_id) else None
+
+    async def list_projects(self) -> list[Project]:
+        """All projects, oldest first."""
+        return await self._database.read(_list_projects)
+
+    async def create_key(self, key: Key) -> None:
+        """Add a key. Raises `NotFound` if there is no such project, `Conflict` if the key is there already."""
+        require_possible(key.id, key.project_id, key.name)
+        if await self.get_project(key.project_id) is None:
+            raise NotFound(f"There is no project '{key.project_id}'.")
+        try:
+            await self._database.write(_create_keys, key, key=("key", key.id))
+        except Conflict:
+            raise Conflict("A key with this id or this secret exists already.") from None
+
+    async def find_key(self, digest: bytes) -> Key | None:
+        """The key with this keyed hash, revoked or not."""
+        return await self._database.read(_find_key, digest)
+
+    async def list_keys(self, project_id: str | None = None) -> list[Key]:
+        """All keys, or one project's, oldest first."""
+        if project_id is not None and not possible(project_id):
+            return []
+        return await self._database.read(_list_keys, project_id)
+
+    async def revoke_key(self, key_id: str, at: int) -> bool:
+        """Revoke a key from `at` (Unix seconds) on. False if there is none; revoking twice keeps the first time."""
+        if not possible(key_id):
+            return False
+        return await self._database.write(_revoke_keys, (key_id, at), key=("key", key_id))
+
+
+def _create_projects(session: Session, batch: Sequence[Project]) -> list[None]:
+    session.many(
+        _ADD_PROJECT,
+        [{"id": project.id, "name": project.name, "created_at": project.created_at} for project in batch],
+    )
+    return [None] * len(batch)
+
+
+def _get_project(session: Session, name_or_id: str) -> Project | None:
+    row = session.one(_GET_PROJECT, {"wanted": name_or_id})
+    return Project(*row) if row else None
+
+
+def _list_projects(session: Session) -> list[Project]:
+    return [Project(*row) for row in session.all(_LIST_PROJECTS, {})]
+
+
+def _create_keys(session: Session, batch: Sequence[Key]) -> list[None]:
+    session.many(_ADD_KEY, [{name: getattr(key, name) for name in _KEY_FIELDS} for key in batch])
+    return [None] * len(batch)
+
+
+def _find_key(session: Session, digest: bytes) -> Key | None:
+    row = session.one(_FIND_KEY, {"digest": digest})
+    return Key(*row) if row else None
+
+
+def _list_keys(session: Session, project_id: str | None) -> list[Key]:
+    if project_id is None:
+        rows = session.all(_LIST_KEYS, {})
+    else:
+        rows = session.all(_LIST_PROJECTS_KEYS, {"project_id": project_id})
+    return [Key(*row) for row in rows]
+
+
+def _revoke_keys(session: Session, batch: Sequence[tuple[str, int]]) -> list[bool]:
+    return [session.run(_REVOKE_KEY, {"key_id": key_id, "at": at}) > 0 for key_id, at in batch]

@@ -1,0 +1,153 @@
+"""Group commit: one thread and one connection write for everybody.
+
+The writer runs all writes that have gathered in one transaction, and only when it is durable are the callers told.
+While it commits, the next group gathers: the busier the server, the cheaper a write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Hashable, Sequence
+from queue import Empty
+from typing import Any
+
+from antiphon.domain import limits
+from antiphon.stores.driver import Driver
+from antiphon.stores.query import Session
+from antiphon.stores.workers import Job, JobQueue, Worker
+
+
+def waves(jobs: Sequence[Job]) -> list[dict[Any, list[Job]]]:
+    """Split a group into waves in which the order does not matter, because no two jobs of a wave have the same key.
+
+    In a wave, the jobs of each function stand together.
+    """
+    result: list[dict[Any, list[Job]]] = [{}]
+    keys: set[Hashable] = set()
+    for job in jobs:
+        if job.key in keys:
+            result.append({})
+            keys.clear()
+        keys.add(job.key)
+        result[-1].setdefault(job.function, []).append(job)
+    return result
+
+
+class Writer(Worker):
+    """The one thread that writes. One bad write fails alone: the others of its group are then run one by one."""
+
+    read_only = False
+
+    def __init__(self, driver: Driver, loop: asyncio.AbstractEventLoop, queue: JobQueue) -> None:
+        #: When the log must be tidied because something was deleted (monotonic seconds).
+        self._tidy_at: float | None = None
+        super().__init__(driver, loop, queue)
+
+    def serve(self) -> None:
+        """Write until told to stop, and leave a tidy log."""
+        running = True
+        while running:
+            group, running = self._gather()
+            if group:
+                self._write(group)
+                self.deliver(group)
+            if not running or (self._tidy_at is not None and time.monotonic() >= self._tidy_at):
+                self._tidy()
+
+    def _gather(self) -> tuple[list[Job], bool]:
+        """Wait for a job and take all others that are there. Empty: it is time to tidy. False: stop after these."""
+        group: list[Job] = []
+        try:
+            wait = None if self._tidy_at is None else max(0.0, self._tidy_at - time.monotonic())
+            job = self.queue.get(timeout=wait)
+            while job is not None:
+                group.append(job)
+                if len(group) == limits.MAX_GROUP_COMMIT:
+                    return group, True
+                job = self.queue.get_nowait()
+        except Empty:
+            return group, True
+        return group, False
+
+    def _write(self, group: Sequence[Job]) -> bool:
+        """Write a group, and note each job's outcome. False: the database takes no transaction at all now."""
+        try:
+            session = self._begin()
+        except Exception as error:  # the callers get it
+            return self._fail(group, error)
+        try:
+            _run(session, group)
+        except Exception as error:  # the callers get it
+            self._roll_back(session)
+            if len(group) == 1:
+                self._fail(group, error)
+            else:
+                self._write_one_by_one(group)
+            return True
+        try:
+            session.commit()
+        except Exception as error:  # the callers get it
+            # Not tried again: with a server that hung up, nobody knows whether this commit has happened.
+            self._roll_back(session)
+            return self._fail(group, error)
+        if self._tidy_at is None and any(job.erases for job in group):
+            self._tidy_at = time.monotonic() + limits.STORE_ERASE_WITHIN
+        return True
+
+    def _write_one_by_one(self, group: Sequence[Job]) -> None:
+        for number, job in enumerate(group):
+            if not self._write([job]):
+                error = job.error
+                assert error is not None
+                # Each further one might wait just as long for a lock that does not come free.
+                self._fail(group[number + 1 :], error)
+                return
+
+    def _begin(self) -> Session:
+        try:
+            session = self.session()
+            session.begin()
+        except self.driver.error as error:
+            if not self.lost(error):
+                raise
+            session = self.session()
+            session.begin()
+        return session
+
+    def _roll_back(self, session: Session) -> None:
+        try:
+            session.rollback()
+        except self.driver.error as error:
+            # SQLite has rolled back by itself after some errors; a dead connection has nothing to roll back.
+            self.lost(error)
+
+    def _fail(self, jobs: Sequence[Job], error: Exception) -> bool:
+        explained = self.explain(error)
+        for job in jobs:
+            # One object for each: raised in several tasks, a shared one would gather all their tracebacks.
+            job.error = _copy(explained)
+        return False
+
+    def _tidy(self) -> None:
+        try:
+            done = self.session().tidy()
+        except self.driver.error as error:
+            self.lost(error)
+            done = False
+        self._tidy_at = None if done else time.monotonic() + limits.STORE_ERASE_WITHIN
+
+
+def _run(session: Session, group: Sequence[Job]) -> None:
+    for wave in waves(group):
+        for function, jobs in wave.items():
+            results = function(session, [job.argument for job in jobs])
+            for job, result in zip(jobs, results, strict=True):
+                job.result = result
+
+
+def _copy(error: Exception) -> Exception:
+    """An error like this one, without its traceback."""
+    twin = type(error).__new__(type(error), *error.args)
+    twin.__dict__.update(error.__dict__)
+    return twin

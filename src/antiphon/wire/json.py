@@ -1,0 +1,115 @@
+"""JSON in and out. What `decode` lets through, `encode` can always write again."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+#: A JSON string. Outside of these, commas and brackets are structure.
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+#: The first half of a surrogate pair (as an escape) without the second.
+_HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+_POSITION = re.compile(r" \(byte (\d+)\)$")
+_encoder = msgspec.json.Encoder()
+
+
+class MalformedJSON(ValueError):
+    """Bytes that are not JSON, or not JSON that we take. `position` is the offset of the byte where it went wrong."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.position = position
+
+
+def encode(value: object) -> bytes:
+    """`value` as JSON in UTF-8, without spaces."""
+    return _encoder.encode(value)
+
+
+def decode(body: bytes, *, max_depth: int = 128, max_values: int = 2_000_000) -> object:
+    """The value of a JSON document in UTF-8.
+
+    `max_depth`: containers in containers. `max_values`: values in all containers together, for some bytes of body can
+    cost a hundred times as many of memory. Raises `MalformedJSON`. NaN, infinities, numbers out of range and halves of
+    surrogate pairs are malformed; of members with one name the last counts.
+    """
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > max_values:
+        _count_values(body, max_values)
+    try:
+        value: object = msgspec.json.decode(body)
+    except RecursionError:
+        raise _too_deep(body, max_depth) from None
+    except msgspec.ValidationError as error:
+        raise MalformedJSON(_sentence(str(error).split(" - ")[0]), 0) from None
+    except UnicodeDecodeError:
+        raise _not_utf8(body) from None
+    except msgspec.DecodeError as error:
+        raise _located(body, str(error)) from None
+    if body.count(b"[") + body.count(b"{") > max_depth and _depth(value, max_depth) > max_depth:
+        raise _too_deep(body, max_depth)
+    return value
+
+
+def _count_values(body: bytes, max_values: int) -> None:
+    structure = _STRING.sub(b"", body)
+    if structure.count(b",") + structure.count(b"[") + structure.count(b"{") > max_values:
+        raise MalformedJSON(f"There are more than {max_values} values in it.", 0)
+
+
+def _depth(value: object, enough: int) -> int:
+    """How deep containers are nested in `value`, counted no further than `enough` + 1."""
+    level = [value]
+    depth = 0
+    while level and depth <= enough:
+        containers = [item for item in level if isinstance(item, dict | list)]
+        level = [inner for item in containers for inner in (item.values() if isinstance(item, dict) else item)]
+        depth += bool(containers)
+    return depth
+
+
+def _too_deep(body: bytes, max_depth: int) -> MalformedJSON:
+    """The error for nesting over the limit, at the bracket that goes over it."""
+    depth = 0
+    for token in re.finditer(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{\]}]', body, re.DOTALL):
+        mark = token.group()[:1]
+        depth += (mark in b"[{") - (mark in b"]}")
+        if depth > max_depth:
+            return _at(body, token.start(), f"nested deeper than {max_depth} levels")
+    return MalformedJSON(_sentence(f"nested deeper than {max_depth} levels"), 0)
+
+
+def _not_utf8(body: bytes) -> MalformedJSON:
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return _at(body, error.start, "not UTF-8")
+    return MalformedJSON(_sentence("not UTF-8"), 0)
+
+
+def _located(body: bytes, message: str) -> MalformedJSON:
+    """The decoder's complaint, with the place as a line and a column."""
+    found = _POSITION.search(message)
+    if found is not None:
+        text = message[: found.start()].removeprefix("JSON is malformed: ")
+        # The decoder has already stepped over the first of trailing characters; all else it reports where it is, or
+        # within the same word.
+        return _at(body, int(found.group(1)) - (text == "trailing characters"), text)
+    if not body.strip():
+        return MalformedJSON("The body is empty.", 0)
+    half = _HALF_PAIR.search(body)
+    if half is not None:
+        return _at(body, half.start(), "invalid utf-16 surrogate pair")
+    return _at(body, len(body), "it ends too early")
+
+
+def _at(body: bytes, position: int, text: str) -> MalformedJSON:
+    line = body.count(b"\n", 0, position) + 1
+    start = body.rfind(b"\n", 0, position) + 1
+    column = len(body[start:position].decode("utf-8", "replace")) + 1
+    return MalformedJSON(_sentence(f"{text} at line {line}, column {column} (byte {position})"), position)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."

@@ -1,0 +1,56 @@
+"""Check a decoded request against the published API, and say what is wrong with it as OpenAI would."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+from antiphon.wire import problems
+from antiphon.wire.problems import Problem
+from antiphon.wire.shapes import Compiler, Rule
+
+__all__ = ["Problem", "Result", "check"]
+
+
+class Result(NamedTuple):
+    """`problem`: the first thing wrong, or None. `unknown`: top-level members that the published API does not have."""
+
+    problem: Problem | None
+    unknown: tuple[str, ...]
+
+
+def check(schema_name: str, value: object) -> Result:
+    """Check `value` (decoded JSON) as a `schema_name`, the published document's name of a request body.
+
+    An optional member that is null counts as left out, here and in nested objects; whoever reads the request must do
+    the same. Unknown members of nested objects are a problem. Unknown top-level members are only listed: an upstream
+    may know them. Raises KeyError for a schema name that there is not.
+    """
+    members, rule = _root(schema_name)
+    if not isinstance(value, dict):
+        text = f"Invalid request body: expected an object, but got {problems.a_type(value)} instead."
+        return Result(Problem(text, None, "invalid_type"), ())
+    try:
+        fault = rule(value)
+    except RecursionError:
+        return Result(Problem("The request body is nested too deeply.", None, "invalid_value"), ())
+    unknown = tuple(name for name in value if name not in members)
+    return Result(fault.problem() if fault is not None else None, unknown)
+
+
+@cache
+def _compiler() -> Compiler:
+    # Read when the first request comes: most commands of the CLI never need it.
+    from importlib.resources import files
+
+    import msgspec
+
+    bundle: dict[str, Any] = msgspec.json.decode(files("antiphon.wire").joinpath("requests.json").read_bytes())
+    return Compiler(bundle)
+
+
+@cache
+def _root(schema_name: str) -> tuple[frozenset[str], Rule]:
+    compiler = _compiler()
+    rules = compiler.resolve({"ref": schema_name})["object"]
+    return frozenset(rules["properties"]), compiler.object_rule(rules, tolerant=True)
