@@ -82,7 +82,7 @@ def lay_over(base: Any, patch: Any) -> Any:
 
 
 class Shaper:
-    """Turns JSON Schema components into shapes: one rule for each JSON type, so that a union is decided by looking once."""
+    """Turns JSON Schema components into shapes: one rule for each JSON type, so that one look decides a union."""
 
     def __init__(self, schemas: dict[str, Schema]) -> None:
         self.schemas = schemas
@@ -103,7 +103,7 @@ class Shaper:
         return shape
 
     def is_object(self, shape: Shape) -> bool:
-        """Whether `shape` refers to a plain object: seen without shaping it, so that schemas may refer to themselves."""
+        """Whether `shape` refers to a plain object. Seen without shaping it, so that schemas may refer to themselves."""
         return set(shape) == {"ref"} and "properties" in self.schemas[shape["ref"]]
 
     def shape(self, schema: Schema) -> Shape:
@@ -156,7 +156,9 @@ class Shaper:
         if "maxProperties" in schema:
             rules["maxProperties"] = schema["maxProperties"]
         if "propertyNames" in schema:
-            rules["names"] = {key: schema["propertyNames"][key] for key in STRING_RULES if key in schema["propertyNames"]}
+            rules["names"] = {
+                key: schema["propertyNames"][key] for key in STRING_RULES if key in schema["propertyNames"]
+            }
         return rules
 
     def all_of(self, parts: list[Schema]) -> Shape:
@@ -283,7 +285,9 @@ def main(openai_path: str, openresponses_path: str) -> None:
     """Read both documents and write the three files."""
     import yaml
 
-    openai = yaml.load(Path(openai_path).read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    openai = yaml.load(
+        Path(openai_path).read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    )
     openresponses = json.loads(Path(openresponses_path).read_text(encoding="utf-8"))
     overlay = json.loads((ROOT / "src/antiphon/wire/overlay.json").read_text(encoding="utf-8"))
     del overlay["about"]

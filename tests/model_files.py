@@ -10,6 +10,20 @@ from pathlib import Path
 from antiphon.models.catalog import Archive, ArchiveSource, ChatSettings, Model, Source
 
 
+class Record:
+    """Remembers what a pull told."""
+
+    def __init__(self) -> None:
+        self.updates: list[tuple[int, int]] = []
+        self.notes: list[str] = []
+
+    def update(self, done: int, total: int) -> None:
+        self.updates.append((done, total))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
 def gguf(pairs: dict[str, str | int | list[str]]) -> bytes:
     """A GGUF head (version 3) with these pairs and no tensors."""
     body = b"".join(_text(key) + _value(value) for key, value in pairs.items())

@@ -144,12 +144,12 @@ async def _serve(
         await _drain(server, serving, parts.engine, settings.drain_timeout)
 
 
-async def _drain(server: HttpServer, serving: asyncio.Task[None], engine: Engine, timeout: float) -> None:
-    """Finish what is running; what has not finished after `timeout` seconds ends with a stored error."""
+async def _drain(server: HttpServer, serving: asyncio.Task[None], engine: Engine, patience: float) -> None:
+    """Finish what is running; what has not finished after `patience` seconds ends with a stored error."""
     server.should_exit = True
-    done, _ = await asyncio.wait({serving}, timeout=timeout)
+    done, _ = await asyncio.wait({serving}, timeout=patience)
     if not done:
-        _log.warning("ending what is still running", after_seconds=timeout)
+        _log.warning("ending what is still running", after_seconds=patience)
         # Its generations fail cleanly, so each response gets its stored end and each client is told.
         await engine.stop()
         done, _ = await asyncio.wait({serving}, timeout=limits.CLOSE_TIMEOUT)

@@ -8,9 +8,11 @@ Where the specifications disagree, what clients of both accept is right:
 - Open Responses knows fewer kinds of items, tools and events. What it does not know is left out before it is asked.
 - The `error` event is flat for OpenAI and has a member `error` for Open Responses. It must be flat; the member may be
   there as well, and is then checked.
-- OpenAI calls reasoning events `response.reasoning_text.*`, Open Responses `response.reasoning.*`. OpenAI's names it is.
+- OpenAI calls reasoning events `response.reasoning_text.*`, Open Responses `response.reasoning.*`. OpenAI's it is.
 - Open Responses lets the `schema` of a JSON schema format be only null, which it cannot mean (the request it is echoed
   from must have one). Any object is right.
+- Open Responses wants `usage` in every Response, null until it is known, and `description` in every JSON schema
+  format, null if there is none. OpenAI's document has no null there, its package has.
 - OpenAI's lists must have strings as `first_id` and `last_id`. An empty list has no ids; null is right there.
 """
 
@@ -98,7 +100,7 @@ def check_model(body: Any) -> None:
 
 
 def check_list(body: Any, item_schema: str) -> None:
-    """A list whose items are of OpenAI's `item_schema` (such as "Model", "ItemResource", "CreateChatCompletionResponse").
+    """A list with items of OpenAI's `item_schema`: "Model", "ItemResource", "CreateChatCompletionResponse", ….
 
     Lists in pages (all but the list of models) also have `first_id`, `last_id` and `has_more`.
     """
@@ -136,21 +138,29 @@ def innermost(error: Any) -> tuple[list[str | int], str]:
     branches = getattr(error.kind, "context", None)
     if not branches:
         return list(error.instance_path), error.message
-    return innermost(min(branches, key=strangeness)[0])
+    depth = len(error.instance_path)
+    return innermost(min(branches, key=lambda errors: strangeness(errors, depth))[0])
 
 
-def strangeness(errors: list[Any]) -> tuple[int, int]:
-    """How little a branch of a union fits: first by JSON type and by members that name the kind, then by all errors."""
-    named = [e for e in errors if list(e.instance_path)[-1:] in (["type"], ["role"], ["object"])]
-    shaped = [e for e in errors if e.kind.name == "type" and list(e.instance_path) == list(errors[0].instance_path)[:0]]
-    return len(named) + len(shaped), len(errors)
+def strangeness(errors: list[Any], depth: int) -> tuple[int, int]:
+    """How little a branch of a union at `depth` fits: first by its JSON type and by `type` and `role`, then by all."""
+    wrong_kind = [
+        error
+        for error in errors
+        if (error.kind.name == "type" and len(error.instance_path) == depth)
+        or (len(error.instance_path) == depth + 1 and error.instance_path[-1] in ("type", "role"))
+    ]
+    return len(wrong_kind), len(errors)
 
 
 @cache
 def schemas(source: str) -> Body:
     """All schemas of a source, by name."""
     defs: Body = json.loads((HERE / f"{source}.json").read_text(encoding="utf-8"))["$defs"]
-    if source == "openresponses":
+    if source == "openai":
+        defs["ResponseUsage"]["type"] = ["object", "null"]
+        defs["TextResponseFormatJsonSchema"]["properties"]["description"]["type"] = ["string", "null"]
+    else:
         defs["JsonSchemaResponseFormat"]["properties"]["schema"] = {"type": ["object", "null"]}
     return defs
 

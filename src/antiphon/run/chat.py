@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import msgspec
 
+from antiphon import __version__
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.domain.ids import new_id
 from antiphon.domain.records import Page, StoredCompletion
@@ -98,7 +100,7 @@ class Chat:
             "model": engine.name,
             # There is one tier here, whatever was asked for.
             "service_tier": "default",
-            "system_fingerprint": None,
+            "system_fingerprint": _fingerprint(engine.name),
         }
         machine = ChatMachine(
             base,
@@ -175,6 +177,11 @@ class Chat:
                 raise NotFound(f"Message with id '{after}' not found.", param="after")
             messages = messages[ids.index(after) + 1 :]
         return Page(messages[:limit], len(messages) > limit)
+
+
+def _fingerprint(model: str) -> str:
+    """What a client compares to see that `seed` can no longer be expected to repeat: the model and our version."""
+    return f"fp_{hashlib.sha256(f'{model} {__version__}'.encode()).hexdigest()[:10]}"
 
 
 def _stored_message(message: Json) -> Json:

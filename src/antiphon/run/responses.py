@@ -141,7 +141,7 @@ class Responses:
     async def input_items(
         self, project_id: str, response_id: str, *, after: str | None, limit: int, ascending: bool
     ) -> Page[StoredItem]:
-        """A page of the input items. Raises `NotFound` for the response, and for an `after` that is none of its items."""
+        """A page of the input items. Raises `NotFound` for the response, and for an `after` that is not among them."""
         await self._find(project_id, response_id)
         return await self._store.list_items(project_id, response_id, after=after, limit=limit, ascending=ascending)
 

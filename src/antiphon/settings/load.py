@@ -78,7 +78,7 @@ def _from_variables(environ: Mapping[str, str], known: Mapping[str, Declared]) -
     given = {}
     for variable, raw in environ.items():
         if variable.startswith(_PREFIX) and variable != CONFIG_VARIABLE:
-            _check_known(variable, [*names, CONFIG_VARIABLE], "variable")
+            _check_known(variable, [*names, CONFIG_VARIABLE], "variable", prefix=_PREFIX)
             given[names[variable]] = _Given(raw, f"variable {variable}")
     return given
 
@@ -95,12 +95,12 @@ def _from_file(file: Path, known: Mapping[str, Declared]) -> dict[str, _Given]:
     return {name: _Given(raw, str(file)) for name, raw in document.items()}
 
 
-def _check_known(name: str, known: Iterable[str], what: str) -> None:
-    """Raise `SetupError` with the nearest name unless `name` is known."""
-    names = list(known)
-    if name not in names:
-        near = get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f"Did you mean '{near[0]}'?" if near else "'antiphon config' lists them all."
+def _check_known(name: str, known: Iterable[str], what: str, prefix: str = "") -> None:
+    """Raise `SetupError` with the nearest name unless `name` is known. A common `prefix` does not make names near."""
+    names = [known_name.removeprefix(prefix) for known_name in known]
+    if name.removeprefix(prefix) not in names:
+        near = get_close_matches(name.removeprefix(prefix), names, n=1, cutoff=0.5)
+        hint = f"Did you mean '{prefix}{near[0]}'?" if near else "'antiphon config' lists them all."
         raise SetupError(f"Unknown {what} '{name}'. {hint}")
 
 

@@ -23,6 +23,7 @@ _HINTS = {
     "53": "The database server has no room left (memory or connections).",
     "55P03": "The database is locked by another process.",
     "57014": "The database server took too long.",
+    "57P": "The database server was stopped or is starting.",
     "25006": "The database server is read-only.",
     "28": "The database server refused the user name or password.",
     "3D000": "The database does not exist on the server: create it first.",

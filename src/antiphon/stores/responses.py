@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import CTE, Integer, and_, bindparam, delete, func, literal_column, select, text
 
-from antiphon.domain.errors import InvalidRequest, NotFound
+from antiphon.domain.errors import Conflict, InvalidRequest, NotFound, StoreFailed
 from antiphon.domain.records import Page, StoredItem, StoredResponse
 from antiphon.stores.part import Cut, Part, possible, require_possible
 from antiphon.stores.query import Query, Session, insertion
@@ -116,7 +116,10 @@ class Responses(Part):
         items have the same place.
         """
         require_possible(response.project_id, response.id, *(item.id for item in items))
-        await self._database.write(_put, (response, items), key=(response.project_id, response.id))
+        try:
+            await self._database.write(_put, (response, items), key=(response.project_id, response.id))
+        except Conflict:
+            raise StoreFailed("Two items of one response have the same place.") from None
 
     async def get_response(self, project_id: str, response_id: str) -> StoredResponse | None:
         """The response, or None if this project has none of that id."""

@@ -50,7 +50,7 @@ class Writer(Worker):
         while running:
             group, running = self._gather()
             if group:
-                self._write(group)
+                self._write(group, alone=False)
                 self.deliver(group)
             if not running or (self._tidy_at is not None and time.monotonic() >= self._tidy_at):
                 self._tidy()
@@ -70,8 +70,12 @@ class Writer(Worker):
             return group, True
         return group, False
 
-    def _write(self, group: Sequence[Job]) -> bool:
-        """Write a group, and note each job's outcome. False: the database takes no transaction at all now."""
+    def _write(self, group: Sequence[Job], *, alone: bool) -> bool:
+        """Write a group, and note each job's outcome. False: the database takes no transaction at all now.
+
+        If the group fails, each of its jobs is tried once more, `alone`. That also saves those that were only unlucky:
+        a lost connection, a deadlock with another server's writes.
+        """
         try:
             session = self._begin()
         except Exception as error:  # the callers get it
@@ -80,7 +84,7 @@ class Writer(Worker):
             _run(session, group)
         except Exception as error:  # the callers get it
             self._roll_back(session)
-            if len(group) == 1:
+            if alone:
                 self._fail(group, error)
             else:
                 self._write_one_by_one(group)
@@ -97,7 +101,7 @@ class Writer(Worker):
 
     def _write_one_by_one(self, group: Sequence[Job]) -> None:
         for number, job in enumerate(group):
-            if not self._write([job]):
+            if not self._write([job], alone=True):
                 error = job.error
                 assert error is not None
                 # Each further one might wait just as long for a lock that does not come free.

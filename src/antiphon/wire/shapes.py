@@ -102,8 +102,11 @@ class Compiler:
         return _accept
 
     def _reference(self, name: str) -> Rule:
-        # Looked up when first needed: shapes may refer to themselves, and most requests need few of them.
-        return lambda value: self.named(name)(value)
+        def check(value: Any) -> Fault | None:
+            # Looked up when needed: shapes may refer to themselves, and most requests need few of them.
+            return self.named(name)(value)
+
+        return check
 
     def _by_type(self, table: dict[type, Rule], expected: str) -> Rule:
         find = table.get
@@ -245,9 +248,9 @@ def _string(rules: Mapping[str, Any]) -> Rule:
     if values is not None:
         return lambda value: None if value in values else problems.wrong_value(value, list(values))
     low, high = rules.get("minLength", 0), rules.get("maxLength")
-    pattern = rules.get("pattern")
+    pattern: str = rules.get("pattern", "")
     # Python's "$" also matches before a line's end; JSON Schema's does not.
-    match = re.compile(pattern.removesuffix("$") + r"\Z").search if pattern is not None else None
+    match = re.compile(pattern.removesuffix("$") + r"\Z").search if pattern else None
     if not low and high is None and match is None:
         return _accept
 

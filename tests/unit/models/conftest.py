@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from model_files import Record
+
 
 @pytest.fixture
 def wheelhouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -18,20 +20,6 @@ def wheelhouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(directory))
     return directory
-
-
-class Record:
-    """Remembers what a pull told."""
-
-    def __init__(self) -> None:
-        self.updates: list[tuple[int, int]] = []
-        self.notes: list[str] = []
-
-    def update(self, done: int, total: int) -> None:
-        self.updates.append((done, total))
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture

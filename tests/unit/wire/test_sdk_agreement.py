@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import typing_extensions as te
+from openai._types import SequenceNotStr
 from openai.types.chat import ChatCompletionMessage
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from openai.types.responses import ResponseFunctionToolCall, ResponseItem, ResponseOutputItem
@@ -46,7 +47,7 @@ def variants(kind: Any, name: str = "", above: tuple[Any, ...] = ()) -> Iterator
         yield {**STRINGS, **NUMBERS, **OBJECTS}.get(name, SCALARS[kind])
     elif kind is type(None):
         yield None
-    elif isinstance(origin, type) and issubclass(origin, Iterable) or getattr(kind, "__name__", "") == "SequenceNotStr":
+    elif origin is SequenceNotStr or (isinstance(origin, type) and issubclass(origin, Iterable)):
         yield from ([value] for value in variants(args[0], name, above))
     elif args:
         for arg in args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,11 +12,11 @@ from antiphon.wire import sse
 from antiphon.wire.sse import Event, EventTooLarge, SSEParser
 
 
-def read(stream: bytes, cuts: list[int] | None = None) -> list[Event]:
+def read(stream: bytes, cuts: list[int] | None = None, **limits: int) -> list[Event]:
     """All events of a stream that arrives cut at these places."""
-    parser = SSEParser()
+    parser = SSEParser(**limits)
     places = [0, *sorted(cut % (len(stream) + 1) for cut in cuts or []), len(stream)]
-    return [event for a, b in zip(places, places[1:], strict=False) for event in parser.feed(stream[a:b])]
+    return [event for a, b in pairwise(places) for event in parser.feed(stream[a:b])]
 
 
 def test_what_is_written() -> None:
@@ -69,10 +71,10 @@ def test_an_empty_chunk_changes_nothing() -> None:
 
 @pytest.mark.parametrize("stream", [b"data: " + b"x" * 200, b"data: x\n" * 100, b"x" * 200])
 def test_an_event_without_end_is_refused(stream: bytes) -> None:
-    parser = SSEParser(max_event=100)
     with pytest.raises(EventTooLarge):
-        for position in range(len(stream)):
-            parser.feed(stream[position : position + 1])
+        read(stream, list(range(len(stream))), max_event=100)
+    with pytest.raises(EventTooLarge):
+        read(stream, max_event=100)
 
 
 def test_many_events_are_no_large_event() -> None:

@@ -230,8 +230,9 @@ def new_response(request: ResponseRequest, model: str, created_at: int) -> Json:
         "top_p": request.sampling.top_p,
         "truncation": body.get("truncation") or "disabled",
         "usage": None,
-        "user": body.get("user"),
         "metadata": body.get("metadata") or {},
+        # Not nullable in the published schema.
+        **({"user": body["user"]} if body.get("user") is not None else {}),
     }
 
 

@@ -1,0 +1,131 @@
+"""Whatever an engine does, what comes out of the machines is legal."""
+
+from __future__ import annotations
+
+import contextlib
+
+from conformance.sequence import check_sequence
+from conformance.spec import check_chat_chunk, check_chat_completion, check_response, check_response_event
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.machines import chat_machine, response_machine
+
+from antiphon.domain.errors import EngineFailed
+from antiphon.protocol.events import Event, MachineError
+from antiphon.protocol.generation import (
+    CallArguments,
+    CallStart,
+    Delta,
+    Finish,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    Usage,
+)
+from antiphon.protocol.responses.machine import TRANSITIONS, Fact, State
+from antiphon.wire import json as wire_json
+
+words = st.text(max_size=12)
+counts = st.integers(0, 10_000)
+deltas: st.SearchStrategy[Delta] = st.one_of(
+    words.map(TextDelta),
+    words.map(RefusalDelta),
+    words.map(ReasoningDelta),
+    st.builds(CallStart, st.sampled_from(["add", "get_weather"]), words, st.sampled_from(["function", "custom"])),
+    words.map(CallArguments),
+)
+ends = st.one_of(
+    st.builds(
+        Finish,
+        st.sampled_from(["stop", "length", "tool_calls", "content_filter"]),
+        st.builds(Usage, counts, counts, counts, counts),
+    ),
+    st.sampled_from(["fault", "cancel"]),
+)
+scripts = st.tuples(st.lists(deltas, max_size=30), ends)
+
+
+def decoded(events: list[Event]) -> list[dict[str, object]]:
+    return [wire_json.decode(wire_json.encode(event.body)) for event in events]  # type: ignore[misc]  # objects all
+
+
+@settings(max_examples=150, deadline=None)
+@given(scripts)
+def test_random_engines_make_legal_responses(script: tuple[list[Delta], Finish | str]) -> None:
+    steps, end = script
+    machine = response_machine(obfuscate=True)
+    events = machine.start()
+    broken = False
+    try:
+        for step in steps:
+            events += machine.feed(step)
+    except MachineError:
+        broken = True
+    if broken or end == "fault":
+        events += machine.fault(EngineFailed("It broke."))
+    elif end == "cancel":
+        events += machine.cancel()
+    else:
+        assert isinstance(end, Finish)
+        events += machine.feed(end)
+    assert machine.ended
+    bodies = decoded(events)
+    if end == "cancel" and not broken:
+        assert machine.snapshot()["status"] == "cancelled"
+    else:
+        check_sequence(bodies)
+        for body in bodies:
+            check_response_event(body)
+    check_response(wire_json.decode(wire_json.encode(machine.snapshot())))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), deltas), max_size=30))
+def test_random_engines_make_legal_completions(facts: list[tuple[int, Delta]]) -> None:
+    machine = chat_machine(choices=2, include_usage=True)
+    events = machine.start()
+    for fact in facts:
+        with contextlib.suppress(MachineError):
+            events += machine.feed(fact)
+    events += machine.feed((0, Finish("stop", Usage(3, 0, 2))))
+    events += machine.feed((1, Finish("length", Usage(3, 0, 2))))
+    assert machine.ended
+    bodies = decoded(events)
+    for body in bodies:
+        check_chat_chunk(body)
+    completion = wire_json.decode(wire_json.encode(machine.completion()))
+    check_chat_completion(completion)
+    assert isinstance(completion, dict)
+    for index, choice in enumerate(completion["choices"]):
+        said = [
+            choice["delta"].get("content") or ""
+            for body in bodies
+            for choice in body["choices"]  # type: ignore[attr-defined]  # decoded JSON
+            if choice["index"] == index
+        ]
+        assert "".join(said) == (choice["message"]["content"] or "")
+
+
+def test_every_open_state_can_end_in_every_way() -> None:
+    for state in set(State) - {State.NEW, State.ENDED}:
+        for fact in (Fact.FINISH, Fact.FAULT, Fact.CANCEL):
+            assert TRANSITIONS[state][fact][0] is State.ENDED
+
+
+def test_nothing_follows_the_end() -> None:
+    assert TRANSITIONS[State.ENDED] == {}
+
+
+def test_what_a_row_opens_is_closed_by_every_row_that_leaves() -> None:
+    """Each state has one set of closing actions, and every row that leaves the state begins with it."""
+    closing = {
+        State.TEXT: "close_text",
+        State.REFUSAL: "close_refusal",
+        State.REASONING: "close_thought",
+        State.CALL: "close_call",
+        State.CUSTOM: "close_custom",
+    }
+    for state, first in closing.items():
+        for after, actions in TRANSITIONS[state].values():
+            stays = after is state and len(actions) == 1
+            assert stays or actions[0] == first, (state, actions)
