@@ -103,7 +103,7 @@ class Shaper:
         return shape
 
     def is_object(self, shape: Shape) -> bool:
-        """Whether `shape` refers to a plain object. Seen without shaping it, so that schemas may refer to themselves."""
+        """Whether `shape` refers to a plain object. Seen without shaping it: schemas may refer to themselves."""
         return set(shape) == {"ref"} and "properties" in self.schemas[shape["ref"]]
 
     def shape(self, schema: Schema) -> Shape:

@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import shlex
+import shutil
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from antiphon.datadir import DataDir, ServerInfo
 from antiphon.domain import limits
@@ -30,6 +34,7 @@ from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
 from antiphon.run.responses import Responses
 from antiphon.settings import Loaded, Settings
+from antiphon.settings.declared import user_data_dir
 from antiphon.stores.store import SqlStore
 from antiphon.telemetry import logs
 
@@ -79,6 +84,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
             *health_http.resources(lambda: switch.check(engine, store)),
         ],
         Authenticator(store, secret, clock),
+        max_body=settings.max_body,
     )
     return Parts(api, responses, store, engine)
 
@@ -198,15 +204,51 @@ def serve(loaded: Loaded, data_dir: DataDir, model: ResolvedModel) -> int:
     """`antiphon serve`: run until told to stop; returns the exit status."""
     import uvloop  # only the server needs it
 
+    from antiphon.engines.llama.config import LlamaConfig  # not needed with another engine
     from antiphon.engines.llama.engine import LlamaEngine
 
     settings = loaded.settings
     logs.configure(settings.log_level, settings.log_format)
-    engine = LlamaEngine(llama_config(settings, model))
+    config = LlamaConfig(
+        model=model.path,
+        name=model.name,
+        slots=settings.slots,
+        context=settings.context or model.context,
+        threads=settings.threads,
+        pinning=settings.pin or None,
+        cache_ram_mib=settings.cache_ram_mib,
+        queue=settings.slots * settings.queue_per_slot,
+        chat=model.chat,
+    )
+    engine = LlamaEngine(config)
 
     def announce(host: str, port: int) -> None:
-        print(banner(settings, data_dir, engine, host, port), flush=True)
+        served = f"model {config.name}, {config.slots} slots, {config.context} tokens each"
+        print(_banner(host, port, served, data_dir), flush=True)
 
     with data_dir.lock():
         uvloop.run(_until_signalled(settings, data_dir, engine, announce))
     return 0
+
+
+def _banner(host: str, port: int, served: str, data_dir: DataDir) -> str:
+    """What to do next, ready to be pasted: the flags that `antiphon env` needs to find this very server are in it."""
+    shown = f"[{host}]" if ":" in host else host
+    command = f"{_program()} env"
+    if data_dir.path != user_data_dir():
+        command += f" --data-dir {shlex.quote(str(data_dir.path))}"
+    return f"""
+  Antiphon is listening on http://{shown}:{port}/v1   ({served})
+  In another shell:  eval "$({command})"     then try:
+      curl $OPENAI_BASE_URL/responses -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" \\
+        -d '{{"model": "gpt-5-mini", "input": "Write a short welcome message for a new user signing up to my app."}}'
+"""
+
+
+def _program() -> str:
+    """How this program was called, if that works from another shell too; the name on the path otherwise."""
+    called = Path(sys.argv[0])
+    try:
+        return shlex.quote(str(called.resolve().relative_to(Path.cwd())))
+    except ValueError:
+        return "antiphon" if shutil.which("antiphon") else shlex.quote(str(called.resolve()))

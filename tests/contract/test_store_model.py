@@ -45,6 +45,9 @@ def _responses(draw: st.DrawFn) -> tuple[Any, ...]:
     return ("put_response", record, items)
 
 
+completions = st.builds(
+    StoredCompletion, projects, names, st.integers(0, 3), st.sampled_from("mn"), bodies, bodies, metadata
+)
 operations = st.one_of(
     _responses(),
     st.tuples(st.just("delete_response"), projects, names),

@@ -34,9 +34,7 @@ def play(*facts: tuple[int, Delta], **options: Any) -> tuple[list[dict[str, Any]
 
 
 def deltas(chunks: list[dict[str, Any]], index: int = 0) -> list[dict[str, Any]]:
-    return [
-        choice["delta"] for chunk in chunks for choice in chunk["choices"] if choice["index"] == index
-    ]
+    return [choice["delta"] for chunk in chunks for choice in chunk["choices"] if choice["index"] == index]
 
 
 def test_text() -> None:

@@ -130,9 +130,7 @@ def test_reasoning_comes_before_the_message_as_an_item_of_its_own() -> None:
     assert events[-1].body["response"]["usage"]["output_tokens_details"] == {"reasoning_tokens": 1}
 
 
-@pytest.mark.parametrize(
-    ("reason", "shown"), [("length", "max_output_tokens"), ("content_filter", "content_filter")]
-)
+@pytest.mark.parametrize(("reason", "shown"), [("length", "max_output_tokens"), ("content_filter", "content_filter")])
 def test_an_answer_that_was_cut_is_incomplete_and_so_is_its_last_item_only(reason: Any, shown: str) -> None:
     events = play(CallStart("a", "c1"), CallArguments("{}"), TextDelta("Once upon"), Finish(reason))
     final = events[-1].body["response"]

@@ -73,10 +73,8 @@ def test_a_named_file_must_be_there(cwd: Path) -> None:
         loaded(cwd, {"config": "none.toml"})
 
 
-def test_a_data_directory_cannot_point_elsewhere(
-    cwd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("antiphon.settings.load.user_data_dir", lambda: tmp_path / "data")
+def test_a_data_directory_cannot_point_elsewhere(cwd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("antiphon.settings.loading.user_data_dir", lambda: tmp_path / "data")
     write(tmp_path / "data" / "antiphon.toml", "data_dir = '/elsewhere'")
     with pytest.raises(SetupError, match="data_dir cannot be set in"):
         load({}, {}, cwd)

@@ -6,6 +6,8 @@ terminal event. Messages are read by people and must never hold a secret, an add
 
 from __future__ import annotations
 
+from antiphon.domain import limits
+
 
 class AntiphonError(Exception):
     """Base of the tree. `status` is the HTTP status; `type` and `code` are OpenAI's words for it."""
@@ -24,6 +26,9 @@ class AntiphonError(Exception):
         param: str | None = None,
         retry_after: int | None = None,
     ) -> None:
+        # Many messages quote the request, and what they quote may be as long as a request can be.
+        if len(message) > limits.MAX_ERROR_MESSAGE:
+            message = message[: limits.MAX_ERROR_MESSAGE] + "…"
         super().__init__(message)
         self.message = message
         self.param = param

@@ -15,6 +15,8 @@ MAX_BODY = 50 * MIB
 MAX_HEADERS = 64 * KIB
 #: Nesting of a JSON body. Deeper than any real schema, and far from the interpreter's recursion limit.
 MAX_JSON_DEPTH = 128
+#: Values in one JSON body. "[]," costs three bytes of body and sixty of memory.
+MAX_JSON_VALUES = 2_000_000
 #: Input items of one response. More is a loop gone wrong.
 MAX_INPUT_ITEMS = 10_000
 #: Responses followed by previous_response_id.
@@ -29,11 +31,16 @@ MAX_TOOLS = 128
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
 
+#: Characters of an error's message, most of which quote what was sent.
+MAX_ERROR_MESSAGE = 2_000
+
 # --- how long anything may take ---------------------------------------------------------------------------------------
 #: From the first byte of a request's head to its end: a slow sender must not hold a connection for ever.
 HEAD_TIMEOUT = 15.0
 #: Between two pieces of a body.
 BODY_TIMEOUT = 30.0
+#: A whole body: 50 MiB take this long on a line of 700 kbit/s. Without it, a byte now and then would do for ever.
+BODY_TOTAL_TIMEOUT = 600.0
 #: An idle connection is kept this long for the next request.
 KEEP_ALIVE_TIMEOUT = 75.0
 #: After a stop signal: this long to finish what is running; then it is ended with a stored error.

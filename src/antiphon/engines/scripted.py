@@ -17,7 +17,7 @@ def saying(text: str, *, pieces: int = 1, input_tokens: int = 8) -> Script:
     """A script that says `text` in so many pieces, whatever it is asked."""
     size = max(1, -(-len(text) // pieces))
     parts = [TextDelta(text[start : start + size]) for start in range(0, len(text), size)]
-    steps = [*parts, Finish("stop", Usage(input_tokens=input_tokens, output_tokens=len(parts)))]
+    steps: list[Step] = [*parts, Finish("stop", Usage(input_tokens=input_tokens, output_tokens=len(parts)))]
     return lambda _: steps
 
 

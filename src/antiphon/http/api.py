@@ -42,8 +42,11 @@ class Resource:
 class Api:
     """The whole API as an ASGI application, free of any server."""
 
-    def __init__(self, resources: Sequence[Resource], authenticate: Authenticator) -> None:
+    def __init__(
+        self, resources: Sequence[Resource], authenticate: Authenticator, *, max_body: int = limits.MAX_BODY
+    ) -> None:
         self._authenticate = authenticate
+        self._max_body = max_body
         routes = [Route(resource.path, self._endpoint(resource)) for resource in resources]
         self._router = Router(routes, redirect_slashes=False, default=self._unknown_path)
 
@@ -52,7 +55,7 @@ class Api:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http":
-            exchange = Exchange(scope, receive, send, f"req_{token_hex(16)}")
+            exchange = Exchange(scope, receive, send, f"req_{token_hex(16)}", max_body=self._max_body)
             scope["antiphon.exchange"] = exchange
             await self._serve(exchange, scope, receive, send)
 

@@ -40,13 +40,16 @@ class ClientGone(Exception):
 class Exchange:
     """One request and its answer. `project_id` is set once the caller is known."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, *, max_body: int = limits.MAX_BODY
+    ) -> None:
         self.scope = scope
         self.request_id = request_id
         self.project_id = ""
         self.status = 0
         self._receive = receive
         self._send = send
+        self._max_body = max_body
         self._began = time.perf_counter()
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self._sending_since = 0.0
@@ -103,23 +106,25 @@ class Exchange:
         if (self.header(b"content-encoding") or "identity").lower() != "identity":
             raise UnsupportedMediaType("Compressed request bodies are not supported; send the body as it is.")
         length = self.header(b"content-length")
-        if length is not None and int(length) > limits.MAX_BODY:
-            raise _too_large()
+        if length is not None and int(length) > self._max_body:
+            raise _too_large(self._max_body)
 
     async def _read_body(self) -> bytes:
         pieces: list[bytes] = []
         size = 0
+        deadline = time.monotonic() + limits.BODY_TOTAL_TIMEOUT
         while True:
             try:
-                message = await asyncio.wait_for(self._receive(), limits.BODY_TIMEOUT)
+                patience = min(limits.BODY_TIMEOUT, deadline - time.monotonic())
+                message = await asyncio.wait_for(self._receive(), patience)
             except TimeoutError:
                 raise RequestTimeout("The request's body did not arrive in time.") from None
             if message["type"] == "http.disconnect":
                 raise ClientGone
             piece = message.get("body", b"")
             size += len(piece)
-            if size > limits.MAX_BODY:
-                raise _too_large()
+            if size > self._max_body:
+                raise _too_large(self._max_body)
             pieces.append(piece)
             if not message.get("more_body"):
                 return b"".join(pieces)
@@ -213,8 +218,8 @@ def _bare(batch: list[Event]) -> bytes:
     return b"".join([sse.data(wire_json.encode(event.body)) for event in batch])
 
 
-def _too_large() -> PayloadTooLarge:
-    return PayloadTooLarge(f"The request's body is larger than {limits.MAX_BODY // limits.MIB} MiB.")
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The request's body is larger than {limit} bytes.")
 
 
 def object_body(value: object) -> dict[str, Any]:

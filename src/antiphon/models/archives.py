@@ -32,7 +32,7 @@ def fetch(source: ArchiveSource, model: Model, work: Path, part: Path, progress:
     progress.update(done, total)
     for archive in source.archives:
         if not _kept(work, archive).exists():
-            _download(archive, work, _adder(progress, done, total))
+            _download(archive, work, _adder(archive, progress, done, total))
             done += archive.bytes
             progress.update(done, total)
     _join(source, model, work, part)
@@ -43,9 +43,12 @@ def missing_bytes(source: ArchiveSource, work: Path) -> int:
     return sum(archive.bytes for archive in source.archives if not _kept(work, archive).exists())
 
 
-def _adder(progress: Progress, done: int, total: int) -> Callable[[int], None]:
-    """Reports the bytes of the archive that is on its way, on top of those that are here."""
-    return lambda arrived: progress.update(min(done + arrived, total), total)
+def _adder(archive: Archive, progress: Progress, done: int, total: int) -> Callable[[int], None]:
+    """Reports the bytes of the archive that is on its way, on top of those that are here.
+
+    pip copies what it has downloaded, so that for a moment there is more than the archive's size.
+    """
+    return lambda arrived: progress.update(done + min(arrived, archive.bytes), total)
 
 
 def _kept(work: Path, archive: Archive) -> Path:

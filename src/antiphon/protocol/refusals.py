@@ -18,3 +18,8 @@ def unsupported_value(param: str, message: str) -> InvalidRequest:
 def unknown_parameter(param: str) -> InvalidRequest:
     """A parameter that the API does not have."""
     return InvalidRequest(f"Unknown parameter: '{param}'.", code="unknown_parameter", param=param)
+
+
+def missing_parameter(param: str) -> InvalidRequest:
+    """A parameter that must be there."""
+    return InvalidRequest(f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)

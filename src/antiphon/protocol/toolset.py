@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.protocol.generation import Tool, ToolChoice
+from antiphon.protocol.refusals import missing_parameter
 
 
 def check_names(tools: Sequence[Tool], param: str) -> None:
@@ -53,6 +54,15 @@ def choice_of_names(mode: str, names: Sequence[str], tools: Sequence[Tool], *, p
             param="tool_choice.tools",
         )
     return ToolChoice("required" if mode == "required" else "auto", frozenset(names), parallel)
+
+
+def chosen_name(name: object, param: str) -> str:
+    """The name by which a tool choice refers to a tool. The published schemas leave these objects open."""
+    if name is None:
+        raise missing_parameter(param)
+    if not isinstance(name, str):
+        raise InvalidRequest(f"Invalid type for '{param}': expected a string.", code="invalid_type", param=param)
+    return name
 
 
 def check_calls(calls: Sequence[tuple[str, str]]) -> None:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from antiphon.settings.declared import Settings
-from antiphon.settings.load import Loaded, load
+from antiphon.settings.loading import Loaded, load
 
 __all__ = ["Loaded", "Settings", "load"]

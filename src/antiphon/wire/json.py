@@ -11,6 +11,9 @@ _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 #: The first half of a surrogate pair (as an escape) without the second.
 _HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _POSITION = re.compile(r" \(byte (\d+)\)$")
+#: Defaults, for whoever has no limits of their own.
+MAX_DEPTH = 128
+MAX_VALUES = 2_000_000
 _encoder = msgspec.json.Encoder()
 
 
@@ -28,11 +31,11 @@ def encode(value: object) -> bytes:
     return _encoder.encode(value)
 
 
-def decode(body: bytes, *, max_depth: int = 128, max_values: int = 2_000_000) -> object:
+def decode(body: bytes, *, max_depth: int = MAX_DEPTH, max_values: int = MAX_VALUES) -> object:
     """The value of a JSON document in UTF-8.
 
     `max_depth`: containers in containers. `max_values`: values in all containers together, for some bytes of body can
-    cost a hundred times as many of memory. Raises `MalformedJSON`. NaN, infinities, numbers out of range and halves of
+    cost twenty times as many of memory. Raises `MalformedJSON`. NaN, infinities, numbers out of range and halves of
     surrogate pairs are malformed; of members with one name the last counts.
     """
     if body.count(b",") + body.count(b"[") + body.count(b"{") > max_values:

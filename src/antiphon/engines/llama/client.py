@@ -162,6 +162,10 @@ class LlamaClient:
             raise EngineFailed("The local model could not read the prompt.")
         return msgspec.json.decode(answer, type=_Tokens).tokens
 
+    async def warm_up(self, body: dict[str, Any]) -> None:
+        """Have one completion made, for its side effects."""
+        await self._call("POST", "/completion", _encode(body))
+
     async def complete(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         """Stream a completion. Closing the generator closes the connection, which ends the completion."""
         faults = (self._aiohttp.ClientError, ConnectionError)

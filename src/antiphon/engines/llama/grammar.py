@@ -52,7 +52,7 @@ def arguments_schema(tool: Tool) -> JsonSchema:
 
 
 def json_rule(schema: JsonSchema, *, lenient: bool = False) -> str:
-    """The grammar's rule for JSON that fits `schema`. Lenient: keywords that llguidance does not know are passed over."""
+    """The grammar's rule for JSON that fits `schema`. Lenient: unknown keywords are passed over."""
     options: dict[str, Any] = {**_SEPARATORS, "lenient": True} if lenient else dict(_SEPARATORS)
     return "%json " + json.dumps({**schema, "x-guidance": options})
 
@@ -60,6 +60,11 @@ def json_rule(schema: JsonSchema, *, lenient: bool = False) -> str:
 def only_json(rule: str) -> str:
     """The answer is JSON."""
     return f"{_PREFIX}start: {rule}\n"
+
+
+def only_words() -> str:
+    """The answer is prose: it does not begin like JSON, code or a tag."""
+    return _PREFIX + "start: /[^\\s{\\[<`](?s:.*)/\n"
 
 
 def only_calls(rules: Mapping[str, str], *, parallel: bool) -> str:

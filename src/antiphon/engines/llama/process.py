@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,14 @@ _LOG_LINES, _LOG_WIDTH = 100, 500
 _TERM_TIMEOUT = 2.0
 #: The child gets nothing else of our environment: keys of other services may stand in it.
 _ENVIRONMENT = frozenset(
-    "PATH HOME USER TMPDIR TEMP TMP LANG PYTHONPATH PYTHONHOME VIRTUAL_ENV LD_LIBRARY_PATH DYLD_LIBRARY_PATH "
-    "SYSTEMROOT OMP_NUM_THREADS".split()
+    {
+        *("PATH", "HOME", "USER", "TMPDIR", "TEMP", "TMP", "LANG", "SYSTEMROOT", "OMP_NUM_THREADS"),
+        *("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+    }
 )
 _ENVIRONMENT_PREFIXES = ("LC_", "CUDA_", "GGML_", "HIP_", "ROCR_", "VK_", "MTL_")
+#: llama.cpp's own error lines, failed assertions, and uncaught exceptions: none of them quotes a prompt.
+_ERROR_LINE = re.compile(r"[0-9.]+ E |.*GGML_ASSERT|terminate called|\s*what\(\)|[A-Za-z.]+Error: ")
 
 COMMAND = (sys.executable, "-P", "-m", "antiphon.engines.llama.child")
 
@@ -128,8 +133,7 @@ class ChildProcess:
 
     def last_words(self) -> list[str]:
         """The last lines of its log that look like errors."""
-        marks = (" E ", "GGML_ASSERT", "Error", "error", "terminate", "what()")
-        return [line for line in self._log if any(mark in line for mark in marks)][-10:]
+        return [line for line in self._log if _ERROR_LINE.match(line)][-10:]
 
     async def _read_log(self) -> None:
         """Keep the last lines of stderr. Read in pieces: a line may be longer than any limit."""

@@ -46,7 +46,8 @@ class SlotQueue:
         self._inside += 1
         return Ticket(self)
 
-    async def _acquire(self) -> None:
+    async def acquire(self) -> None:
+        """Wait for a slot; for tickets."""
         if self._free and not self._waiters:
             self._free -= 1
             return
@@ -70,13 +71,15 @@ class SlotQueue:
                 return
         self._free += 1
 
-    def _leave(self, held_since: float | None) -> None:
+    def leave(self, held_since: float | None) -> None:
+        """Give back a place, and the slot that was held since then; for tickets."""
         self._inside -= 1
         if held_since is not None:
             self._average += _NEWEST * (self._clock() - held_since - self._average)
             self._hand_on()
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """Seconds of the queue's clock."""
         return self._clock()
 
 
@@ -90,11 +93,11 @@ class Ticket:
 
     async def acquire(self) -> None:
         """Wait for a slot."""
-        await self._queue._acquire()
-        self._held_since = self._queue._now()
+        await self._queue.acquire()
+        self._held_since = self._queue.now()
 
     def release(self) -> None:
         """Give everything back. Calling it again changes nothing."""
         if not self._left:
             self._left = True
-            self._queue._leave(self._held_since)
+            self._queue.leave(self._held_since)

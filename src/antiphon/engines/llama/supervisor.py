@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
 from antiphon.domain import limits
-from antiphon.domain.errors import EngineUnavailable
+from antiphon.domain.errors import EngineFailed, EngineUnavailable
 from antiphon.engines.llama.process import ChildGone, ChildProcess
 
 _log = logging.getLogger("antiphon.engines.llama")
@@ -28,6 +28,8 @@ _BACKOFF, _BACKOFF_MAX = 0.1, 5.0
 _STABLE_AFTER = 30.0
 #: After the engine was left down, requests are refused at once for this long before one may try again.
 _DOWN_FOR = 2.0
+#: The end of a process is noticed within this time after its sockets have closed.
+_NOTICE_TIMEOUT = 2.0
 
 
 class State(Enum):
@@ -104,6 +106,14 @@ class Supervisor(Generic[C]):
             raise EngineUnavailable("The local model could not be started; the server's log says why.")
         return self._connection
 
+    async def replaced(self, connection: C) -> bool:
+        """Whether the child of a connection that just failed is gone (noticed a moment after its sockets close)."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_NOTICE_TIMEOUT):
+                while self._connection is connection:
+                    await self._changed.wait()
+        return self._connection is not connection
+
     def kill(self) -> None:
         """End a child that hangs; it is started again as after a crash."""
         if self._child is not None:
@@ -137,6 +147,8 @@ class Supervisor(Generic[C]):
                 _log.error("the local model's process did not start: %s", gone)
                 if gone.reason is not None:
                     break  # a file that cannot be loaded now cannot be loaded in a second either
+            except EngineFailed as error:
+                _log.error("the local model's process does not work: %s", error)
             except TimeoutError:
                 _log.error("the local model's process took too long to start")
                 break

@@ -10,6 +10,7 @@ import mmap
 import struct
 from pathlib import Path
 
+_MAGIC = int.from_bytes(b"GGUF", "little")
 _STRING, _ARRAY = 8, 9
 _CODES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _TOKENS, _TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
@@ -31,8 +32,8 @@ def control_tokens(model: Path) -> list[str]:
 
 
 def _read(cursor: _Cursor) -> list[str]:
-    magic, _version, _tensors, pairs = cursor.unpack("4sIQQ")
-    if magic != b"GGUF":
+    magic, _version, _tensors, pairs = cursor.unpack("IIQQ")
+    if magic != _MAGIC:
         raise ValueError("not a GGUF file")
     tokens: list[bytes] = []
     types: tuple[int, ...] = ()

@@ -39,13 +39,13 @@ def turns(messages: Sequence[Json]) -> list[Turn]:
             call_id = message["tool_call_id"]
             if waiting.pop(call_id, None) is None:
                 raise _orphan(path, f"tool_call_id '{call_id}'", "tool_calls")
-            made.append(ToolResult(call_id, _text(message["content"], path)))
+            made.append(ToolResult(call_id, _text(message.get("content"), path)))
             continue
         if role == "function":
             waited = legacy.pop(message["name"], None)
             if waited is None:
                 raise _orphan(path, f"function '{message['name']}'", "function_call")
-            made.append(ToolResult(waited, _text(message["content"], path)))
+            made.append(ToolResult(waited, _text(message.get("content"), path)))
             continue
         if waiting:
             break

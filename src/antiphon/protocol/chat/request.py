@@ -20,6 +20,7 @@ from antiphon.protocol.generation import (
     ToolChoice,
     Turn,
 )
+from antiphon.protocol.numbers import make_whole
 from antiphon.protocol.refusals import unsupported_parameter, unsupported_value
 
 Json = dict[str, Any]
@@ -29,6 +30,8 @@ _REFUSED = {
     "moderation": "is not supported by this server",
     "web_search_options": "is not supported with this model",
 }
+#: Members that the schema knows as integers.
+_INTEGERS = ("max_completion_tokens", "max_tokens", "n", "seed", "top_logprobs")
 _VERBOSITY = {"low": "Answer as briefly as you can.", "high": "Answer thoroughly and in detail."}
 
 
@@ -74,6 +77,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
 def parse(body: Json, extra: Mapping[str, Any]) -> ChatRequest:
     """Understand a body that has passed the published schema. Raises `InvalidRequest` naming what cannot be served."""
+    make_whole(body, _INTEGERS)
     for name, why in _REFUSED.items():
         if body.get(name):
             raise unsupported_parameter(name, why)
@@ -140,15 +144,17 @@ def _tool_choice(body: Json, tools: Sequence[Tool], *, legacy: bool) -> ToolChoi
         return toolset.choice_of_mode(choice or "auto", tools, parallel=parallel)
     if choice["type"] == "allowed_tools":
         allowed = choice["allowed_tools"]
-        names = [_name_of(tool) for tool in allowed["tools"]]
+        names = [
+            _name_of(tool, f"tool_choice.allowed_tools.tools[{index}]") for index, tool in enumerate(allowed["tools"])
+        ]
         return toolset.choice_of_names(allowed["mode"], names, tools, parallel=parallel)
-    return toolset.choice_of_names("required", [_name_of(choice)], tools, parallel=parallel)
+    return toolset.choice_of_names("required", [_name_of(choice, "tool_choice")], tools, parallel=parallel)
 
 
-def _name_of(choice: Json) -> str:
-    inner = choice.get(choice.get("type", "function")) or {}
-    name = inner.get("name", "") if isinstance(inner, dict) else ""
-    return name if isinstance(name, str) else ""
+def _name_of(choice: Json, path: str) -> str:
+    kind = "custom" if choice.get("type") == "custom" else "function"
+    inner = choice.get(kind)
+    return toolset.chosen_name(inner.get("name") if isinstance(inner, dict) else None, f"{path}.{kind}.name")
 
 
 def _output(response_format: Json | None) -> OutputFormat:

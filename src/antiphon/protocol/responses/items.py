@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.ids import new_id
 from antiphon.protocol import toolset
@@ -54,12 +55,24 @@ def _normalize_item(item: Json, path: str) -> Json:
     if item_type not in SHOWN_TYPES:
         raise unsupported_value(f"{path}.type", f"Items of type '{item_type}' are not supported with this model.")
     full = {key: value for key, value in item.items() if value is not None}
-    full |= {"id": item.get("id") or new_id(_PREFIXES[item_type]), "type": item_type}
+    full |= {"id": _checked_id(item, path) or new_id(_PREFIXES[item_type]), "type": item_type}
     if item_type != "reasoning":
         full["status"] = item.get("status") or "completed"
     if item_type == "message":
         full["content"] = _normalize_content(item["role"], item["content"])
     return full
+
+
+def _checked_id(item: Json, path: str) -> str | None:
+    """The client's own id of an item, which must be one that the store can keep."""
+    item_id: str | None = item.get("id")
+    if item_id and ("\x00" in item_id or len(item_id.encode()) > limits.MAX_ID):
+        raise InvalidRequest(
+            f"Invalid '{path}.id': an id has at most {limits.MAX_ID} bytes, none of them NUL.",
+            code="invalid_value",
+            param=f"{path}.id",
+        )
+    return item_id
 
 
 def _normalize_content(role: str, content: str | list[Json]) -> list[Json]:

@@ -21,7 +21,8 @@ from antiphon.protocol.generation import (
     ToolChoice,
     Turn,
 )
-from antiphon.protocol.refusals import unsupported_parameter, unsupported_value
+from antiphon.protocol.numbers import make_whole
+from antiphon.protocol.refusals import missing_parameter, unsupported_parameter, unsupported_value
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses.items import Json
 
@@ -34,6 +35,8 @@ _REFUSED = {
     "moderation": "is not supported by this server",
     "prompt": "is not supported by this server; put the text into 'instructions'",
 }
+#: Members that the schema knows as integers.
+_INTEGERS = ("max_output_tokens", "max_tool_calls", "top_logprobs")
 #: What `text.verbosity` asks of a model that has no such switch of its own.
 _VERBOSITY = {"low": "Answer as briefly as you can.", "high": "Answer thoroughly and in detail."}
 
@@ -78,15 +81,16 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
 
     Raises `InvalidRequest` for what the API allows and this server cannot serve, naming the parameter.
     """
+    make_whole(body, _INTEGERS)
     for name, why in _REFUSED.items():
         if body.get(name):
             raise unsupported_parameter(name, why)
     if body.get("background"):
         raise unsupported_parameter("background", "is not supported by this server")
     if not body.get("model"):
-        raise _missing("model")
+        raise missing_parameter("model")
     if body.get("input") is None:
-        raise _missing("input")
+        raise missing_parameter("input")
     if isinstance(body["input"], list) and len(body["input"]) > limits.MAX_INPUT_ITEMS:
         raise InvalidRequest(
             f"Invalid 'input': array too long. Expected an array with maximum length {limits.MAX_INPUT_ITEMS}, "
@@ -114,10 +118,6 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         extra=extra,
         body=body,
     )
-
-
-def _missing(param: str) -> InvalidRequest:
-    return InvalidRequest(f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)
 
 
 def _sampling(body: Json) -> Sampling:
@@ -169,7 +169,10 @@ def _tool_choice(choice: str | Json | None, tools: Sequence[Tool], *, parallel: 
         case "function" | "custom":
             return toolset.choice_of_names("required", [choice["name"]], tools, parallel=parallel)
         case "allowed_tools":
-            names = [tool.get("name", "") for tool in choice["tools"]]
+            names = [
+                toolset.chosen_name(tool.get("name"), f"tool_choice.tools[{index}].name")
+                for index, tool in enumerate(choice["tools"])
+            ]
             return toolset.choice_of_names(choice["mode"], names, tools, parallel=parallel)
         case other:
             raise unsupported_value("tool_choice.type", f"Tool choice '{other}' is not supported with this model.")

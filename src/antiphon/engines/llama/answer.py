@@ -1,0 +1,176 @@
+"""From the child's chunks to deltas: one attempt at an answer. Sans-IO."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from antiphon.domain.errors import OutputInvalid
+from antiphon.engines.llama.calls import CallScanner, Kind
+from antiphon.engines.llama.client import Chunk, Probability
+from antiphon.engines.llama.stops import StopMatcher
+from antiphon.protocol.generation import (
+    CallArguments,
+    CallStart,
+    Delta,
+    Finish,
+    TextDelta,
+    TokenLogprob,
+    TopLogprob,
+    Usage,
+)
+
+Reason = Literal["stop", "length", "tool_calls"]
+Misfit = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRules:
+    """What an answer must be.
+
+    `tools`: the callable tools and their kinds; `wrapped`: calls stand in `<tool_call>`; `text_allowed`: it need not be
+    calls. `stops`: stop sequences of the text beside calls (without tools, llama.cpp looks for them). `text_misfit`
+    checks the whole text, `argument_misfits` the arguments of functions by name. `top_logprobs` as in `Sampling`.
+    """
+
+    tools: Mapping[str, Kind]
+    wrapped: bool = False
+    text_allowed: bool = True
+    parallel: bool = True
+    stops: tuple[str, ...] = ()
+    text_misfit: Misfit | None = None
+    argument_misfits: Mapping[str, Misfit] | None = None
+    top_logprobs: int | None = None
+
+
+class Answer:
+    """Takes chunks until `done`; then `finish` gives the last deltas."""
+
+    def __init__(self, rules: AnswerRules, input_tokens: int) -> None:
+        self._rules = rules
+        self._input_tokens = input_tokens
+        self._scanner = CallScanner(rules.tools, wrapped=rules.wrapped) if rules.tools else None
+        self._stops = StopMatcher(rules.stops if rules.tools else ())
+        self._logprobs = _LogprobLine(rules.top_logprobs)
+        self._text: list[str] = []
+        self._calls: list[tuple[str, list[str]]] = []
+        self._last = Chunk()
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer is at its end: no more chunks are needed."""
+        return self._last.stop or self._stops.found
+
+    @property
+    def calls(self) -> list[tuple[str, str]]:
+        """Names and arguments of the calls so far."""
+        return [(name, "".join(pieces)) for name, pieces in self._calls]
+
+    def feed(self, chunk: Chunk) -> list[Delta]:
+        """The deltas that `chunk` makes. Raises `OutputInvalid` if the model broke the form of a call."""
+        self._last = chunk
+        self._logprobs.add(chunk.completion_probabilities)
+        if not chunk.content:
+            return []
+        if self._scanner is None:
+            return self._show([TextDelta(text=chunk.content)])
+        return self._show(self._scanner.feed(chunk.content))
+
+    def finish(self) -> list[Delta]:
+        """The last deltas, `Finish` among them. Raises `OutputInvalid` if the answer does not fit its schema."""
+        deltas: list[Delta] = [] if self._scanner is None else self._show(self._scanner.finish())
+        if not self._stops.found and (held := self._stops.finish()):
+            deltas += self._shown_text(held)
+        cut_off = self._last.stop_type == "limit"
+        if not cut_off:
+            self._check()
+        reason: Reason = "length" if cut_off else "tool_calls" if self._calls else "stop"
+        usage = Usage(
+            input_tokens=self._input_tokens,
+            cached_tokens=min(self._last.timings.cache_n, self._input_tokens),
+            output_tokens=self._last.tokens_predicted,
+        )
+        return [*deltas, Finish(reason=reason, usage=usage)]
+
+    def _show(self, deltas: Iterable[Delta]) -> list[Delta]:
+        """Keep account of deltas, add log probabilities to text, and cut text at a stop sequence."""
+        shown: list[Delta] = []
+        for delta in deltas:
+            if isinstance(delta, TextDelta):
+                if text := self._stops.feed(delta.text):
+                    shown += self._shown_text(text)
+                if self._stops.found:
+                    break
+                continue
+            if isinstance(delta, CallStart):
+                if held := self._stops.finish():
+                    shown += self._shown_text(held)
+                self._calls.append((delta.name, []))
+            elif isinstance(delta, CallArguments):
+                self._calls[-1][1].append(delta.text)
+            shown.append(delta)
+        return shown
+
+    def _shown_text(self, text: str) -> list[Delta]:
+        if self._rules.text_misfit is not None:
+            self._text.append(text)
+        return [TextDelta(text=text, logprobs=self._logprobs.take(text))]
+
+    def _check(self) -> None:
+        """The grammar should have seen to all of this; but llama.cpp drops a grammar that becomes too large for it in
+        the middle of an answer, and goes on without."""
+        rules = self._rules
+        if self._scanner is not None and self._scanner.in_call:
+            raise OutputInvalid("The local model broke the form of a tool call.")
+        if not self._calls and not rules.text_allowed:
+            raise OutputInvalid("The local model did not call a tool.")
+        if len(self._calls) > 1 and not rules.parallel:
+            raise OutputInvalid("The local model called more than one tool.")
+        for name, arguments in self.calls:
+            if rules.tools[name] == "function" and rules.argument_misfits is not None:
+                problem = rules.argument_misfits[name](arguments)
+                if problem is not None:
+                    raise OutputInvalid(f"The arguments for '{name}' do not fit its schema: {problem}")
+        # Text that a stop sequence cut is what was asked for.
+        cut = self._stops.found or self._last.stop_type == "word"
+        if rules.text_misfit is not None and not self._calls and not cut:
+            problem = rules.text_misfit("".join(self._text))
+            if problem is not None:
+                raise OutputInvalid(f"The answer does not fit the schema: {problem}")
+
+
+class _LogprobLine:
+    """Tokens in the order they were drawn, handed out with the text they made."""
+
+    def __init__(self, top: int | None) -> None:
+        self._top = top
+        self._waiting: deque[tuple[int, TokenLogprob]] = deque()
+        self._drawn = 0
+        self._shown = 0
+
+    def add(self, probabilities: Iterable[Probability]) -> None:
+        """Tokens that were drawn."""
+        if self._top is None:
+            return
+        for drawn in probabilities:
+            self._waiting.append((self._drawn, _token(drawn, self._top)))
+            self._drawn += len(drawn.bytes)
+
+    def take(self, text: str) -> tuple[TokenLogprob, ...]:
+        """The tokens that begin before the end of `text`, which follows all text before it."""
+        if self._top is None:
+            return ()
+        self._shown += len(text.encode())
+        tokens: list[TokenLogprob] = []
+        while self._waiting and self._waiting[0][0] < self._shown:
+            tokens.append(self._waiting.popleft()[1])
+        return tuple(tokens)
+
+
+def _token(drawn: Probability, top: int) -> TokenLogprob:
+    alternatives = (
+        TopLogprob(token=other.token, logprob=other.logprob, bytes=other.bytes) for other in drawn.top_logprobs[:top]
+    )
+    return TokenLogprob(token=drawn.token, logprob=drawn.logprob, bytes=drawn.bytes, top_logprobs=tuple(alternatives))

@@ -1,0 +1,45 @@
+"""A running child and what is known about it."""
+
+from __future__ import annotations
+
+from antiphon.domain import limits
+from antiphon.engines.llama.client import LlamaClient
+from antiphon.engines.llama.config import LlamaConfig
+from antiphon.engines.llama.process import ChildProcess
+from antiphon.engines.llama.prompt import PromptReader
+
+#: The first grammar makes llama.cpp index the vocabulary, which takes a second: better before the first request.
+_WARM_UP = {"prompt": "a", "n_predict": 1, "cache_prompt": False, "grammar": '%llguidance {}\nstart: "a"\n'}
+
+
+class Connection:
+    """What the engine needs of one child. Make one with `connect`."""
+
+    def __init__(self, client: LlamaClient, reader: PromptReader, vocabulary_size: int) -> None:
+        self.client = client
+        self.reader = reader
+        self.vocabulary_size = vocabulary_size
+
+    @classmethod
+    async def connect(cls, child: ChildProcess, api_key: str, config: LlamaConfig) -> Connection:
+        """Get to know a child that is ready. Raises `EngineFailed` if it does not answer."""
+        client = LlamaClient(
+            child.answer.address,
+            api_key,
+            # While one slot reads a long prompt, the others wait for their tokens.
+            token_timeout=limits.ENGINE_TOKEN_TIMEOUT * config.slots,
+        )
+        try:
+            caps = (await client.props()).chat_template_caps
+            size = await client.vocabulary_size()
+            await client.warm_up(_WARM_UP)
+        except BaseException:
+            await client.close()
+            raise
+        template_tools = config.chat.tools == "template" and caps.supports_tools and caps.supports_tool_calls
+        reader = PromptReader(client, child.answer.control_tokens, template_tools=template_tools)
+        return cls(client, reader, size)
+
+    async def close(self) -> None:
+        """Close all connections to the child."""
+        await self.client.close()

@@ -1,0 +1,223 @@
+"""The built-in engine: the `Engine` port over a supervised llama.cpp child."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import TypeVar
+
+from antiphon.domain import limits
+from antiphon.domain.errors import EngineFailed, EngineUnavailable, OutputInvalid, SetupError
+from antiphon.engines.llama.answer import Answer
+from antiphon.engines.llama.config import LlamaConfig
+from antiphon.engines.llama.connection import Connection
+from antiphon.engines.llama.plan import Plan, Planner, call_key
+from antiphon.engines.llama.process import ChildProcess
+from antiphon.engines.llama.sampling import seed_of
+from antiphon.engines.llama.schemas import SchemaCompiler
+from antiphon.engines.llama.slots import SlotQueue, Ticket
+from antiphon.engines.llama.stream import OwnedStream
+from antiphon.engines.llama.supervisor import State, Supervisor
+from antiphon.ports import Capabilities
+from antiphon.protocol.generation import (
+    CallArguments,
+    CallStart,
+    Delta,
+    Finish,
+    Generation,
+)
+
+#: How long `ready` waits for the child's word.
+_HEALTH_TIMEOUT = 2.0
+T = TypeVar("T")
+
+
+class LlamaEngine:
+    """Makes generations with one local model. Used from one event loop."""
+
+    def __init__(self, config: LlamaConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config = config
+        self._key = secrets.token_urlsafe(32)
+        self._queue = SlotQueue(config.slots, config.queue_length, clock)
+        self._compiler = SchemaCompiler()
+        self._planner = Planner(config, self._compiler)
+        self._supervisor = Supervisor(self._launch, self._connect)
+
+    @property
+    def name(self) -> str:
+        """The model's public name."""
+        return self._config.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Text in, text and calls out; everything is constrained while tokens are drawn."""
+        return Capabilities(context_tokens=self._config.context)
+
+    @property
+    def config(self) -> LlamaConfig:
+        """What it was made with."""
+        return self._config
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process number, while there is one."""
+        return self._supervisor.pid
+
+    async def start(self) -> None:
+        """Start the child and wait until it is ready. Raises `SetupError` or `EngineUnavailable`."""
+        await self._connection()
+
+    async def stop(self) -> None:
+        """End the child. Generations that run end with `EngineFailed`. Safe to call twice."""
+        await self._supervisor.stop()
+        self._compiler.close()
+
+    async def ready(self) -> bool:
+        """Whether the child is up and answers."""
+        if self._supervisor.state is not State.READY:
+            return False
+        connection = await self._connection()
+        return await connection.client.healthy(_HEALTH_TIMEOUT)
+
+    async def count_tokens(self, generation: Generation) -> int:
+        """Input tokens this generation would use, exactly as `generate` would count them."""
+        return await self._admitted(lambda connection: self._planner.count(generation, connection))
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
+        """Admit a generation, then stream it: see the port."""
+        ticket = self._queue.enter()
+        try:
+            plan = await self._admitted(lambda connection: self._planner.plan(generation, connection))
+        except BaseException:
+            ticket.release()
+            raise
+        return OwnedStream(self._answer(plan, ticket), ticket.release)
+
+    # --- answering ----------------------------------------------------------------------------------------------------
+    async def _answer(self, plan: Plan, ticket: Ticket) -> AsyncGenerator[Delta, None]:
+        """Wait for a slot, then try until an answer is right."""
+        await ticket.acquire()
+        attempt = 0
+        while True:
+            answer = Answer(plan.rules, plan.input_tokens)
+            held: list[Delta] = []
+            shown = False
+            try:
+                async with aclosing(self._attempt(plan, answer, attempt)) as deltas:
+                    async for delta in deltas:
+                        if _holds(plan, delta):
+                            held.append(delta)
+                        else:
+                            shown = True
+                            yield delta
+            except OutputInvalid:
+                # What was shown cannot be taken back; and a grammar that holds does not need a second attempt.
+                if shown or attempt >= limits.MAX_SCHEMA_RETRIES or plan.hold == "nothing":
+                    raise
+                attempt += 1
+                continue
+            if plan.made and _repeats(plan, answer):
+                if not shown:
+                    plan = await self._without_tools(plan)
+                    continue
+                held = [_only_text(held[-1])]
+            for delta in held:
+                yield delta
+            return
+
+    async def _attempt(self, plan: Plan, answer: Answer, attempt: int) -> AsyncGenerator[Delta, None]:
+        connection = await self._connection()
+        body = {**plan.body, "seed": seed_of(plan.generation.sampling, attempt)}
+        try:
+            async with aclosing(connection.client.complete(body)) as chunks:
+                async for chunk in chunks:
+                    for delta in answer.feed(chunk):
+                        yield delta
+                    if answer.done:
+                        break
+        except EngineFailed as error:
+            if error.code == "engine_timeout":
+                self._supervisor.kill()
+            raise
+        for delta in answer.finish():
+            yield delta
+
+    async def _without_tools(self, plan: Plan) -> Plan:
+        """The plan to go on with when the model only repeats a call: the same, in words."""
+        return await self._admitted(lambda connection: self._planner.words(plan, connection))
+
+    # --- the child ----------------------------------------------------------------------------------------------------
+    async def _connection(self) -> Connection:
+        if not self._config.model.is_file():
+            raise SetupError(
+                f"The file of the model '{self._config.name}' is missing. Run: antiphon models pull {self._config.name}"
+            )
+        return await self._supervisor.connection()
+
+    async def _admitted(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do what comes before an answer. If the child ends meanwhile, do it once more with the next one."""
+        connection = await self._connection()
+        try:
+            return await work(connection)
+        except EngineFailed:
+            if not await self._supervisor.replaced(connection):
+                raise
+        try:
+            return await work(await self._connection())
+        except EngineFailed as error:
+            raise EngineUnavailable(error.message) from error
+
+    async def _launch(self) -> ChildProcess:
+        config = self._config
+        return await ChildProcess.launch(
+            json.dumps(
+                {
+                    "model": str(config.model),
+                    "name": config.name,
+                    "slots": config.slots,
+                    "context": config.context,
+                    "batch": config.batch,
+                    "threads": config.threads,
+                    "pinning": config.pinning,
+                    "cache_ram_mib": config.cache_ram_mib,
+                    "gpu_layers": config.gpu_layers,
+                    "quiet_machine": config.quiet_machine,
+                    "api_key": self._key,
+                }
+            ).encode()
+        )
+
+    async def _connect(self, child: ChildProcess) -> Connection:
+        return await Connection.connect(child, self._key, self._config)
+
+
+def _holds(plan: Plan, delta: Delta) -> bool:
+    """Whether a delta is kept back until the whole answer is known."""
+    match plan.hold:
+        case "all":
+            return True
+        case "calls":
+            return isinstance(delta, CallStart | CallArguments | Finish)
+        case _:
+            return False
+
+
+def _repeats(plan: Plan, answer: Answer) -> bool:
+    """Whether the answer's calls were all made before."""
+    keys = []
+    for name, arguments in answer.calls:
+        kind = plan.rules.tools[name]
+        try:
+            keys.append(call_key(name, json.loads(arguments) if kind == "function" else {"input": arguments}))
+        except ValueError:
+            return False  # cut off by the end of the context
+    return bool(keys) and all(key in plan.made for key in keys)
+
+
+def _only_text(finish: Delta) -> Finish:
+    """The end of an answer whose calls were dropped after its text had been shown."""
+    assert isinstance(finish, Finish)
+    return Finish(reason="stop", usage=finish.usage)

@@ -1,0 +1,173 @@
+"""What one generation asks of the child: worked out before it gets a slot, so that a refusal costs no slot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import msgspec
+
+from antiphon.domain.errors import ContextLengthExceeded, InvalidRequest
+from antiphon.engines.llama import grammar
+from antiphon.engines.llama.answer import AnswerRules
+from antiphon.engines.llama.config import LlamaConfig
+from antiphon.engines.llama.connection import Connection
+from antiphon.engines.llama.prompt import call_arguments
+from antiphon.engines.llama.sampling import completion_body
+from antiphon.engines.llama.schemas import CompiledSchema, SchemaCompiler
+from antiphon.protocol.generation import Generation, Message, Tool, ToolCall, ToolChoice, ToolResult
+
+#: A call told apart from others: its name and its arguments in canonical JSON.
+CallKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`body` is the request to the child, without a seed; `rules` what the answer must be.
+
+    `hold`: what is shown only once it is known to be right: "all" where a schema cannot be enforced, "calls" after a
+    tool's result, where small models repeat their call; `made` are the calls that would be repetitions.
+    """
+
+    generation: Generation
+    input_tokens: int
+    body: Mapping[str, Any]
+    rules: AnswerRules
+    hold: Literal["nothing", "calls", "all"]
+    made: frozenset[CallKey]
+
+
+class Planner:
+    """Makes plans for one engine."""
+
+    def __init__(self, config: LlamaConfig, compiler: SchemaCompiler) -> None:
+        self._config = config
+        self._compiler = compiler
+
+    async def words(self, plan: Plan, connection: Connection) -> Plan:
+        """The same generation without its tools: for when the model only repeats a call that has been answered."""
+        choice = ToolChoice(mode="none")
+        generation = msgspec.structs.replace(plan.generation, tool_choice=choice)
+        again = await self.plan(generation, connection)
+        if generation.output.kind == "text":
+            # Without this the call's JSON often comes as text.
+            return replace(again, body={**again.body, "grammar": grammar.only_words()})
+        return again
+
+    async def plan(self, generation: Generation, connection: Connection) -> Plan:
+        """Work out a generation. Raises `InvalidRequest` or `ContextLengthExceeded`."""
+        tools = generation.callable_tools()
+        if generation.tool_choice.mode == "required" and not tools:
+            raise InvalidRequest("A tool must be called, but there is none to call.", code="no_callable_tool")
+        arguments = {tool.name: await self._arguments(tool) for tool in tools}
+        output = await self._output(generation)
+        text = self._grammar(generation, output, {name: schema.rule for name, schema in arguments.items()})
+        body = completion_body(generation.sampling, self._config.chat, vocabulary_size=connection.vocabulary_size)
+        if text:
+            body["grammar"] = await self._compiler.grammar(text)
+        if not tools and generation.sampling.stop:
+            body["stop"] = generation.sampling.stop
+        tokens = await self._tokens(generation, connection)
+        room = self._config.context - len(tokens)
+        body |= {"prompt": tokens, "stream": True, "n_predict": min(generation.sampling.max_tokens or room, room)}
+        schemas = [*arguments.values(), *([output] if output else [])]
+        made = _calls_made(generation) if tools and generation.tool_choice.mode == "auto" else frozenset()
+        return Plan(
+            generation=generation,
+            input_tokens=len(tokens),
+            body=body,
+            rules=_rules(generation, arguments, output),
+            hold="nothing" if all(s.enforced for s in schemas) and not made else "calls" if made else "all",
+            made=made,
+        )
+
+    async def count(self, generation: Generation, connection: Connection) -> int:
+        """Input tokens, however many."""
+        return len(await connection.reader.tokens(generation))
+
+    async def _tokens(self, generation: Generation, connection: Connection) -> list[int]:
+        context = self._config.context
+        size = sum(len(turn.text) for turn in generation.turns if isinstance(turn, Message))
+        if size > context * _LONGEST_TOKEN:
+            raise _too_long(context, f"are {size} characters long")
+        tokens = await connection.reader.tokens(generation)
+        if len(tokens) >= context:
+            raise _too_long(context, f"resulted in {len(tokens)} tokens")
+        return tokens
+
+    async def _arguments(self, tool: Tool) -> CompiledSchema:
+        return await self._compiler.schema(
+            grammar.arguments_schema(tool),
+            strict=tool.strict,
+            what=f"function '{tool.name}'",
+            code="invalid_function_parameters",
+        )
+
+    async def _output(self, generation: Generation) -> CompiledSchema | None:
+        output = generation.output
+        if output.kind == "text":
+            return None
+        schema = grammar.ANY_OBJECT if output.kind == "json_object" else output.schema or {}
+        return await self._compiler.schema(
+            schema, strict=output.strict, what=f"output format '{output.name}'", code="invalid_schema"
+        )
+
+    @staticmethod
+    def _grammar(generation: Generation, output: CompiledSchema | None, rules: Mapping[str, str]) -> str:
+        """The grammar, or "" where anything may be said."""
+        parallel = generation.tool_choice.parallel
+        if not rules:
+            return grammar.only_json(output.rule) if output else ""
+        if generation.tool_choice.mode == "required":
+            return grammar.only_calls(rules, parallel=parallel)
+        if output:
+            return grammar.json_or_calls(output.rule, rules, parallel=parallel)
+        return grammar.text_or_calls(rules, parallel=parallel)
+
+
+#: No vocabulary has tokens of more characters than this; a text longer than the context times this need not be counted.
+_LONGEST_TOKEN = 512
+
+
+def _too_long(context: int, what: str) -> ContextLengthExceeded:
+    return ContextLengthExceeded(
+        f"This model's maximum context length is {context} tokens. However, your messages {what}. "
+        "Please reduce the length of the messages."
+    )
+
+
+def _rules(
+    generation: Generation, arguments: Mapping[str, CompiledSchema], output: CompiledSchema | None
+) -> AnswerRules:
+    tools = generation.callable_tools()
+    required = generation.tool_choice.mode == "required"
+    return AnswerRules(
+        tools={tool.name: tool.kind for tool in tools},
+        wrapped=bool(tools) and output is not None and not required,
+        text_allowed=not required,
+        parallel=generation.tool_choice.parallel,
+        stops=generation.sampling.stop,
+        text_misfit=output.misfit if output else None,
+        argument_misfits={name: schema.misfit for name, schema in arguments.items()},
+        top_logprobs=generation.sampling.top_logprobs,
+    )
+
+
+def call_key(name: str, arguments: Any) -> CallKey:
+    """What makes two calls the same. `arguments` is a JSON value."""
+    return name, json.dumps(arguments, sort_keys=True)
+
+
+def _calls_made(generation: Generation) -> frozenset[CallKey]:
+    """If a tool has just answered: the calls since the last user message."""
+    if not generation.turns or not isinstance(generation.turns[-1], ToolResult):
+        return frozenset()
+    made: set[CallKey] = set()
+    for turn in reversed(generation.turns):
+        if isinstance(turn, Message) and turn.role == "user":
+            break
+        if isinstance(turn, ToolCall):
+            made.add(call_key(turn.name, call_arguments(turn)))
+    return frozenset(made)

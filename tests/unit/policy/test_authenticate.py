@@ -1,0 +1,117 @@
+"""Who gets in, and for how long after being thrown out."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from antiphon.domain import keys, limits
+from antiphon.domain.errors import Unauthenticated
+from antiphon.domain.tenancy import Key
+from antiphon.policy.authenticate import Authenticator
+
+SECRET = b"s" * 32
+GOOD = "sk-antiphon-good"
+KEY = Key("key_1", "proj_1", "test", keys.digest(SECRET, GOOD), "…good", created_at=0)
+
+
+class Store:
+    """The one call that authentication makes."""
+
+    def __init__(self) -> None:
+        self.keys = {KEY.digest: KEY}
+        self.looked_up = 0
+        self.broken = False
+
+    async def find_key(self, digest: bytes) -> Key | None:
+        self.looked_up += 1
+        if self.broken:
+            raise OSError("the disk is gone")
+        return self.keys.get(digest)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+
+def door() -> tuple[Authenticator, Store, Clock]:
+    store, clock = Store(), Clock()
+    fake: Any = store
+    return Authenticator(fake, SECRET, clock), store, clock
+
+
+def enter(authenticate: Authenticator, header: str | None) -> Key:
+    return asyncio.run(authenticate(header))
+
+
+def test_a_valid_key_opens() -> None:
+    authenticate, _, _ = door()
+    assert enter(authenticate, f"Bearer {GOOD}") is KEY
+    assert enter(authenticate, f"bearer  {GOOD} ") is KEY
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        (None, "missing_api_key"),
+        ("", "missing_api_key"),
+        ("Basic abc", "invalid_authorization"),
+        ("Bearer", "invalid_authorization"),
+        (GOOD, "invalid_authorization"),
+        ("Bearer sk-antiphon-bad", "invalid_api_key"),
+        ("Bearer \udcff", "invalid_api_key"),
+    ],
+)
+def test_anything_else_does_not(header: str | None, code: str) -> None:
+    authenticate, _, _ = door()
+    with pytest.raises(Unauthenticated) as caught:
+        enter(authenticate, header)
+    assert caught.value.code == code
+    assert GOOD not in caught.value.message
+
+
+def test_a_found_key_is_remembered_for_a_while_only() -> None:
+    authenticate, store, clock = door()
+    for _ in range(3):
+        enter(authenticate, f"Bearer {GOOD}")
+    assert store.looked_up == 1
+    store.keys[KEY.digest] = replace(KEY, revoked_at=1000)
+    clock.time += limits.KEY_CACHE_TTL
+    with pytest.raises(Unauthenticated):
+        enter(authenticate, f"Bearer {GOOD}")
+
+
+def test_an_expired_key_is_refused_at_once() -> None:
+    authenticate, store, clock = door()
+    store.keys[KEY.digest] = replace(KEY, expires_at=1001)
+    enter(authenticate, f"Bearer {GOOD}")
+    clock.time = 1001.0
+    with pytest.raises(Unauthenticated):
+        enter(authenticate, f"Bearer {GOOD}")
+
+
+def test_unknown_keys_are_not_remembered() -> None:
+    authenticate, store, _ = door()
+    with pytest.raises(Unauthenticated):
+        enter(authenticate, "Bearer sk-antiphon-new")
+    digest = keys.digest(SECRET, "sk-antiphon-new")
+    store.keys[digest] = replace(KEY, digest=digest)
+    assert enter(authenticate, "Bearer sk-antiphon-new").id == "key_1"
+
+
+def test_any_fault_while_authenticating_is_a_401() -> None:
+    authenticate, store, _ = door()
+    store.broken = True
+    with pytest.raises(Unauthenticated) as caught:
+        enter(authenticate, f"Bearer {GOOD}")
+    assert "disk" not in caught.value.message
