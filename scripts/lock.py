@@ -8,7 +8,11 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMON = ["--universal", "--python-version=3.11", "--generate-hashes", "--no-header", "--quiet"]
 LOCKS = {
     "serve.txt": ["--group=build"],
-    "dev.txt": ["--all-extras", "--group=build", "--group=test", "--group=check", "--group=lock", "--constraint=requirements/serve.txt"],
+    "dev.txt": [
+        "--all-extras",
+        *[f"--group={group}" for group in ("build", "test", "check", "lock")],
+        "--constraint=requirements/serve.txt",
+    ],
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.machines import names, response_machine
 
 from antiphon.domain.errors import EngineFailed
 from antiphon.protocol.events import Event, MachineError
@@ -21,6 +20,7 @@ from antiphon.protocol.generation import (
     TopLogprob,
     Usage,
 )
+from support.machines import names, response_machine
 
 BEGIN = ["created", "in_progress"]
 OPEN_TEXT = ["output_item.added", "content_part.added"]

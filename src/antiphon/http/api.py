@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from secrets import token_hex
 from typing import Any
 
 from starlette.routing import Route, Router
@@ -19,7 +18,7 @@ from antiphon.domain.errors import (
     PayloadTooLarge,
     RequestTimeout,
 )
-from antiphon.http.exchange import ClientGone, Exchange
+from antiphon.http.exchange import ClientGone, Exchange, new_request_id
 from antiphon.policy.authenticate import Authenticator
 from antiphon.telemetry.logs import logger
 from antiphon.wire import json as wire_json
@@ -55,7 +54,7 @@ class Api:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http":
-            exchange = Exchange(scope, receive, send, f"req_{token_hex(16)}", max_body=self._max_body)
+            exchange = Exchange(scope, receive, send, new_request_id(), max_body=self._max_body)
             scope["antiphon.exchange"] = exchange
             await self._serve(exchange, scope, receive, send)
 

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
+from secrets import token_hex
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -29,8 +30,20 @@ _EVENT_STREAM = [
     # Reverse proxies that buffer would hold back events.
     (b"x-accel-buffering", b"no"),
 ]
-#: The API version that OpenAI sends with every answer.
-_VERSION = (b"openai-version", b"2020-10-01")
+
+
+def new_request_id() -> str:
+    """An id for `x-request-id`."""
+    return f"req_{token_hex(16)}"
+
+
+def answer_headers(request_id: str, milliseconds: int) -> list[tuple[bytes, bytes]]:
+    """The headers that every answer has. `milliseconds`: since the request's head had arrived."""
+    return [
+        (b"x-request-id", request_id.encode()),
+        (b"openai-processing-ms", str(milliseconds).encode()),
+        (b"openai-version", b"2020-10-01"),
+    ]
 
 
 class ClientGone(Exception):
@@ -150,11 +163,7 @@ class Exchange:
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.status = status
-        headers += [
-            (b"x-request-id", self.request_id.encode()),
-            (b"openai-processing-ms", str(self.milliseconds).encode()),
-            _VERSION,
-        ]
+        headers += answer_headers(self.request_id, self.milliseconds)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def stream(self, events: AsyncGenerator[list[Event], None], *, named: bool) -> None:

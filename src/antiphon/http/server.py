@@ -5,31 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from antiphon.domain import limits
+from antiphon.domain.errors import AntiphonError, InvalidRequest, RequestTimeout
+from antiphon.http.exchange import answer_headers, new_request_id
+from antiphon.wire import json as wire_json
+
+#: Asks for another protocol than HTTP/1.1. None is spoken here, and the parser would drop such a request's body.
+_UPGRADE = re.compile(rb"^upgrade:(?!\s*websocket)", re.IGNORECASE | re.MULTILINE)
+_HEAD_END = b"\r\n\r\n"
 
 
-def _refusal(status: str, message: str, code: str) -> bytes:
-    body = (
-        f'{{"error":{{"message":"{message}","type":"invalid_request_error","param":null,"code":"{code}"}}}}'
-    ).encode()
-    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close"
-    return head.encode() + b"\r\n\r\n" + body
-
-
-_HEAD_TOO_LARGE = _refusal(
-    "431 Request Header Fields Too Large",
-    f"The request's headers are larger than {limits.MAX_HEADERS // limits.KIB} KiB.",
-    "headers_too_large",
-)
-_HEAD_TOO_SLOW = _refusal("408 Request Timeout", "The request's headers did not arrive in time.", "request_timeout")
-_MALFORMED = _refusal("400 Bad Request", "The request is not valid HTTP.", "malformed_request")
+class _HeadTooLarge(AntiphonError):
+    status = 431
+    type = "invalid_request_error"
+    code = "headers_too_large"
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -57,12 +54,21 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._head_timer is None:
                 self._await_head()
             self._head_bytes += len(data)
+            if b"pgrade:" in data or b"PGRADE:" in data:
+                head, end, rest = data.partition(_HEAD_END)
+                data = _UPGRADE.sub(b"x-upgrade:", head) + end + rest
         super().data_received(data)
         if self._in_head and self._head_bytes > limits.MAX_HEADERS:
-            self._refuse(_HEAD_TOO_LARGE)
+            self._refuse(_head_too_large())
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """The head is whole. Raising here ends the connection."""
+        # What came with the head in one piece is counted with it; only then is a closer look needed.
+        if self._head_bytes > limits.MAX_HEADERS:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > limits.MAX_HEADERS:
+                self._refuse(_head_too_large())
+                raise _head_too_large()
         self._in_head = False
         self._head_arrived()
         super().on_headers_complete()
@@ -75,21 +81,48 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP is answered in the API's own form."""
-        self._refuse(_MALFORMED)
+        self._refuse(InvalidRequest("The request is not valid HTTP.", code="malformed_request"))
 
     def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(limits.HEAD_TIMEOUT, self._refuse, _HEAD_TOO_SLOW)
+        error = RequestTimeout("The request's headers did not arrive in time.")
+        self._head_timer = self.loop.call_later(limits.HEAD_TIMEOUT, self._refuse, error)
 
     def _head_arrived(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _refuse(self, answer: bytes) -> None:
+    def _refuse(self, error: AntiphonError) -> None:
+        """Answer what never became a request, and hang up."""
         self._head_timer = None
-        if not self.transport.is_closing():
-            self.transport.write(answer)
-            self.transport.close()
+        if self.transport.is_closing():
+            return
+        if self._answering():
+            # Nothing may be written into an answer that is on its way: the connection ends after it.
+            self.cycle.keep_alive = False
+            return
+        body = wire_json.encode(error.body())
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            *answer_headers(new_request_id(), 0),
+        ]
+        lines = [STATUS_LINE[error.status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body]
+        self.transport.write(b"".join(lines))
+        self.transport.close()
+
+    def _answering(self) -> bool:
+        """Whether an earlier request's answer is not complete. A request whose body broke has none to wait for."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        return cycle.response_started or not cycle.more_body or bool(self.pipeline)
+
+
+def _head_too_large() -> AntiphonError:
+    return _HeadTooLarge(f"The request's headers are larger than {limits.MAX_HEADERS} bytes.")
 
 
 class HttpServer(uvicorn.Server):

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed, InvalidRequest, NotFound
-from antiphon.domain.records import Page, StoredItem, StoredResponse
+from antiphon.domain.records import Direction, Page, StoredItem, StoredResponse
 from antiphon.domain.routes import Routes
 from antiphon.ports import Clock, Engine, ResponseStore
 from antiphon.protocol.events import Event
@@ -48,10 +49,7 @@ class ResponseRun:
         self._machine = machine
         self._deltas = deltas
         self._owner = owner
-        self._unsaved_items = [
-            StoredItem(item["id"], position, "input", msgspec.json.encode(item)) for position, item in enumerate(items)
-        ]
-        self._saved_outputs = 0
+        self._items = _stored_items("input", items) if request.store else []
         self._body = b""
 
     def events(self) -> AsyncGenerator[list[Event], None]:
@@ -68,10 +66,6 @@ class ResponseRun:
         self._body = msgspec.json.encode(snapshot)
         if not self._request.store:
             return
-        fresh = [
-            StoredItem(item["id"], self._saved_outputs + offset, "output", msgspec.json.encode(item))
-            for offset, item in enumerate(self._machine.output[self._saved_outputs :])
-        ]
         record = StoredResponse(
             project_id=self._project_id,
             id=self.id,
@@ -82,9 +76,8 @@ class ResponseRun:
             previous_response_id=self._base["previous_response_id"],
             owner=self._owner if snapshot["status"] in _UNFINISHED else None,
         )
-        await self._store.put_response(record, [*self._unsaved_items, *fresh])
-        self._unsaved_items = []
-        self._saved_outputs += len(fresh)
+        # The store replaces all items of a response, so all are given each time.
+        await self._store.put_response(record, [*self._items, *_stored_items("output", self._machine.output)])
 
 
 class Responses:
@@ -167,8 +160,17 @@ class Responses:
                 body=msgspec.json.encode(body),
                 previous_response_id=response.previous_response_id,
             )
-            await self._store.put_response(ended)
+            given = await self._store.list_items(
+                response.project_id, response.id, after=None, limit=limits.MAX_INPUT_ITEMS, ascending=True
+            )
+            await self._store.put_response(ended, [*given.data, *_stored_items("output", body["output"])])
         return len(left)
+
+
+def _stored_items(direction: Direction, items: Sequence[Json]) -> list[StoredItem]:
+    return [
+        StoredItem(item["id"], position, direction, msgspec.json.encode(item)) for position, item in enumerate(items)
+    ]
 
 
 def _not_found(response_id: str) -> NotFound:

@@ -263,7 +263,7 @@ def _get_items(session: Session, project_id: str, item_ids: Sequence[str]) -> di
         statement = (
             select(*_ITEM)
             .where(items.c.project_id == project_id, items.c.id.in_(some))
-            .order_by(items.c.seq.desc())  # so that the newest of several with one id stays
+            .order_by(items.c.seq)  # so that the newest of several with one id stays
         )
         found.update((row[0], StoredItem(*row)) for row in session.select(statement))
     return found

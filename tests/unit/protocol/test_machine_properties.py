@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-from conformance.sequence import check_sequence
-from conformance.spec import check_chat_chunk, check_chat_completion, check_response, check_response_event
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.machines import chat_machine, response_machine
 
 from antiphon.domain.errors import EngineFailed
 from antiphon.protocol.events import Event, MachineError
@@ -24,6 +21,9 @@ from antiphon.protocol.generation import (
 )
 from antiphon.protocol.responses.machine import TRANSITIONS, Fact, State
 from antiphon.wire import json as wire_json
+from conformance.sequence import check_sequence
+from conformance.spec import check_chat_chunk, check_chat_completion, check_response, check_response_event
+from support.machines import chat_machine, response_machine
 
 words = st.text(max_size=12)
 #: Tokens that are part of others are never more than they.

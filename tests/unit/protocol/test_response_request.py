@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conformance.spec import check_response
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.protocol.generation import Message, ReasoningTurn, RefusalPart, TextPart, ToolCall, ToolChoice, ToolResult
 from antiphon.protocol.responses import items
 from antiphon.protocol.responses.request import ResponseRequest, new_response, parse
+from conformance.spec import check_response
 
 FUNCTION = {"type": "function", "name": "add", "parameters": {"type": "object"}, "strict": True}
 OTHER = {"type": "custom", "name": "run", "description": "Runs a command."}
@@ -166,7 +166,7 @@ def test_references_are_resolved_or_named() -> None:
     request = parsed(input=[{"type": "item_reference", "id": "msg_9"}, {"role": "user", "content": "go on"}])
     assert items.references(request.items) == ["msg_9"]
     known = {"msg_9": {"type": "message", "id": "msg_9", "role": "user", "content": []}}
-    assert [item["id"] for item in items.resolve_references(request.items, known)][0] == "msg_9"
+    assert items.resolve_references(request.items, known)[0]["id"] == "msg_9"
     with pytest.raises(InvalidRequest) as caught:
         items.resolve_references(request.items, {})
     assert (caught.value.code, caught.value.param) == ("item_not_found", "input[0].id")
