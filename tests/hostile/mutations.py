@@ -84,16 +84,25 @@ def text(body: Any) -> bytes:
     return made.encode()
 
 
-def all_of(body: Any, *, common: int = 1) -> Iterator[tuple[str, bytes]]:
-    """(what was done, body) for every mutation. `common`: of the common values, every how manieth is used at a path."""
+def all_of(body: Any, *, every: int = 1) -> Iterator[tuple[str, bytes]]:
+    """(what was done, body) for every mutation. `every`: each path gets every second (third, ...) value only."""
     for number, path in enumerate(paths(body)):
         where = "/".join(map(str, path))
         yield f"{where} removed", text(removed(body, path))
         yield f"{where} doubled", text(added(body, path, "x"))
-        values = [*COMMON[number % common :: common], RARE[number % len(RARE)], RARE[(number * 7 + 3) % len(RARE)]]
+        values = [*COMMON[number % every :: every], *_rare(body, path, number)]
         for value in values:
-            shown = value.text if isinstance(value, Raw) else str(value)
+            shown = value.text if isinstance(value, Raw) else str(value)[:40]
             yield f"{where} = {shown[:40]}", text(replaced(body, path, value))
+
+
+def _rare(body: Any, path: Path, number: int) -> list[Any]:
+    """All strange numbers for a number; for anything else a few of the strange values in turn."""
+    for key in path:
+        body = body[key]
+    if isinstance(body, int | float) and not isinstance(body, bool):
+        return [value for value in RARE if isinstance(value, int | float | Raw)]
+    return [RARE[number % len(RARE)], RARE[(number * 7 + 3) % len(RARE)], RARE[(number * 11 + 5) % len(RARE)]]
 
 
 def _changed(body: Any, path: Path, change: Any) -> Any:

@@ -108,7 +108,7 @@ class SqliteDriver:
         opener = cast("Callable[[], Any]", lambda: self._open(foreign_keys=False))
         engine = sqlalchemy.create_engine("sqlite://", creator=opener, poolclass=sqlalchemy.NullPool)
         sqlalchemy.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        with engine.begin() as connection:
+        with self._setup_lock(), engine.begin() as connection:
             yield connection
             if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
                 raise SetupError("The migration would break references in the database; nothing was changed.")

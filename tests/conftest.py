@@ -1,0 +1,74 @@
+"""Servers that the whole session shares: each is started at most once, and only if a test needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from support.checking import Answers
+    from support.real import Server
+
+# Imports stand in the fixtures: most tests need neither the SDK nor a server, and start faster without.
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server with the smallest model, for what needs no wits."""
+    from support.real import SMALL, launch
+
+    with launch(tmp_path_factory.mktemp("small"), "--model", SMALL) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def coder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server with the default model, as `make serve` starts it."""
+    from support.real import launch
+
+    with launch(tmp_path_factory.mktemp("coder")) as server:
+        yield server
+
+
+@pytest.fixture
+def answers() -> Iterator[Answers]:
+    """Holds every answer that a test's client gets against the published specifications."""
+    from support.checking import Answers
+
+    answers = Answers()
+    yield answers
+    answers.check()
+
+
+def _client(server: Server, answers: Answers) -> Iterator[OpenAI]:
+    import httpx2
+    from openai import OpenAI
+
+    with httpx2.Client(transport=answers.sync(), timeout=60) as http:
+        yield OpenAI(base_url=server.base_url, api_key=server.key, http_client=http, max_retries=0)
+
+
+@pytest.fixture
+def client(small: Server, answers: Answers) -> Iterator[OpenAI]:
+    """The official SDK, asking the smallest model. Every answer is checked."""
+    yield from _client(small, answers)
+
+
+@pytest.fixture
+def coder_client(coder: Server, answers: Answers) -> Iterator[OpenAI]:
+    """The official SDK, asking the default model. Every answer is checked."""
+    yield from _client(coder, answers)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of the log of each server that a failed test had."""
+    report = yield
+    if report.failed and isinstance(item, pytest.Function):
+        for name, value in item.funcargs.items():
+            if hasattr(value, "log_file") and value.log_file.exists():
+                report.sections.append((f"log of the server '{name}'", value.log()[-4000:]))
+    return report
