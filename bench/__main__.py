@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("startup", "api", "local_engine")
+ALL = ("startup", "store_speed", "api", "local_engine")
 
 
 def main() -> int:

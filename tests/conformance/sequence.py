@@ -184,7 +184,8 @@ class _Stream:
         parts: list[_Part] = getattr(item, member)
         if step == "added":
             assert event[index_name] == len(parts), f"{index_name} is {event[index_name]}, not the next one"
-            assert not (event["part"].get("text") or event["part"].get("refusal")), "text before it was streamed"
+            text = event["part"].get("text") or event["part"].get("refusal")
+            assert not text, "text before it was streamed"
             parts.append(_Part())
             return
         part = self._open_part(item, member, event[index_name])

@@ -41,7 +41,7 @@ def judge_refusal(answer: Answer) -> dict[str, Any]:
     assert isinstance(error["message"], str)
     assert error["message"].strip()
     assert len(error["message"]) < 3000, "an error repeats too much of what was sent"
-    assert error["param"] is None or (isinstance(error["param"], str) and error["param"])
+    assert error["param"] is None or isinstance(error["param"], str)
     assert isinstance(error["code"], str) or error["code"] is None
     assert not INSIDE.search(error["message"]), error["message"]
     return error

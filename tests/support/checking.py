@@ -32,8 +32,9 @@ class Answers:
         self.count += 1
         try:
             check_answer(method, path, response.status_code, dict(response.headers), body)
-        except AssertionError as error:
-            self.problems.append(f"{method} {path} ({response.status_code}): {error}\n{body[:2000]!r}")
+        except Exception as error:
+            # A body that the checks stumble over is as wrong as one that they refuse.
+            self.problems.append(f"{method} {path} ({response.status_code}): {error!r}\n{body[:2000]!r}")
 
     def check(self) -> None:
         """Raise what was wrong."""
@@ -111,8 +112,8 @@ def _deleted(kind: str) -> Check:
 def check_stream(path: str, body: bytes) -> None:
     """Check a stream of events: each one alone, then their order; the order's end only if the stream has one."""
     events = SSEParser().feed(body)
-    ended = bool(events) and events[-1][1] == "[DONE]"
-    bodies = [json.loads(data) for _, data in events if data != "[DONE]"]
+    ended = bool(events) and events[-1][1] == b"[DONE]"
+    bodies = [json.loads(data) for _, data in events if data != b"[DONE]"]
     assert len(bodies) == len(events) - ended, "[DONE] is not last"
     if path == "/v1/responses":
         assert [name for name, _ in events][: len(bodies)] == [event["type"] for event in bodies]

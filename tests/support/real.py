@@ -104,7 +104,7 @@ def wait_for(is_so: Callable[[], bool], seconds: float, story: Callable[[], str]
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, f"not within {seconds} s:\n{story()}"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager

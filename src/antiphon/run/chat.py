@@ -212,11 +212,16 @@ def _not_found(completion_id: str) -> NotFound:
     return NotFound(f"Chat completion with id '{completion_id}' not found.", param="completion_id")
 
 
-#: Where an engine's neutral names for the parts of a generation stand in this surface's requests.
-_PARAMS = {"turns": "messages", "output.schema": "response_format.json_schema.schema"}
+#: Which parameter of this surface an engine means by its code; engines know nothing of surfaces.
+_PARAMS = {
+    "context_length_exceeded": "messages",
+    "invalid_function_parameters": "tools",
+    "invalid_schema": "response_format.json_schema.schema",
+    "no_callable_tool": "tool_choice",
+}
 
 
 def _in_words_of_this_surface(error: InvalidRequest) -> InvalidRequest:
-    if error.param is not None:
-        error.param = _PARAMS.get(error.param, error.param).replace("].parameters", "].function.parameters")
+    if error.param is None:
+        error.param = _PARAMS.get(error.code or "")
     return error

@@ -177,11 +177,16 @@ def _not_found(response_id: str) -> NotFound:
     return NotFound(f"Response with id '{response_id}' not found.", param="response_id")
 
 
-#: Where an engine's neutral names for the parts of a generation stand in this surface's requests.
-_PARAMS = {"turns": "input", "output.schema": "text.format.schema"}
+#: Which parameter of this surface an engine means by its code; engines know nothing of surfaces.
+_PARAMS = {
+    "context_length_exceeded": "input",
+    "invalid_function_parameters": "tools",
+    "invalid_schema": "text.format.schema",
+    "no_callable_tool": "tool_choice",
+}
 
 
 def _in_words_of_this_surface(error: InvalidRequest) -> InvalidRequest:
-    if error.param is not None:
-        error.param = _PARAMS.get(error.param, error.param)
+    if error.param is None:
+        error.param = _PARAMS.get(error.code or "")
     return error

@@ -1,7 +1,7 @@
 """Statements, each defined once with SQLAlchemy Core and compiled once for each kind of database.
 
 The compiled text then goes straight to the driver's cursor: SQLAlchemy's own execution costs several times the query
-on the hot path (a point read on SQLite: 9 µs against 60 µs).
+on the hot path (a point read on SQLite: 15 µs against 49 µs).
 """
 
 from __future__ import annotations

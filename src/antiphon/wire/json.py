@@ -6,8 +6,11 @@ import re
 
 import msgspec
 
-#: A JSON string. Outside of these, commas and brackets are structure.
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+#: A JSON string; outside of these, commas and brackets are structure. It never gives back what it took, and one without
+#: an end goes to the end of the body: so a search takes time in proportion to the body, whatever is in it.
+_STRING = rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)'
+_STRINGS = re.compile(_STRING, re.DOTALL)
+_STRINGS_AND_BRACKETS = re.compile(_STRING + rb"|[\[{\]}]", re.DOTALL)
 #: The first half of a surrogate pair (as an escape) without the second.
 _HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _POSITION = re.compile(r" \(byte (\d+)\)$")
@@ -56,7 +59,7 @@ def decode(body: bytes, *, max_depth: int = MAX_DEPTH, max_values: int = MAX_VAL
 
 
 def _count_values(body: bytes, max_values: int) -> None:
-    structure = _STRING.sub(b"", body)
+    structure = _STRINGS.sub(b"", body)
     if structure.count(b",") + structure.count(b"[") + structure.count(b"{") > max_values:
         raise MalformedJSON(f"There are more than {max_values} values in it.", 0)
 
@@ -75,7 +78,7 @@ def _depth(value: object, enough: int) -> int:
 def _too_deep(body: bytes, max_depth: int) -> MalformedJSON:
     """The error for nesting over the limit, at the bracket that goes over it."""
     depth = 0
-    for token in re.finditer(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{\]}]', body, re.DOTALL):
+    for token in _STRINGS_AND_BRACKETS.finditer(body):
         mark = token.group()[:1]
         depth += (mark in b"[{") - (mark in b"]}")
         if depth > max_depth:

@@ -80,6 +80,15 @@ def test_a_body_of_very_many_values_is_refused() -> None:
     assert decode(text, max_values=100) == ['a, b, \\" [c], ' * 100]
 
 
+@pytest.mark.parametrize("tail", [b'"', b"", b"\\", b'"' + b"[" * 200])
+def test_a_body_of_quotes_costs_no_more_than_another(tail: bytes) -> None:
+    body = b'{"a": "' + b'\\", [ ' * 1_000_000 + tail
+    began = time.perf_counter()
+    with pytest.raises(MalformedJSON):
+        decode(body, max_values=1000)
+    assert time.perf_counter() - began < 5
+
+
 def test_what_is_let_through_can_be_written_again() -> None:
     for body in (b'"\\ud83d\\ude00"', b"1" * 400, b'"\\u0000"', b"-0.0", b"1e308", b'{"a":1,"a":2}'):
         value = decode(body)

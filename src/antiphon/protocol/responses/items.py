@@ -76,17 +76,23 @@ def _checked_id(item: Json, path: str) -> str | None:
 
 
 def _normalize_content(role: str, content: str | list[Json]) -> list[Json]:
-    if not isinstance(content, str):
-        return [_full_part(part) for part in content]
-    if role == "assistant":
-        return [{"type": "output_text", "text": content, "annotations": [], "logprobs": []}]
-    return [{"type": "input_text", "text": content}]
+    if isinstance(content, str):
+        content = [{"type": "input_text", "text": content}]
+    return [_full_part(role, part) for part in content]
 
 
-def _full_part(part: Json) -> Json:
-    """A part with the members that the published output schemas require, as clients may leave them out of input."""
-    if part["type"] == "output_text":
-        return {**part, "annotations": part.get("annotations") or [], "logprobs": part.get("logprobs") or []}
+def _full_part(role: str, part: Json) -> Json:
+    """A part with the members that the published output schemas require, as clients may leave them out of input.
+
+    What the assistant said is output; the easy form of messages lets clients call it input.
+    """
+    if part["type"] == "output_text" or (part["type"] == "input_text" and role == "assistant"):
+        return {
+            **part,
+            "type": "output_text",
+            "annotations": part.get("annotations") or [],
+            "logprobs": part.get("logprobs") or [],
+        }
     if part["type"] == "input_image":
         return {**part, "detail": part.get("detail") or "auto"}
     return part
