@@ -242,7 +242,7 @@ def test_a_conversation_that_does_not_fit(client: OpenAI) -> None:
 
 
 def test_a_chain_that_no_longer_fits_is_cut_only_where_asked(client: OpenAI) -> None:
-    long = "word " * 1000
+    long = "word " * 1040
     first = client.responses.create(**ASK, input=long)
     with pytest.raises(openai.BadRequestError) as refused:
         client.responses.create(**ASK, input=long, previous_response_id=first.id)

@@ -390,7 +390,15 @@ def test_of_members_with_one_name_the_last_counts(wire: Wire) -> None:
     assert answer.json()["output"][0]["content"][0]["text"] == "said"
 
 
-STRANGE_TEXTS = ["\x00", "\x1b[2J\x7f", "\u202eabc\ufeff", "\uffff\ufffe", "😀" * 100, "\r\n\r\ndata: [DONE]\n\n", "e\u0301" * 50]
+STRANGE_TEXTS = [
+    "\x00",
+    "\x1b[2J\x7f",
+    "\u202eabc\ufeff",
+    "\uffff\ufffe",
+    "😀" * 100,
+    "\r\n\r\ndata: [DONE]\n\n",
+    "e\u0301" * 50,
+]
 
 
 @pytest.mark.parametrize("text", STRANGE_TEXTS, ids=range(len(STRANGE_TEXTS)))

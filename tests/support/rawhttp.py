@@ -153,4 +153,6 @@ class Wire:
         self._rest += data
 
     def _receive(self) -> bytes:
-        return self.open().recv(1 << 16)
+        if self._socket is None:
+            raise Closed
+        return self._socket.recv(1 << 16)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 
+from antiphon.domain.errors import EngineFailed
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Delta, Finish, Generation, Message, TextDelta, Usage
 
@@ -50,6 +51,7 @@ class ScriptedEngine:
         self.asked: list[Generation] = []
         self.closed = 0
         self.started = False
+        self._stopped = asyncio.Event()
 
     @property
     def name(self) -> str:
@@ -76,7 +78,7 @@ class ScriptedEngine:
                 # A real engine's deltas arrive one by one, and others get their turn in between.
                 await asyncio.sleep(0)
                 if isinstance(step, asyncio.Event):
-                    await step.wait()
+                    await self._until(step)
                 elif isinstance(step, BaseException):
                     finished = True
                     raise step
@@ -86,6 +88,17 @@ class ScriptedEngine:
         finally:
             self.closed += not finished
 
+    async def _until(self, event: asyncio.Event) -> None:
+        """Wait for an event, but not beyond the engine's own end."""
+        waits = [asyncio.ensure_future(each.wait()) for each in (event, self._stopped)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self._stopped.is_set():
+            raise EngineFailed("The engine was stopped.")
+
     async def count_tokens(self, generation: Generation) -> int:
         """One token for each word of the conversation."""
         return sum(len(turn.text.split()) for turn in generation.turns if isinstance(turn, Message))
@@ -93,10 +106,12 @@ class ScriptedEngine:
     async def start(self) -> None:
         """Nothing to get ready."""
         self.started = True
+        self._stopped.clear()
 
     async def stop(self) -> None:
-        """Nothing to free."""
+        """Generations that wait for an event fail, as those of a stopped engine must."""
         self.started = False
+        self._stopped.set()
 
     async def ready(self) -> bool:
         """Always."""

@@ -24,7 +24,7 @@ def resources(chat: Chat) -> list[Resource]:
             await exchange.reply(200, await exchange.unless_gone(run.result()))
 
     async def list_all(exchange: Exchange) -> None:
-        query = Query(exchange, ("model", "metadata", "after", "limit", "order"))
+        query = Query(exchange, ("model", "after", "limit", "order"), maps=("metadata",))
         page = await chat.page(
             exchange.project_id,
             model=query.text("model"),

@@ -102,8 +102,10 @@ class Exchange:
         try:
             # Large bodies are decoded beside the event loop, so that others need not wait for them.
             if len(body) > limits.MIB:
-                return await asyncio.to_thread(wire_json.decode, body, max_depth=limits.MAX_JSON_DEPTH)
-            return wire_json.decode(body, max_depth=limits.MAX_JSON_DEPTH)
+                return await asyncio.to_thread(
+                    wire_json.decode, body, max_depth=limits.MAX_JSON_DEPTH, max_values=limits.MAX_JSON_VALUES
+                )
+            return wire_json.decode(body, max_depth=limits.MAX_JSON_DEPTH, max_values=limits.MAX_JSON_VALUES)
         except wire_json.MalformedJSON as error:
             raise InvalidRequest(
                 f"We could not parse the JSON body of your request: {error.message}", code="invalid_json"

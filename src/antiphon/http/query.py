@@ -11,22 +11,28 @@ from antiphon.protocol.refusals import unknown_parameter
 
 
 class Query:
-    """The query of a request that knows these parameters. Raises `InvalidRequest` for any other.
+    """The query of a request that knows these parameters, some of which are `maps`. Raises `InvalidRequest` for others.
 
     Arrays come as `name[]=a&name[]=b` (or `name=a`), maps as `name[key]=value`: that is how the SDKs send them.
     """
 
-    def __init__(self, exchange: Exchange, known: Collection[str]) -> None:
+    def __init__(self, exchange: Exchange, known: Collection[str], *, maps: Collection[str] = ()) -> None:
         self._values: dict[str, list[str]] = {}
         self._maps: dict[str, dict[str, str]] = {}
         for raw, value in exchange.query():
             name, bracket, key = raw.partition("[")
-            if name not in known or (bracket and not key.endswith("]")):
-                raise unknown_parameter(raw[:100])
-            if bracket and key != "]":
+            if name in maps and len(key) > 1 and key.endswith("]"):
                 self._maps.setdefault(name, {})[key[:-1]] = value
-            else:
+            elif name in known and (not bracket or key == "]"):
                 self._values.setdefault(name, []).append(value)
+            elif name in maps and not bracket:
+                raise InvalidRequest(
+                    f"Invalid type for '{name}': expected an object, but got a string instead.",
+                    code="invalid_type",
+                    param=name,
+                )
+            else:
+                raise unknown_parameter(raw[:100])
 
     def text(self, name: str) -> str | None:
         """A parameter's value; the last one, if it was given twice."""

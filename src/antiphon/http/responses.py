@@ -39,6 +39,7 @@ def resources(responses: Responses) -> list[Resource]:
     async def get(exchange: Exchange) -> None:
         query = Query(exchange, ("include", "stream", "starting_after", "include_obfuscation"))
         _check_include(query)
+        query.flag("include_obfuscation")
         if query.flag("stream"):
             raise unsupported_parameter("stream", "is only supported when a response is created")
         await exchange.reply(200, await responses.get(exchange.project_id, exchange.path_param("response_id")))

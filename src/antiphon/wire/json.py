@@ -9,7 +9,8 @@ import msgspec
 #: A JSON string; outside of these, commas and brackets are structure. It never gives back what it took, and one without
 #: an end goes to the end of the body: so a search takes time in proportion to the body, whatever is in it.
 _STRING = rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)'
-_STRINGS = re.compile(_STRING, re.DOTALL)
+#: All up to the next mark that begins a value, or up to the end.
+_TO_NEXT_VALUE = re.compile(rb'(?:[^",\[{]++|' + _STRING + rb")*+(?:[,\[{]|\Z)", re.DOTALL)
 _STRINGS_AND_BRACKETS = re.compile(_STRING + rb"|[\[{\]}]", re.DOTALL)
 #: The first half of a surrogate pair (as an escape) without the second.
 _HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
@@ -59,9 +60,9 @@ def decode(body: bytes, *, max_depth: int = MAX_DEPTH, max_values: int = MAX_VAL
 
 
 def _count_values(body: bytes, max_values: int) -> None:
-    structure = _STRINGS.sub(b"", body)
-    if structure.count(b",") + structure.count(b"[") + structure.count(b"{") > max_values:
-        raise MalformedJSON(f"There are more than {max_values} values in it.", 0)
+    for count, found in enumerate(_TO_NEXT_VALUE.finditer(body)):
+        if count >= max_values and found.end() < len(body):
+            raise MalformedJSON(_sentence(f"more than {max_values} values in it"), found.end())
 
 
 def _depth(value: object, enough: int) -> int:

@@ -59,7 +59,7 @@ def test_brackets_in_strings_are_not_nesting() -> None:
 def test_a_body_of_opening_brackets_is_refused_at_once() -> None:
     body = b"[" * 50_000_000
     began = time.perf_counter()
-    with pytest.raises(MalformedJSON, match=r"deeper|more than"):
+    with pytest.raises(MalformedJSON, match=r"deeper|More than"):
         decode(body)
     assert time.perf_counter() - began < 5
 
@@ -74,7 +74,7 @@ def test_nesting_is_refused_also_near_the_end_of_the_stack() -> None:
 
 def test_a_body_of_very_many_values_is_refused() -> None:
     decode(b"[" + b"0," * 99 + b"0]", max_values=100)
-    with pytest.raises(MalformedJSON, match="more than 100 values"):
+    with pytest.raises(MalformedJSON, match="More than 100 values"):
         decode(b"[" + b"0," * 100 + b"0]", max_values=100)
     text = encode(['a, b, \\" [c], ' * 100])
     assert decode(text, max_values=100) == ['a, b, \\" [c], ' * 100]

@@ -96,10 +96,11 @@ def text_or_calls(rules: Mapping[str, str], *, parallel: bool) -> str:
         f"open[lazy]: /(?s:(.*\\n)?){_OPEN}/",
         f"reopen[lazy]: /(?s:.*\\n){_OPEN}/",
         f'ARGUMENTS: /{_WS},{_WS}"arguments"{_WS}:{_WS}/',
-        rf"TAIL: /{_WS}\}}(\n?```|\n?<\/tool_call>)?/",
+        # It takes the white space before the next call with it: a lexer that does not back up could not leave it.
+        rf"TAIL: /{_WS}\}}\s{{0,4}}((```|<\/tool_call>)\s{{0,4}})?/",
     ]
     if parallel:
-        lines.append(rf'MORE: /\s{{0,4}}(```(json)?\n|<tool_call>\n?)?{_INDENT}\{{{_WS}"name"{_WS}:{_WS}"/')
+        lines.append(rf'MORE: /(```(json)?\n|<tool_call>\n?)?{_INDENT}\{{{_WS}"name"{_WS}:{_WS}"/')
     for i, (name, rule) in enumerate(rules.items()):
         lines.append(f"name{i}[lazy]: /{_regex(quoted_name(name)[1:])}/")
         lines.append(f"rest{i}: ARGUMENTS {rule} TAIL")

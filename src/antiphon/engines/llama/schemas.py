@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
-from antiphon.engines.llama.grammar import ANY_OBJECT, json_rule, only_json
+from antiphon.engines.llama.grammar import json_rule, only_json
 from antiphon.protocol.generation import JsonSchema
 
 _PREFIX = "%llguidance {}\n"
@@ -115,10 +115,25 @@ def _compile(text: str, *, strict: bool) -> CompiledSchema:
         return CompiledSchema(rule=rule, enforced=True, misfit=misfit)
     if strict:
         raise _BadSchemaError(problem)
-    for loose in (json_rule(schema, lenient=True), json_rule(ANY_OBJECT)):
-        if not _problem(only_json(loose)):
-            break
-    return CompiledSchema(rule=loose, enforced=False, misfit=misfit)
+    return CompiledSchema(rule=_loose_rule(schema), enforced=False, misfit=misfit)
+
+
+def _loose_rule(schema: JsonSchema) -> str:
+    """The closest rule that compiles: without unknown keywords, then without patterns, then of the right type only."""
+    kind: JsonSchema = {"type": schema["type"]} if "type" in schema else {}
+    rules = [json_rule(each, lenient=True) for each in (schema, _without_patterns(schema), kind)]
+    return next((rule for rule in rules if not _problem(only_json(rule))), json_rule({}))
+
+
+def _without_patterns(value: Any) -> Any:
+    """A schema without `pattern`: llguidance's regular expressions cannot look around."""
+    if isinstance(value, dict):
+        return {
+            key: _without_patterns(inner)
+            for key, inner in value.items()
+            if not (key == "pattern" and isinstance(inner, str))
+        }
+    return [_without_patterns(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _problem(grammar: str) -> str:

@@ -94,7 +94,7 @@ def _full_part(role: str, part: Json) -> Json:
             "logprobs": part.get("logprobs") or [],
         }
     if part["type"] == "input_image":
-        return {**part, "detail": part.get("detail") or "auto"}
+        return {**part, "detail": part.get("detail") or "auto", "image_url": part.get("image_url")}
     return part
 
 

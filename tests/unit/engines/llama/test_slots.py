@@ -1,0 +1,85 @@
+"""The bounded queue in front of the slots."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from antiphon.domain.errors import Overloaded
+from antiphon.engines.llama.slots import SlotQueue
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_slots_are_given_in_order_and_no_more_than_there_are() -> None:
+    async def main() -> list[int]:
+        queue, served = SlotQueue(2, 10, Clock()), []
+
+        async def one(number: int) -> None:
+            ticket = queue.enter()
+            await ticket.acquire()
+            served.append(number)
+            await gates[number].wait()
+            ticket.release()
+
+        gates = [asyncio.Event() for _ in range(5)]
+        tasks = [asyncio.create_task(one(number)) for number in range(5)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert served == [0, 1]
+        gates[1].set()
+        await tasks[1]
+        await asyncio.sleep(0)
+        assert served == [0, 1, 2]
+        for gate in gates:
+            gate.set()
+        await asyncio.gather(*tasks)
+        assert queue.inside == 0
+        return served
+
+    assert asyncio.run(main()) == [0, 1, 2, 3, 4]
+
+
+def test_the_queue_is_bounded_and_says_when_to_come_back() -> None:
+    clock = Clock()
+    queue = SlotQueue(1, 1, clock)
+    first, _second = queue.enter(), queue.enter()
+    with pytest.raises(Overloaded) as refused:
+        queue.enter()
+    assert refused.value.retry_after == 2
+    asyncio.run(first.acquire())
+    clock.now = 1000.0
+    first.release()
+    queue.enter()
+    with pytest.raises(Overloaded) as refused:
+        queue.enter()
+    assert refused.value.retry_after == 30
+
+
+def test_a_cancelled_waiter_loses_no_slot() -> None:
+    async def main() -> None:
+        queue = SlotQueue(1, 5, Clock())
+        holder, leaver, stayer = queue.enter(), queue.enter(), queue.enter()
+        await holder.acquire()
+        leaving = asyncio.create_task(leaver.acquire())
+        staying = asyncio.create_task(stayer.acquire())
+        await asyncio.sleep(0)
+        holder.release()  # the slot is on its way to the leaver ...
+        leaving.cancel()  # ... who goes in the same moment
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        leaver.release()
+        await asyncio.wait_for(staying, 1)
+        stayer.release()
+        stayer.release()
+        assert queue.inside == 0
+        last = queue.enter()
+        await asyncio.wait_for(last.acquire(), 1)
+
+    asyncio.run(main())
