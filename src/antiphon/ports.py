@@ -93,7 +93,10 @@ class ResponseStore(Protocol):
     """Responses and their items. Everything is looked up by (project, id)."""
 
     async def put_response(self, response: StoredResponse, items: Sequence[StoredItem] = ()) -> None:
-        """Insert or replace a response and its items (same id: replaced). Durable when this returns."""
+        """Insert or replace a response, and add items to it. Durable when this returns.
+
+        An item replaces the one at its place (direction and position) of that response; all others stay as they are.
+        """
 
     async def get_response(self, project_id: str, response_id: str) -> StoredResponse | None:
         """The response, or None if this project has none of that id."""

@@ -45,7 +45,7 @@ def test_bad_writes_of_a_group_harm_nobody_else(url: str) -> None:
             tasks = [
                 asyncio.create_task(store.put_response(response("resp_1"), [item("msg_1")])),
                 asyncio.create_task(store.put_response(response("resp_2", project="proj_unknown"))),
-                asyncio.create_task(store.put_response(response("resp_3"), [item("msg_2"), item("msg_3")])),
+                asyncio.create_task(store.put_response(response("resp_3", project="proj_unknown"), [item("msg_2")])),
                 asyncio.create_task(store.create_project(Project("proj_x", "one", 1))),
                 asyncio.create_task(store.put_completion(completion("c1", metadata={"k": "v"}))),
                 asyncio.create_task(store.put_response(response("resp_4"))),
@@ -56,7 +56,7 @@ def test_bad_writes_of_a_group_harm_nobody_else(url: str) -> None:
         assert kinds == [None, StoreFailed, StoreFailed, Conflict, None, None]
         assert await store.get_response(ONE, "resp_1") == response("resp_1")
         assert await store.get_response(ONE, "resp_3") is None
-        assert await store.get_items(ONE, ["msg_1", "msg_2", "msg_3"]) == {"msg_1": item("msg_1")}
+        assert await store.get_items(ONE, ["msg_1", "msg_2"]) == {"msg_1": item("msg_1")}
         assert await store.get_completion(ONE, "c1") == completion("c1", metadata={"k": "v"})
         assert await store.get_response(ONE, "resp_4") == response("resp_4")
 

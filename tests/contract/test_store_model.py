@@ -74,17 +74,21 @@ class Model:
     def __init__(self) -> None:
         self.responses: dict[tuple[str, str], tuple[StoredResponse, list[StoredItem]]] = {}
         self.completions: dict[tuple[str, str], StoredCompletion] = {}
-        #: When each response's items were stored: the newest item of an id is the one that counts.
+        #: When each place of a response was first taken: of items with one id, the one at the newest place counts.
         self.clock = 0
-        self.stored_at: dict[tuple[str, str], int] = {}
+        self.taken_at: dict[tuple[str, str, str, int], int] = {}
 
     def put_response(self, record: StoredResponse, items: list[StoredItem]) -> None:
         key = (record.project_id, record.id)
-        self.clock += 1
-        self.stored_at[key] = self.clock
-        self.responses[key] = (record, items)
+        places = {(entry.direction, entry.position): entry for entry in self.responses.get(key, (None, []))[1]}
+        for entry in items:
+            self.clock += 1
+            self.taken_at.setdefault((*key, entry.direction, entry.position), self.clock)
+            places[entry.direction, entry.position] = entry
+        self.responses[key] = (record, [places[place] for place in sorted(places)])
 
     def delete_response(self, project: str, name: str) -> bool:
+        self.taken_at = {place: at for place, at in self.taken_at.items() if place[:2] != (project, name)}
         return self.responses.pop((project, name), None) is not None
 
     def get_response(self, project: str, name: str) -> StoredResponse | None:
@@ -112,12 +116,13 @@ class Model:
         return _page(inputs if page[2] else inputs[::-1], page)
 
     def get_items(self, project: str, wanted: list[str]) -> dict[str, StoredItem]:
-        found = {}
-        for key in sorted(self.responses, key=lambda key: self.stored_at[key]):
-            for entry in self.responses[key][1]:
-                if key[0] == project and entry.id in wanted:
-                    found[entry.id] = entry
-        return found
+        entries = [
+            (self.taken_at[*key, entry.direction, entry.position], entry)
+            for key, (_, items) in self.responses.items()
+            for entry in items
+            if key[0] == project and entry.id in wanted
+        ]
+        return {entry.id: entry for _, entry in sorted(entries, key=lambda pair: pair[0])}
 
     def unfinished(self, owner: str) -> list[StoredResponse]:
         mine = [record for record, _ in self.responses.values() if record.owner == owner]

@@ -55,17 +55,20 @@ def test_bodies_of_a_megabyte_and_of_any_bytes_are_kept(url: str) -> None:
     run(url, test)
 
 
-def test_the_same_id_replaces_the_response_and_all_its_items(url: str) -> None:
+def test_the_same_id_replaces_the_response_and_the_same_places_their_items(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await store.put_response(
             response("resp_1", status="in_progress", owner="me"), [item("msg_1"), item("msg_2", 1)]
         )
-        later = response("resp_1", at=1_700_000_009, previous="resp_0", body=b"{}")
+        later = response("resp_1", at=1_700_000_009, body=b"{}")
         await store.put_response(later, [item("msg_3"), item("msg_4", 0, "output")])
         assert await store.get_response(ONE, "resp_1") == later
         page = store.list_items(ONE, "resp_1", after=None, limit=10, ascending=True)
-        assert await ids(page) == (["msg_3"], False)
-        assert set(await store.get_items(ONE, ["msg_1", "msg_2", "msg_3", "msg_4"])) == {"msg_3", "msg_4"}
+        assert await ids(page) == (["msg_3", "msg_2"], False)
+        assert set(await store.get_items(ONE, ["msg_1", "msg_2", "msg_3", "msg_4"])) == {"msg_2", "msg_3", "msg_4"}
+
+        [(_, kept)] = await store.chain(ONE, "resp_1", limit=1)
+        assert [entry.id for entry in kept] == ["msg_3", "msg_2", "msg_4"]
 
     run(url, test)
 

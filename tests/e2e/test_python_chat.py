@@ -57,7 +57,8 @@ def test_stream_with_usage(client: OpenAI) -> None:
 
 
 def test_stream_helper(client: OpenAI) -> None:
-    with client.chat.completions.stream(**ASK) as stream:
+    # Not cut off: the helper refuses to parse what is.
+    with client.chat.completions.stream(model="gpt-4o-mini", messages=SAID, temperature=0) as stream:
         deltas = [event.delta for event in stream if event.type == "content.delta"]
         final = stream.get_final_completion()
     assert text(final) == "".join(deltas) != ""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import CTE, Integer, and_, bindparam, delete, func, literal_column, select, text
 
-from antiphon.domain.errors import Conflict, InvalidRequest, NotFound, StoreFailed
+from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.domain.records import Page, StoredItem, StoredResponse
 from antiphon.stores.part import Cut, Part, possible, require_possible
 from antiphon.stores.query import Query, Session, insertion
@@ -44,8 +44,7 @@ _UNFINISHED = Query(
     .where(responses.c.owner == bindparam("owner"), text(UNFINISHED))
     .order_by(responses.c.created_at, responses.c.id)
 )
-_ADD_ITEM = insertion(items)
-_CLEAR_ITEMS = Query(delete(items).where(*_OF_RESPONSE))
+_PUT_ITEM = insertion(items, replace=("project_id", "response_id", "direction", "position"))
 
 # An id that a client sent twice in one input stands at two positions. Going on from the further one never loops.
 _AFTER_UP = Query(select(func.max(items.c.position)).where(*_OF_RESPONSE, _INPUT, items.c.id == bindparam("id")))
@@ -110,16 +109,12 @@ class Responses(Part):
     """Implements `ports.ResponseStore`."""
 
     async def put_response(self, response: StoredResponse, items: Sequence[StoredItem] = ()) -> None:
-        """Insert or replace a response and its items (same id: replaced). Durable when this returns.
+        """Insert or replace a response, and add items to it; see `ports`.
 
-        Raises `InvalidRequest` for an id that cannot be stored, `StoreFailed` if the project does not exist or two
-        items have the same place.
+        Raises `InvalidRequest` for an id that cannot be stored, `StoreFailed` if the project does not exist.
         """
         require_possible(response.project_id, response.id, *(item.id for item in items))
-        try:
-            await self._database.write(_put, (response, items), key=(response.project_id, response.id))
-        except Conflict:
-            raise StoreFailed("Two items of one response have the same place.") from None
+        await self._database.write(_put, (response, items), key=(response.project_id, response.id))
 
     async def get_response(self, project_id: str, response_id: str) -> StoredResponse | None:
         """The response, or None if this project has none of that id."""
@@ -180,11 +175,7 @@ def _put(session: Session, batch: Sequence[_Put]) -> list[None]:
         ],
     )
     session.many(
-        _CLEAR_ITEMS,
-        [{"project_id": response.project_id, "response_id": response.id} for response, _ in batch],
-    )
-    session.many(
-        _ADD_ITEM,
+        _PUT_ITEM,
         [
             {
                 "project_id": response.project_id,
