@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from antiphon.domain.records import Page, StoredCompletion, StoredItem, StoredResponse
+from antiphon.domain.records import EventBatch, EventPage, Page, StoredCompletion, StoredItem, StoredResponse
 from antiphon.domain.tenancy import Key, Project
 from antiphon.protocol.generation import Delta, Generation
 
@@ -92,10 +92,27 @@ class TenantStore(Protocol):
 class ResponseStore(Protocol):
     """Responses and their items. Everything is looked up by (project, id)."""
 
-    async def put_response(self, response: StoredResponse, items: Sequence[StoredItem] = ()) -> None:
-        """Insert or replace a response, and add items to it. Durable when this returns.
+    async def put_response(
+        self, response: StoredResponse, items: Sequence[StoredItem] = (), events: EventBatch | None = None
+    ) -> None:
+        """Insert or replace a response, and add items and events to it. Durable when this returns.
 
         An item replaces the one at its place (direction and position) of that response; all others stay as they are.
+        """
+
+    async def advance_response(
+        self,
+        response: StoredResponse,
+        items: Sequence[StoredItem] = (),
+        events: EventBatch | None = None,
+        *,
+        appended: Sequence[StoredItem] = (),
+    ) -> None:
+        """Change a response that this worker (`response.owner`) is making; as `put_response`, but fenced.
+
+        Raises `LeaseLost`, and changes nothing, if the response is gone, has ended, or has another owner by now. An
+        ended response gives up its owner, its lease, its request and its conversation's lock. `appended` are items that
+        its conversation gains.
         """
 
     async def get_response(self, project_id: str, response_id: str) -> StoredResponse | None:
@@ -128,8 +145,40 @@ class ResponseStore(Protocol):
     async def get_items(self, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
         """Those of these items that this project has."""
 
-    async def unfinished(self, owner: str) -> list[StoredResponse]:
-        """Responses that `owner` left in status "in_progress" or "queued"."""
+    # --- leases -------------------------------------------------------------------------------------------------------
+    async def claim_responses(self, owner: str, *, now: int, until: int, limit: int) -> list[StoredResponse]:
+        """Take unfinished responses that nobody holds: queued ones, and those whose lease ended before `now`.
+
+        The oldest come first. They belong to `owner` until `until` (both Unix milliseconds).
+        """
+
+    async def renew_leases(self, owner: str, until: int) -> None:
+        """Hold what `owner` is making, its conversations included, until `until` (Unix milliseconds)."""
+
+    async def release_leases(self, owner: str) -> None:
+        """Let others take over what `owner` is making in the background, at once."""
+
+    async def request_cancel(self, project_id: str, response_id: str) -> None:
+        """Ask whoever makes this background response to stop. Nothing happens if it has ended."""
+
+    async def cancelled_responses(self, owner: str) -> list[tuple[str, str]]:
+        """(project, id) of what `owner` is making and was asked to stop."""
+
+    # --- event logs ---------------------------------------------------------------------------------------------------
+    async def events(self, project_id: str, response_id: str, *, after: int, limit: int) -> EventPage | None:
+        """Up to `limit` batches that hold events after sequence number `after`. None: there is no such response."""
+
+    async def newest_events(self, responses: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """The first sequence number of the newest batch of each of these (project, id), where there is one."""
+
+    async def trim_events(self, project_id: str, response_id: str, before: int) -> None:
+        """Forget the batches that end before sequence number `before`."""
+
+    async def sweep(self, *, now: int, logs_before: int, limit: int) -> int:
+        """Delete responses that expired before `now`, and event logs of responses created before `logs_before`.
+
+        Both in Unix seconds; at most `limit` responses. Returns how many were deleted.
+        """
 
 
 class CompletionStore(Protocol):
@@ -154,7 +203,7 @@ class CompletionStore(Protocol):
         limit: int,
         ascending: bool,
     ) -> Page[StoredCompletion]:
-        """A page by time of creation. All pairs of `metadata` must match. `after` unknown: `NotFound`, param "after"."""
+        """A page by time of creation. All of `metadata` must match. `after` unknown: `NotFound`, param "after"."""
 
 
 class Store(TenantStore, ResponseStore, CompletionStore, Protocol):

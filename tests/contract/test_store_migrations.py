@@ -28,8 +28,8 @@ SECOND = '''
 from alembic import op
 import sqlalchemy as sa
 
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -44,12 +44,12 @@ def _versions(folder: Path, last: str = "pass") -> Path:
     """The migrations of a later version."""
     versions = folder / "versions"
     shutil.copytree(schema.MIGRATIONS / "versions", versions, ignore=shutil.ignore_patterns("__pycache__"))
-    (versions / "0002_second.py").write_text(SECOND.format(last=last))
+    (versions / "9999_second.py").write_text(SECOND.format(last=last))
     return versions
 
 
 def _upgrade(url: str, versions: Path, backups: Path | None = None) -> None:
-    schema.bring_up_to_date(driver_for(url), backups, head="0002", versions=versions)
+    schema.bring_up_to_date(driver_for(url), backups, head="9999", versions=versions)
 
 
 async def _one_response(store: SqlStore) -> None:
@@ -98,10 +98,10 @@ def test_a_migration_keeps_everything_and_opening_twice_changes_nothing(url: str
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(url: str, tmp_path: Path) -> None:
     run(url, _one_response)
     _upgrade(url, _versions(tmp_path))
-    with pytest.raises(SetupError, match=r"newer version of Antiphon \(schema 0002\)"):
+    with pytest.raises(SetupError, match=r"newer version of Antiphon \(schema 9999\)"):
         run(url, _one_response)
     with driver_for(url).migrating() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0002"
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "9999"
 
 
 def test_a_migration_that_fails_changes_nothing(url: str, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_file_is_copied_before_it_is_migrated(sqlite_template: Path, tmp_path:
     backups = tmp_path / "backups"
     _upgrade(url, _versions(tmp_path), backups)
     (copy,) = backups.iterdir()
-    assert copy.name.startswith("antiphon-0001-")
+    assert copy.name.startswith("antiphon-0002-")
     assert copy.name.endswith("Z.db")
     assert copy.stat().st_mode & 0o777 == 0o600
     assert backups.stat().st_mode & 0o777 == 0o700
@@ -158,7 +158,7 @@ def test_only_the_newest_copies_are_kept(sqlite_template: Path, tmp_path: Path) 
     assert len(left) == limits.STORE_BACKUPS + 1
     assert left[-1] == "mine.db"
     assert [entry.name for entry in old[3:]] == left[1:-1]
-    assert left[0].startswith("antiphon-0001-20")
+    assert left[0].startswith("antiphon-0002-20")
 
 
 def test_without_its_copy_a_file_is_not_migrated(sqlite_template: Path, tmp_path: Path) -> None:

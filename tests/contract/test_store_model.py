@@ -55,7 +55,6 @@ operations = st.one_of(
     st.tuples(st.just("chain"), projects, names, st.integers(1, 4)),
     st.tuples(st.just("list_items"), projects, names, pages),
     st.tuples(st.just("get_items"), projects, st.lists(item_names, max_size=3)),
-    st.tuples(st.just("unfinished"), st.sampled_from(["me", "you"])),
     st.tuples(
         st.just("put_completion"),
         st.builds(
@@ -123,11 +122,6 @@ class Model:
             if key[0] == project and entry.id in wanted
         ]
         return {entry.id: entry for _, entry in sorted(entries, key=lambda pair: pair[0])}
-
-    def unfinished(self, owner: str) -> list[StoredResponse]:
-        mine = [record for record, _ in self.responses.values() if record.owner == owner]
-        waiting = [record for record in mine if record.status in {"queued", "in_progress"}]
-        return sorted(waiting, key=lambda record: (record.created_at, record.id, record.project_id))
 
     def put_completion(self, record: StoredCompletion) -> None:
         self.completions[record.project_id, record.id] = record

@@ -30,7 +30,6 @@ def test_an_id_that_cannot_be_stored_is_unknown_and_refused(url: str, bad: str) 
         assert not await store.delete_response(ONE, bad)
         assert await store.chain(ONE, bad, limit=10) == []
         assert await store.get_items(ONE, [bad]) == {}
-        assert await store.unfinished(bad) == []
         with pytest.raises(NotFound):
             await store.list_items(ONE, "resp_1", after=bad, limit=10, ascending=True)
         with pytest.raises(InvalidRequest):
@@ -227,23 +226,5 @@ def test_a_chain_with_a_gap_or_too_long_or_in_a_circle_is_refused(url: str) -> N
         with pytest.raises(InvalidRequest) as circle:
             await store.chain(ONE, "resp_4", limit=1000)
         assert circle.value.code == "response_chain_too_long"
-
-    run(url, test)
-
-
-def test_unfinished_responses_are_their_owners(url: str) -> None:
-    async def test(store: SqlStore) -> None:
-        await store.put_response(response("resp_1", status="in_progress", owner="a", at=30))
-        await store.put_response(response("resp_2", status="queued", owner="a", at=20, project=TWO))
-        await store.put_response(response("resp_3", status="completed", owner="a"))
-        await store.put_response(response("resp_4", status="in_progress", owner="b"))
-        await store.put_response(response("resp_5", status="in_progress"))
-        assert [(found.project_id, found.id) for found in await store.unfinished("a")] == [
-            (TWO, "resp_2"),
-            (ONE, "resp_1"),
-        ]
-        await store.put_response(response("resp_1", status="failed", owner="a", at=30))
-        assert [found.id for found in await store.unfinished("a")] == ["resp_2"]
-        assert await store.unfinished("nobody") == []
 
     run(url, test)

@@ -111,6 +111,12 @@ class Conflict(AntiphonError):
     code = "conflict"
 
 
+class LeaseLost(Conflict):
+    """Another worker has taken over, or the object is gone: whoever gets this must stop (409)."""
+
+    code = "lease_lost"
+
+
 class PayloadTooLarge(AntiphonError):
     """The body is over the limit (413)."""
 

@@ -106,3 +106,31 @@ PULL_STALL_TIMEOUT = 120.0
 PULL_CONNECT_TIMEOUT = 15
 #: Free disk space that a download leaves for everything else.
 PULL_SPARE_DISK = 64 * MIB
+
+# --- background responses ---------------------------------------------------------------------------------------------
+#: A worker's claim on what it is making. A dead worker's responses are taken over within this time and a tick.
+LEASE = 8.0
+#: Between two renewals: three may fail before the lease is lost.
+LEASE_RENEWAL = 2.0
+#: Between two looks for work that came without a nudge (from other workers, or after a crash).
+CLAIM_TICK = 1.0
+#: Between two looks for cancels that were asked of another worker.
+CANCEL_TICK = 0.25
+#: Background responses that one worker makes at once. More wait in the database.
+MAX_BACKGROUND = 64
+#: Events of one response's log; the oldest are forgotten first.
+MAX_LOG_EVENTS = 8_192
+#: Bytes of one response's log.
+MAX_LOG_BYTES = 64 * MIB
+#: How long a log is kept after its response was created.
+LOG_TTL = 24 * 3600
+#: Between two looks for new events of a response that another worker makes.
+TAIL_TICK = 0.2
+#: Batches of a log that are read at once.
+TAIL_PAGE = 256
+#: Between two sweeps for what has expired.
+SWEEP_TICK = 60.0
+#: Responses deleted in one step of a sweep.
+SWEEP_STEP = 500
+#: How long a stored response is kept (OpenAI keeps them 30 days).
+RESPONSE_TTL = 30 * 24 * 3600

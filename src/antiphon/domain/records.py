@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
+#: Statuses of responses that are still to reach their end.
+UNFINISHED = frozenset({"queued", "in_progress"})
 Direction = Literal["input", "output"]
 
 
@@ -22,9 +24,10 @@ class StoredItem:
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """A response. `body` is the whole Response object's JSON; `created_at` is in Unix seconds.
+    """A response. `body` is the whole Response object's JSON; `created_at` and `expires_at` are in Unix seconds.
 
-    `owner` names the server instance that is working on it, so that a restarted instance knows what it left unfinished.
+    `owner` names the worker that is making it, and `lease_until` (Unix milliseconds) says until when no other worker
+    may take it over. `request` is what it takes to make a background response; it is None once the response has ended.
     """
 
     project_id: str
@@ -35,6 +38,42 @@ class StoredResponse:
     body: bytes
     previous_response_id: str | None = None
     owner: str | None = None
+    lease_until: int | None = None
+    background: bool = False
+    cancel_requested: bool = False
+    request: bytes | None = None
+    conversation_id: str | None = None
+    expires_at: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has reached its terminal state."""
+        return self.status not in UNFINISHED
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch:
+    """Events of a response as they are sent: `count` of them from sequence number `first`, joined in `payload`.
+
+    `progress` is the engine's own note of how far it had come, for going on after a crash.
+    """
+
+    first: int
+    count: int
+    payload: bytes
+    progress: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Part of a response's event log. `start` is the first sequence number that is still kept (0 unless any were lost).
+
+    `ended`: the response has ended and there is nothing after these.
+    """
+
+    batches: list[EventBatch]
+    start: int
+    ended: bool
 
 
 @dataclass(frozen=True, slots=True)

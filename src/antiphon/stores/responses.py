@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import CTE, Integer, and_, bindparam, delete, func, literal_column, select, text
 
 from antiphon.domain.errors import InvalidRequest, NotFound
-from antiphon.domain.records import Page, StoredItem, StoredResponse
+from antiphon.domain.records import EventBatch, Page, StoredItem, StoredResponse
 from antiphon.stores.part import Cut, Part, possible, require_possible
-from antiphon.stores.query import Query, Session, insertion
-from antiphon.stores.tables import UNFINISHED, items, responses
+from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.tables import items, response_events, responses
 
 #: Ids looked for in one statement.
 _IDS_AT_ONCE = 500
 
 # The columns stand in the order of the dataclass' fields.
-_RESPONSE = (
+RESPONSE = (
     responses.c.project_id,
     responses.c.id,
     responses.c.created_at,
@@ -25,6 +26,12 @@ _RESPONSE = (
     responses.c.body,
     responses.c.previous_response_id,
     responses.c.owner,
+    responses.c.lease_until,
+    responses.c.background,
+    responses.c.cancel_requested,
+    responses.c.request,
+    responses.c.conversation_id,
+    responses.c.expires_at,
 )
 _ITEM = (items.c.id, items.c.position, items.c.direction, items.c.body)
 
@@ -36,14 +43,10 @@ _OF_RESPONSE = (
 _INPUT = items.c.direction == text("'input'")
 
 _PUT = insertion(responses, replace=("project_id", "id"))
-_GET = Query(select(*_RESPONSE).where(_OF_PROJECT, responses.c.id == bindparam("id")))
+_GET = Query(select(*RESPONSE).where(_OF_PROJECT, responses.c.id == bindparam("id")))
 # The items go by ON DELETE CASCADE.
 _DELETE = Query(delete(responses).where(_OF_PROJECT, responses.c.id == bindparam("id")))
-_UNFINISHED = Query(
-    select(*_RESPONSE)
-    .where(responses.c.owner == bindparam("owner"), text(UNFINISHED))
-    .order_by(responses.c.created_at, responses.c.id)
-)
+_ADD_EVENTS = insertion(response_events)
 _PUT_ITEM = insertion(items, replace=("project_id", "response_id", "direction", "position"))
 
 # An id that a client sent twice in one input stands at two positions. Going on from the further one never loops.
@@ -91,7 +94,7 @@ def _ancestry() -> CTE:
 _CHAIN = _ancestry()
 _CHAIN_IDS = Query(select(_CHAIN.c.id, _CHAIN.c.previous_response_id).order_by(_CHAIN.c.depth))
 _CHAIN_RESPONSES = Query(
-    select(*_RESPONSE)
+    select(*RESPONSE)
     .join(_CHAIN, and_(responses.c.project_id == _CHAIN.c.project_id, responses.c.id == _CHAIN.c.id))
     .order_by(_CHAIN.c.depth.desc())
 )
@@ -101,20 +104,22 @@ _CHAIN_ITEMS = Query(
     .order_by(_CHAIN.c.depth.desc(), items.c.direction, items.c.position)
 )
 
-_Put = tuple[StoredResponse, Sequence[StoredItem]]
+_Put = tuple[StoredResponse, Sequence[StoredItem], EventBatch | None]
 Chain = list[tuple[StoredResponse, list[StoredItem]]]
 
 
 class Responses(Part):
     """Implements `ports.ResponseStore`."""
 
-    async def put_response(self, response: StoredResponse, items: Sequence[StoredItem] = ()) -> None:
-        """Insert or replace a response, and add items to it; see `ports`.
+    async def put_response(
+        self, response: StoredResponse, items: Sequence[StoredItem] = (), events: EventBatch | None = None
+    ) -> None:
+        """Insert or replace a response, and add items and events to it; see `ports`.
 
         Raises `InvalidRequest` for an id that cannot be stored, `StoreFailed` if the project does not exist.
         """
         require_possible(response.project_id, response.id, *(item.id for item in items))
-        await self._database.write(_put, (response, items), key=(response.project_id, response.id))
+        await self._database.write(_put, (response, items, events), key=(response.project_id, response.id))
 
     async def get_response(self, project_id: str, response_id: str) -> StoredResponse | None:
         """The response, or None if this project has none of that id."""
@@ -152,28 +157,43 @@ class Responses(Part):
             return {}
         return await self._database.read(_get_items, project_id, wanted)
 
-    async def unfinished(self, owner: str) -> list[StoredResponse]:
-        """Responses that `owner` left in status "in_progress" or "queued", oldest first."""
-        return await self._database.read(_unfinished, owner) if possible(owner) else []
-
 
 def _put(session: Session, batch: Sequence[_Put]) -> list[None]:
-    session.many(
-        _PUT,
-        [
-            {
-                "project_id": response.project_id,
-                "id": response.id,
-                "created_at": response.created_at,
-                "status": response.status,
-                "model": response.model,
-                "body": response.body,
-                "previous_response_id": response.previous_response_id,
-                "owner": response.owner,
-            }
-            for response, _ in batch
-        ],
-    )
+    session.many(_PUT, [response_row(response) for response, _, _ in batch])
+    add_items(session, [(response, its_items) for response, its_items, _ in batch])
+    add_events(session, [(response, events) for response, _, events in batch if events is not None])
+    return [None] * len(batch)
+
+
+def response_row(response: StoredResponse) -> dict[str, Any]:
+    """A response as its row."""
+    return {
+        "project_id": response.project_id,
+        "id": response.id,
+        "created_at": response.created_at,
+        "status": response.status,
+        "model": response.model,
+        "body": response.body,
+        "previous_response_id": response.previous_response_id,
+        "owner": response.owner,
+        "lease_until": response.lease_until,
+        "background": int(response.background),
+        "cancel_requested": int(response.cancel_requested),
+        "request": response.request,
+        "conversation_id": response.conversation_id,
+        "expires_at": response.expires_at,
+    }
+
+
+def response_of(row: Row) -> StoredResponse:
+    """A row of `RESPONSE` as a response."""
+    # The columns that SQLite knows only as numbers are truth values.
+    first, (background, cancel_requested), last = row[:9], row[9:11], row[11:]
+    return StoredResponse(*(*first, bool(background), bool(cancel_requested), *last))
+
+
+def add_items(session: Session, batch: Sequence[tuple[StoredResponse, Sequence[StoredItem]]]) -> None:
+    """Put items at their places."""
     session.many(
         _PUT_ITEM,
         [
@@ -189,12 +209,29 @@ def _put(session: Session, batch: Sequence[_Put]) -> list[None]:
             for item in its_items
         ],
     )
-    return [None] * len(batch)
+
+
+def add_events(session: Session, batch: Sequence[tuple[StoredResponse, EventBatch]]) -> None:
+    """Append to event logs. The same first number twice is refused by the database."""
+    session.many(
+        _ADD_EVENTS,
+        [
+            {
+                "project_id": response.project_id,
+                "response_id": response.id,
+                "first": events.first,
+                "count": events.count,
+                "payload": events.payload,
+                "progress": events.progress,
+            }
+            for response, events in batch
+        ],
+    )
 
 
 def _get(session: Session, project_id: str, response_id: str) -> StoredResponse | None:
     row = session.one(_GET, {"project_id": project_id, "id": response_id})
-    return StoredResponse(*row) if row else None
+    return response_of(row) if row else None
 
 
 def _delete(session: Session, batch: Sequence[tuple[str, str]]) -> list[bool]:
@@ -240,7 +277,7 @@ def _chain(session: Session, project_id: str, response_id: str, limit: int) -> C
                 code="previous_response_not_found",
                 param="previous_response_id",
             )
-        chain: Chain = [(StoredResponse(*row), []) for row in session.all(_CHAIN_RESPONSES, wanted)]
+        chain: Chain = [(response_of(row), []) for row in session.all(_CHAIN_RESPONSES, wanted)]
         items_of = {response.id: its_items for response, its_items in chain}
         for row in session.all(_CHAIN_ITEMS, wanted):
             items_of[row[0]].append(StoredItem(*row[1:]))
@@ -258,7 +295,3 @@ def _get_items(session: Session, project_id: str, item_ids: Sequence[str]) -> di
         )
         found.update((row[0], StoredItem(*row)) for row in session.select(statement))
     return found
-
-
-def _unfinished(session: Session, owner: str) -> list[StoredResponse]:
-    return [StoredResponse(*row) for row in session.all(_UNFINISHED, {"owner": owner})]

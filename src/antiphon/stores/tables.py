@@ -35,6 +35,7 @@ _Sequence = BigInteger().with_variant(Integer, "sqlite")
 
 #: What `unfinished` looks for. Text, because SQLite uses a partial index only for literally the same condition.
 UNFINISHED = "status IN ('in_progress', 'queued')"
+_EXPIRES = "expires_at IS NOT NULL"
 
 projects = Table(
     "projects",
@@ -69,8 +70,32 @@ responses = Table(
     Column("model", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("previous_response_id", Text),
+    # Which server is working on it, and until when (Unix milliseconds) that need not be doubted.
     Column("owner", Text),
+    Column("lease_until", BigInteger),
+    Column("background", Integer, nullable=False, server_default=text("0")),
+    Column("cancel_requested", Integer, nullable=False, server_default=text("0")),
+    # What it takes to make a background response, until it has ended.
+    Column("request", LargeBinary),
+    Column("conversation_id", Text),
+    Column("expires_at", BigInteger),
     Index("ix_responses_unfinished", "owner", sqlite_where=text(UNFINISHED), postgresql_where=text(UNFINISHED)),
+    Index("ix_responses_lease", "lease_until", sqlite_where=text(UNFINISHED), postgresql_where=text(UNFINISHED)),
+    Index("ix_responses_expires_at", "expires_at", sqlite_where=text(_EXPIRES), postgresql_where=text(_EXPIRES)),
+)
+
+# The events of background responses as they were sent: `count` of them from sequence number `first`. `progress` is what
+# the engine needs to go on after them.
+response_events = Table(
+    "response_events",
+    metadata,
+    Column("project_id", Text, primary_key=True),
+    Column("response_id", Text, primary_key=True),
+    Column("first", BigInteger, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("progress", LargeBinary),
+    ForeignKeyConstraint(["project_id", "response_id"], ["responses.project_id", "responses.id"], ondelete="CASCADE"),
 )
 
 # A client may send the same item id in several requests, so the id alone is no key.
@@ -118,4 +143,73 @@ chat_completion_metadata = Table(
         ondelete="CASCADE",
     ),
     Index(None, "project_id", "key", "value"),
+)
+
+# `active_response_id`: the response that is being made in it, by `active_owner` until `active_until` (Unix
+# milliseconds); there is at most one.
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("project_id", Text, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("metadata", LargeBinary, nullable=False),
+    Column("active_response_id", Text),
+    Column("active_owner", Text),
+    Column("active_until", BigInteger),
+)
+
+conversation_items = Table(
+    "conversation_items",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Column("conversation_id", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    UniqueConstraint("project_id", "conversation_id", "id"),
+    ForeignKeyConstraint(
+        ["project_id", "conversation_id"], ["conversations.project_id", "conversations.id"], ondelete="CASCADE"
+    ),
+    Index(None, "project_id", "id"),
+)
+
+# `published`: the version that answers when a request names none.
+prompts = Table(
+    "prompts",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("published", Integer),
+    UniqueConstraint("project_id", "id"),
+)
+
+prompt_versions = Table(
+    "prompt_versions",
+    metadata,
+    Column("project_id", Text, primary_key=True),
+    Column("prompt_id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    ForeignKeyConstraint(["project_id", "prompt_id"], ["prompts.project_id", "prompts.id"], ondelete="CASCADE"),
+)
+
+# `fingerprint`: of the request's method, path and body. No `status`: the first request is still running, and waited
+# for until `locked_until` (Unix milliseconds).
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("project_id", Text, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("locked_until", BigInteger),
+    Column("status", Integer),
+    Column("content_type", Text),
+    Column("body", LargeBinary),
+    Index("ix_idempotency_keys_created_at", "created_at"),
 )
