@@ -19,7 +19,8 @@ class Capabilities:
     """What an engine can do. What it cannot is refused by name before it is asked.
 
     `context_tokens`: prompt and answer together. `constrains`: tool choice and JSON schemas are enforced while tokens
-    are drawn. `passes_extra`: fields that Antiphon does not know may be passed on.
+    are drawn. `passes_extra`: fields that Antiphon does not know may be passed on. `continues`: an answer that was cut
+    off can be gone on with from its `Progress`.
     """
 
     context_tokens: int
@@ -30,6 +31,7 @@ class Capabilities:
     logit_bias: bool = True
     constrains: bool = True
     passes_extra: bool = False
+    continues: bool = False
 
 
 class Engine(Protocol):

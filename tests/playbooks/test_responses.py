@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -157,11 +158,11 @@ def test_a_fault_closes_what_is_open_and_ends_as_failed() -> None:
     assert final["usage"] is None
 
 
-def test_cancelling_has_no_terminal_event_and_keeps_what_was_made() -> None:
+def test_cancelling_keeps_what_was_made_and_says_so_in_the_nearest_event_there_is() -> None:
     machine = response_machine()
     machine.start()
     machine.feed(TextDelta("Hel"))
-    assert names(machine.cancel()) == CLOSE_TEXT
+    assert names(machine.cancel()) == [*CLOSE_TEXT, "incomplete"]
     assert machine.ended
     assert machine.snapshot()["status"] == "cancelled"
     assert machine.snapshot()["output"][0]["content"][0]["text"] == "Hel"
@@ -201,3 +202,42 @@ def test_padding_brings_deltas_to_full_blocks() -> None:
 def test_what_has_no_row_in_the_table_is_refused(bad: list[Delta]) -> None:
     with pytest.raises(MachineError):
         play(*bad)
+
+
+def test_a_background_response_is_queued_first() -> None:
+    machine = response_machine()
+    events = machine.queue()
+    assert names(events) == ["created", "queued"]
+    assert {event.body["response"]["status"] for event in events} == {"queued"}
+    begun = machine.start()
+    assert names(begun) == ["in_progress"]
+    assert begun[0].body["response"]["status"] == "in_progress"
+
+
+SCRIPTS: list[list[Delta]] = [
+    [],
+    [TextDelta("Hel"), TextDelta("lo")],
+    [TextDelta("Well, "), RefusalDelta("no.")],
+    [ReasoningDelta("Hm"), TextDelta("Yes")],
+    [TextDelta("a"), CallStart("f", "c1"), CallArguments('{"a"')],
+    [CallStart("f", "c1"), CallArguments("{}"), CallStart("run", "c2", "custom"), CallArguments("ls")],
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_machine_restored_from_its_events_goes_on_as_if_nothing_had_happened(script: list[Delta]) -> None:
+    first, second = response_machine(), response_machine()
+    said = first.queue() + first.start()
+    for delta in script:
+        said += first.feed(delta)
+    second.restore([event.body for event in said])
+    assert second.state is first.state
+    assert second.begun == bool(script)
+    rest: list[Delta] = [CallArguments("}")] if script and isinstance(script[-1], CallArguments) else [TextDelta("!")]
+    for delta in [*rest, STOP]:
+        mine, theirs = first.feed(delta), second.feed(delta)
+        assert [event.type for event in mine] == [event.type for event in theirs]
+        assert [event.body["sequence_number"] for event in mine] == [event.body["sequence_number"] for event in theirs]
+    texts = [json.dumps(machine.snapshot()["output"]).replace("_1", "_n") for machine in (first, second)]
+    if not script or isinstance(script[-1], TextDelta | CallArguments):
+        assert texts[0] == texts[1]

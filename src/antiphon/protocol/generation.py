@@ -152,7 +152,8 @@ class Generation(msgspec.Struct, frozen=True):
     """One call of one model: everything an engine needs, and nothing about who asked or over which surface.
 
     `model` is the engine's own name of the model. `extra` holds fields that Antiphon does not know; only an engine
-    whose capabilities say `passes_extra` gets any.
+    whose capabilities say `passes_extra` gets any. `track` asks an engine that can continue an answer for `Progress`;
+    `progress` is what it told before the answer was cut off, and asks it to go on from there.
     """
 
     model: str
@@ -162,6 +163,8 @@ class Generation(msgspec.Struct, frozen=True):
     output: OutputFormat = OutputFormat()
     sampling: Sampling = Sampling()
     extra: Mapping[str, Any] = {}
+    track: bool = False
+    progress: tuple[bytes, ...] = ()
 
     def callable_tools(self) -> tuple[Tool, ...]:
         """The tools that may really be called under `tool_choice`."""
@@ -231,6 +234,15 @@ class CallArguments(_Value, frozen=True, tag="call_arguments"):
     text: str
 
 
+class Progress(_Value, frozen=True, tag="progress"):
+    """How far the engine has come with the deltas that follow, in its own words, for going on after a crash.
+
+    Not part of the answer: the driver keeps it and shows it to no machine.
+    """
+
+    state: bytes
+
+
 class Finish(_Value, frozen=True, tag="finish"):
     """The end of the generation, always the last delta. "length": out of tokens or of context."""
 
@@ -238,4 +250,6 @@ class Finish(_Value, frozen=True, tag="finish"):
     usage: Usage = Usage()
 
 
-Delta = TextDelta | RefusalDelta | ReasoningDelta | CallStart | CallArguments | Finish
+#: What an answer is made of.
+AnswerDelta = TextDelta | RefusalDelta | ReasoningDelta | CallStart | CallArguments | Finish
+Delta = AnswerDelta | Progress

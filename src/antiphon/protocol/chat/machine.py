@@ -12,9 +12,9 @@ from typing import Any, Final
 from antiphon.domain.errors import AntiphonError
 from antiphon.protocol.events import Event, MachineError, Obfuscator
 from antiphon.protocol.generation import (
+    AnswerDelta,
     CallArguments,
     CallStart,
-    Delta,
     Finish,
     ReasoningDelta,
     RefusalDelta,
@@ -135,7 +135,7 @@ class ChatMachine:
             events.append(self._chunk(index, {"role": "assistant", "content": "", "refusal": None}))
         return events
 
-    def feed(self, fact: tuple[int, Delta]) -> list[Event]:
+    def feed(self, fact: tuple[int, AnswerDelta]) -> list[Event]:
         """One delta of one choice: (index, delta). Raises `MachineError` if it has no row in the table."""
         index, delta = fact
         choice = self._choices[index]
@@ -241,7 +241,7 @@ class ChatMachine:
             body["obfuscation"] = self._padding.pad(piece)
         return Event("", body)
 
-    def _text(self, index: int, choice: _Choice, delta: Delta) -> Event:
+    def _text(self, index: int, choice: _Choice, delta: AnswerDelta) -> Event:
         assert isinstance(delta, TextDelta)
         choice.content.append(delta.text)
         logprobs = None
@@ -251,18 +251,18 @@ class ChatMachine:
             logprobs = self._logprobs_object(tokens)
         return self._chunk(index, {"content": delta.text}, logprobs=logprobs, piece=delta.text)
 
-    def _refusal(self, index: int, choice: _Choice, delta: Delta) -> Event:
+    def _refusal(self, index: int, choice: _Choice, delta: AnswerDelta) -> Event:
         assert isinstance(delta, RefusalDelta)
         choice.refusal.append(delta.text)
         return self._chunk(index, {"refusal": delta.text}, piece=delta.text)
 
-    def _reasoning(self, index: int, choice: _Choice, delta: Delta) -> Event:
+    def _reasoning(self, index: int, choice: _Choice, delta: AnswerDelta) -> Event:
         # Not in OpenAI's schema; the field that compatible servers and clients have agreed on.
         assert isinstance(delta, ReasoningDelta)
         choice.reasoning.append(delta.text)
         return self._chunk(index, {"reasoning_content": delta.text}, piece=delta.text)
 
-    def _call(self, index: int, choice: _Choice, delta: Delta) -> Event:
+    def _call(self, index: int, choice: _Choice, delta: AnswerDelta) -> Event:
         assert isinstance(delta, CallStart)
         choice.calls.append((delta, []))
         if self._legacy:
@@ -270,7 +270,7 @@ class ChatMachine:
         call = {"index": len(choice.calls) - 1, **self._call_object(delta, "")}
         return self._chunk(index, {"tool_calls": [call]})
 
-    def _arguments(self, index: int, choice: _Choice, delta: Delta) -> Event:
+    def _arguments(self, index: int, choice: _Choice, delta: AnswerDelta) -> Event:
         assert isinstance(delta, CallArguments)
         start, pieces = choice.calls[-1]
         pieces.append(delta.text)
@@ -279,12 +279,12 @@ class ChatMachine:
         inner = {"custom": {"input": delta.text}} if start.kind == "custom" else {"function": {"arguments": delta.text}}
         return self._chunk(index, {"tool_calls": [{"index": len(choice.calls) - 1, **inner}]}, piece=delta.text)
 
-    def _finish(self, index: int, choice: _Choice, delta: Delta) -> Event:
+    def _finish(self, index: int, choice: _Choice, delta: AnswerDelta) -> Event:
         assert isinstance(delta, Finish)
         choice.finish = delta
         return self._chunk(index, {}, finish=self._reason(delta))
 
 
-_ACTIONS: Final[dict[str, Callable[[ChatMachine, int, _Choice, Delta], Event]]] = {
+_ACTIONS: Final[dict[str, Callable[[ChatMachine, int, _Choice, AnswerDelta], Event]]] = {
     action: getattr(ChatMachine, f"_{action}") for rows in TRANSITIONS.values() for _, action in rows.values()
 }

@@ -4,11 +4,12 @@
 from the actions of the rows and from nothing else. The same machine serves sync answers, streams and replays.
 
     NEW ──START──▶ OPEN ──TEXT──▶ TEXT ──CALL──▶ CALL ──FINISH──▶ ENDED      (and every other way through the table)
+      └─QUEUE─▶ QUEUED ──START──▶ OPEN
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from typing import Any, Final
 
@@ -16,14 +17,13 @@ from antiphon.domain.errors import AntiphonError
 from antiphon.domain.ids import new_id
 from antiphon.protocol.events import Event, MachineError, Obfuscator
 from antiphon.protocol.generation import (
+    AnswerDelta,
     CallArguments,
     CallStart,
-    Delta,
     Finish,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
-    Usage,
 )
 from antiphon.protocol.responses import objects
 from antiphon.protocol.responses.objects import Json
@@ -33,6 +33,7 @@ class State(Enum):
     """Where a response stands: which item, and which part of it, is open."""
 
     NEW = auto()
+    QUEUED = auto()
     OPEN = auto()
     TEXT = auto()
     REFUSAL = auto()
@@ -45,6 +46,7 @@ class State(Enum):
 class Fact(Enum):
     """What can happen to a response."""
 
+    QUEUE = auto()
     START = auto()
     TEXT = auto()
     REFUSAL = auto()
@@ -71,7 +73,13 @@ _END_REASONING: Final = ("close_thought", "close_reasoning")
 
 TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
     _S.NEW: {
-        _F.START: (_S.OPEN, ("created",)),
+        _F.QUEUE: (_S.QUEUED, ("created", "queued")),
+        _F.START: (_S.OPEN, ("created", "begin")),
+        _F.FAULT: (_S.ENDED, ("fail",)),
+        _F.CANCEL: (_S.ENDED, ("cancel",)),
+    },
+    _S.QUEUED: {
+        _F.START: (_S.OPEN, ("begin",)),
         _F.FAULT: (_S.ENDED, ("fail",)),
         _F.CANCEL: (_S.ENDED, ("cancel",)),
     },
@@ -144,7 +152,7 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
 _INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
-def fact_of(delta: Delta) -> Fact:
+def fact_of(delta: AnswerDelta) -> Fact:
     """The fact that a delta states."""
     match delta:
         case TextDelta():
@@ -164,7 +172,7 @@ def fact_of(delta: Delta) -> Fact:
 class ResponseMachine:
     """One response from its creation to its one terminal event.
 
-    `base` is the Response object as created (status "in_progress", no output); it is not changed. `clock` gives Unix
+    `base` is the Response object as created (no output); it is not changed. `clock` gives Unix
     seconds. `ids` makes item ids from a prefix. After each call, `unsaved` says whether something changed that must be
     on disk before the returned events are sent: the response's id, a finished item, or its end.
     """
@@ -187,6 +195,7 @@ class ResponseMachine:
         self._show_logprobs = show_logprobs
         self._events: list[Event] = []
         self._sequence = 0
+        self._status = "in_progress"
         self.output: list[Json] = []
         self._item_id = ""
         self._pieces: list[str] = []
@@ -200,11 +209,17 @@ class ResponseMachine:
         self._finish = Finish("stop")
 
     # --- facts in -----------------------------------------------------------------------------------------------------
+    def queue(self) -> list[Event]:
+        """The response exists and waits its turn: `response.created` and `response.queued`."""
+        self._status = "queued"
+        return self._take(Fact.QUEUE, None)
+
     def start(self) -> list[Event]:
-        """The response exists: `response.created` and `response.in_progress`."""
+        """It is being made: `response.in_progress`, after `response.created` if that was not said before."""
+        self._status = "in_progress"
         return self._take(Fact.START, None)
 
-    def feed(self, delta: Delta) -> list[Event]:
+    def feed(self, delta: AnswerDelta) -> list[Event]:
         """One delta of the generation. Raises `MachineError` if it has no row in the table."""
         return self._take(fact_of(delta), delta)
 
@@ -215,11 +230,15 @@ class ResponseMachine:
         return self._take(Fact.FAULT, None)
 
     def cancel(self) -> list[Event]:
-        """The client no longer wants it. There is no terminal event for this: nobody is listening."""
+        """The client no longer wants it.
+
+        Neither specification has an event for this. `response.incomplete` comes nearest: what was made is kept, and
+        the response in it says "cancelled".
+        """
         self._item_status = "incomplete"
         return self._take(Fact.CANCEL, None)
 
-    def _take(self, fact: Fact, delta: Delta | None) -> list[Event]:
+    def _take(self, fact: Fact, delta: AnswerDelta | None) -> list[Event]:
         row = TRANSITIONS[self.state].get(fact)
         if row is None:
             raise MachineError(f"{fact.name} while {self.state.name}")
@@ -233,6 +252,50 @@ class ResponseMachine:
         events, self._events = self._events, []
         return events
 
+    # --- after a crash ------------------------------------------------------------------------------------------------
+    @property
+    def begun(self) -> bool:
+        """Whether anything of the answer has been said."""
+        return self.state not in {State.NEW, State.QUEUED, State.OPEN}
+
+    def restore(self, events: Iterable[Json]) -> None:
+        """Be as after these events, which a machine for the same response emitted. For a new machine.
+
+        The events must end where a fact's events end, as they do in a log that is written fact by fact.
+        """
+        for event in events:
+            self._sequence = event["sequence_number"] + 1
+            match event["type"].removeprefix("response."):
+                case "created" | "in_progress":
+                    self._restore_status(event)
+                case "output_item.added":
+                    self._restore_item(event)
+                case "output_item.done":
+                    self.output.append(event["item"])
+                case "content_part.added":
+                    self._restore_part(event)
+                case "content_part.done":
+                    self._parts.append(event["part"])
+                case _ if "delta" in event:
+                    self._pieces.append(event["delta"])
+                    self._logprobs += event.get("logprobs", ())
+
+    def _restore_item(self, event: Json) -> None:
+        item = event["item"]
+        self._item_id, self._parts, self._pieces = item["id"], [], []
+        if item["type"] in {"function_call", "custom_tool_call"}:
+            custom = item["type"] == "custom_tool_call"
+            self._call = CallStart(item["name"], item["call_id"], "custom" if custom else "function")
+            self.state = State.CUSTOM if custom else State.CALL
+
+    def _restore_part(self, event: Json) -> None:
+        self._pieces, self._logprobs = [], []
+        self.state = {"output_text": State.TEXT, "refusal": State.REFUSAL}.get(event["part"]["type"], State.REASONING)
+
+    def _restore_status(self, event: Json) -> None:
+        self._status = event["response"]["status"]
+        self.state = State.QUEUED if self._status == "queued" else State.OPEN
+
     # --- what to keep -------------------------------------------------------------------------------------------------
     @property
     def ended(self) -> bool:
@@ -241,7 +304,7 @@ class ResponseMachine:
 
     def snapshot(self) -> Json:
         """The Response object as it stands."""
-        return self._final or {**self._base, "output": list(self.output)}
+        return self._final or {**self._base, "status": self._status, "output": list(self.output)}
 
     # --- response -----------------------------------------------------------------------------------------------------
     def _emit(self, event_type: str, **fields: Any) -> None:
@@ -249,8 +312,14 @@ class ResponseMachine:
         self._sequence += 1
         self._events.append(Event(event_type, body))
 
-    def _created(self, _: Delta | None) -> None:
+    def _created(self, _: AnswerDelta | None) -> None:
         self._emit("response.created", response=self.snapshot())
+        self.unsaved = True
+
+    def _queued(self, _: AnswerDelta | None) -> None:
+        self._emit("response.queued", response=self.snapshot())
+
+    def _begin(self, _: AnswerDelta | None) -> None:
         self._emit("response.in_progress", response=self.snapshot())
         self.unsaved = True
 
@@ -259,7 +328,7 @@ class ResponseMachine:
         self.unsaved = True
         return self._final
 
-    def _do_finish(self, _: Delta | None) -> None:
+    def _do_finish(self, _: AnswerDelta | None) -> None:
         usage = objects.usage(self._finish.usage)
         reason = _INCOMPLETE.get(self._finish.reason)
         if reason is None:
@@ -268,14 +337,15 @@ class ResponseMachine:
             final = self._end("incomplete", usage=usage, incomplete_details={"reason": reason})
         self._emit(f"response.{final['status']}", response=final)
 
-    def _fail(self, _: Delta | None) -> None:
+    def _fail(self, _: AnswerDelta | None) -> None:
         message = self.error.message if self.error else "The server had an error."
         # `ResponseErrorCode` is a closed enumeration; the precise code stays in the log.
         final = self._end("failed", error={"code": "server_error", "message": message})
         self._emit("response.failed", response=final)
 
-    def _cancel(self, _: Delta | None) -> None:
-        self._end("cancelled", usage=objects.usage(Usage()))
+    def _cancel(self, _: AnswerDelta | None) -> None:
+        final = self._end("cancelled")
+        self._emit("response.incomplete", response=final)
 
     # --- items --------------------------------------------------------------------------------------------------------
     def _open_item(self, prefix: str) -> str:
@@ -292,16 +362,16 @@ class ResponseMachine:
         self.output.append(item)
         self.unsaved = True
 
-    def _open_message(self, _: Delta | None) -> None:
+    def _open_message(self, _: AnswerDelta | None) -> None:
         self._add_item(objects.message(self._open_item("msg_"), "in_progress", []))
 
-    def _close_message(self, _: Delta | None) -> None:
+    def _close_message(self, _: AnswerDelta | None) -> None:
         self._close_item(objects.message(self._item_id, self._item_status, self._parts))
 
-    def _open_reasoning(self, _: Delta | None) -> None:
+    def _open_reasoning(self, _: AnswerDelta | None) -> None:
         self._add_item(objects.reasoning(self._open_item("rs_"), "in_progress", []))
 
-    def _close_reasoning(self, _: Delta | None) -> None:
+    def _close_reasoning(self, _: AnswerDelta | None) -> None:
         self._close_item(objects.reasoning(self._item_id, self._item_status, self._parts))
 
     # --- parts --------------------------------------------------------------------------------------------------------
@@ -323,40 +393,40 @@ class ResponseMachine:
             fields["obfuscation"] = self._padding.pad(piece)
         self._emit(event_type, **where, delta=piece, **fields)
 
-    def _open_text(self, _: Delta | None) -> None:
+    def _open_text(self, _: AnswerDelta | None) -> None:
         self._add_part(objects.text_part("", []))
 
-    def _text(self, delta: Delta | None) -> None:
+    def _text(self, delta: AnswerDelta | None) -> None:
         assert isinstance(delta, TextDelta)
         logprobs = [objects.logprob(token) for token in delta.logprobs] if self._show_logprobs else []
         self._logprobs += logprobs
         self._delta("response.output_text.delta", self._where(), delta.text, logprobs=logprobs)
 
-    def _close_text(self, _: Delta | None) -> None:
+    def _close_text(self, _: AnswerDelta | None) -> None:
         text, logprobs = "".join(self._pieces), self._logprobs
         self._emit("response.output_text.done", **self._where(), text=text, logprobs=logprobs)
         self._close_part(objects.text_part(text, logprobs))
 
-    def _open_refusal(self, _: Delta | None) -> None:
+    def _open_refusal(self, _: AnswerDelta | None) -> None:
         self._add_part(objects.refusal_part(""))
 
-    def _refusal(self, delta: Delta | None) -> None:
+    def _refusal(self, delta: AnswerDelta | None) -> None:
         assert isinstance(delta, RefusalDelta)
         self._delta("response.refusal.delta", self._where(), delta.text)
 
-    def _close_refusal(self, _: Delta | None) -> None:
+    def _close_refusal(self, _: AnswerDelta | None) -> None:
         text = "".join(self._pieces)
         self._emit("response.refusal.done", **self._where(), refusal=text)
         self._close_part(objects.refusal_part(text))
 
-    def _open_thought(self, _: Delta | None) -> None:
+    def _open_thought(self, _: AnswerDelta | None) -> None:
         self._add_part(objects.reasoning_part(""))
 
-    def _thought(self, delta: Delta | None) -> None:
+    def _thought(self, delta: AnswerDelta | None) -> None:
         assert isinstance(delta, ReasoningDelta)
         self._delta("response.reasoning_text.delta", self._where(), delta.text)
 
-    def _close_thought(self, _: Delta | None) -> None:
+    def _close_thought(self, _: AnswerDelta | None) -> None:
         text = "".join(self._pieces)
         self._emit("response.reasoning_text.done", **self._where(), text=text)
         self._close_part(objects.reasoning_part(text))
@@ -365,17 +435,17 @@ class ResponseMachine:
     def _where_item(self) -> Json:
         return {"item_id": self._item_id, "output_index": len(self.output)}
 
-    def _open_call(self, delta: Delta | None) -> None:
+    def _open_call(self, delta: AnswerDelta | None) -> None:
         assert isinstance(delta, CallStart)
         self._call = delta
         item_id = self._open_item("fc_")
         self._add_item(objects.function_call(item_id, "in_progress", delta.call_id, delta.name, ""))
 
-    def _arguments(self, delta: Delta | None) -> None:
+    def _arguments(self, delta: AnswerDelta | None) -> None:
         assert isinstance(delta, CallArguments)
         self._delta("response.function_call_arguments.delta", self._where_item(), delta.text)
 
-    def _close_call(self, _: Delta | None) -> None:
+    def _close_call(self, _: AnswerDelta | None) -> None:
         call, arguments = self._call, "".join(self._pieces)
         self._emit(
             "response.function_call_arguments.done",
@@ -385,23 +455,23 @@ class ResponseMachine:
         )
         self._close_item(objects.function_call(self._item_id, self._item_status, call.call_id, call.name, arguments))
 
-    def _open_custom(self, delta: Delta | None) -> None:
+    def _open_custom(self, delta: AnswerDelta | None) -> None:
         assert isinstance(delta, CallStart)
         self._call = delta
         item_id = self._open_item("ctc_")
         self._add_item(objects.custom_call(item_id, "in_progress", delta.call_id, delta.name, ""))
 
-    def _input(self, delta: Delta | None) -> None:
+    def _input(self, delta: AnswerDelta | None) -> None:
         assert isinstance(delta, CallArguments)
         self._delta("response.custom_tool_call_input.delta", self._where_item(), delta.text)
 
-    def _close_custom(self, _: Delta | None) -> None:
+    def _close_custom(self, _: AnswerDelta | None) -> None:
         call, text = self._call, "".join(self._pieces)
         self._emit("response.custom_tool_call_input.done", **self._where_item(), input=text)
         self._close_item(objects.custom_call(self._item_id, self._item_status, call.call_id, call.name, text))
 
 
-_ACTIONS: Final[dict[str, Callable[[ResponseMachine, Delta | None], None]]] = {
+_ACTIONS: Final[dict[str, Callable[[ResponseMachine, AnswerDelta | None], None]]] = {
     action: getattr(ResponseMachine, "_do_finish" if action == "finish" else f"_{action}")
     for rows in TRANSITIONS.values()
     for _, actions in rows.values()
