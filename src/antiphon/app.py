@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import shlex
 import shutil
@@ -30,9 +29,13 @@ from antiphon.models.resolve import ResolvedModel
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.first_run import first_run
 from antiphon.ports import Engine, Store
+from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
+from antiphon.run.prepare import Preparer
 from antiphon.run.responses import Responses
+from antiphon.run.tail import Poller
+from antiphon.run.worker import Worker
 from antiphon.settings import Loaded, Settings
 from antiphon.settings.declared import user_data_dir
 from antiphon.stores.store import SqlStore
@@ -49,9 +52,24 @@ class Parts:
     """A server's parts, put together and not yet started."""
 
     api: Api
-    responses: Responses
     store: Store
     engine: Engine
+    worker: Worker
+    bus: Bus
+    poller: Poller | None
+
+    async def start(self) -> None:
+        """Begin the work that no client waits for."""
+        await self.worker.start()
+        if self.poller is not None:
+            self.poller.start()
+
+    async def stop(self) -> None:
+        """End it. Whoever follows a response is let go: another server goes on with it, or this one's next start."""
+        await self.worker.stop()
+        self.bus.close()
+        if self.poller is not None:
+            await self.poller.stop()
 
 
 class Switch:
@@ -73,9 +91,12 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     """Put a server together around a store and an engine."""
     clock = SystemClock()
     routes = _routes(settings, engine)
-    # Names this installation in the database, so that it knows after a crash which responses were its own.
-    owner = hashlib.sha256(b"antiphon instance" + secret).hexdigest()[:24]
-    responses = Responses(store, routes, clock, owner)
+    bus = Bus()
+    preparer = Preparer(store, routes)
+    # One server has a data directory, and so its SQLite database, to itself; PostgreSQL may serve several.
+    alone = settings.database.startswith("sqlite:")
+    worker = Worker(store, preparer, bus, clock, alone=alone)
+    responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
     api = Api(
         [
             *responses_http.resources(responses),
@@ -86,7 +107,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
         Authenticator(store, secret, clock),
         max_body=settings.max_body,
     )
-    return Parts(api, responses, store, engine)
+    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus))
 
 
 def _routes(settings: Settings, engine: Engine) -> Routes[Engine]:
@@ -113,9 +134,7 @@ async def run(settings: Settings, data_dir: DataDir, engine: Engine, announce: A
         try:
             await first_run(store, data_dir)
             parts = compose(settings, data_dir.secret(), store, engine, switch)
-            ended = await parts.responses.end_unfinished()
-            if ended:
-                _log.warning("unfinished responses of an earlier run ended as failed", count=ended)
+            await parts.start()
             await _serve(settings, data_dir, parts, switch, listener, announce, stop)
         finally:
             await engine.stop()
@@ -145,6 +164,7 @@ async def _serve(
     finally:
         switch.stopping = True
         data_dir.remove_server()
+        await parts.stop()
         if starting is not None:
             starting.cancel()
         await _drain(server, serving, parts.engine, settings.drain_timeout)

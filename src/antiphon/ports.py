@@ -110,7 +110,7 @@ class ResponseStore(Protocol):
         *,
         appended: Sequence[StoredItem] = (),
     ) -> None:
-        """Change a response that this worker (`response.owner`) is making; as `put_response`, but fenced.
+        """Change status and body of a response that this worker (`response.owner`) is making, and add items and events.
 
         Raises `LeaseLost`, and changes nothing, if the response is gone, has ended, or has another owner by now. An
         ended response gives up its owner, its lease, its request and its conversation's lock. `appended` are items that

@@ -73,7 +73,8 @@ def test_async(small: Server, answers: Answers) -> None:
             assert all(text(completion) for completion in completions)
             assert len({completion.id for completion in completions}) == 5
             pieces = [
-                chunk.choices[0].delta.content or "" async for chunk in await client.chat.completions.create(**ASK, stream=True)
+                chunk.choices[0].delta.content or ""
+                async for chunk in await client.chat.completions.create(**ASK, stream=True)
             ]
             assert "".join(pieces)
 
@@ -141,7 +142,11 @@ def test_logprobs_and_logit_bias(client: OpenAI) -> None:
 
 def test_max_tokens(client: OpenAI) -> None:
     for name in ("max_tokens", "max_completion_tokens"):
-        asked: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Tell a story."}], name: 5}
+        asked: dict[str, Any] = {
+            "model": "gpt-4o-mini",
+            "messages": [{"role": "user", "content": "Tell a story."}],
+            name: 5,
+        }
         completion = client.chat.completions.create(**asked)
         assert completion.choices[0].finish_reason == "length"
         assert completion.usage is not None

@@ -148,7 +148,13 @@ def test_items_are_listed_and_can_be_referred_to(client: OpenAI) -> None:
     newest_first = list(client.responses.input_items.list(first.id, limit=2))
     oldest_first = list(client.responses.input_items.list(first.id, order="asc"))
     assert newest_first == oldest_first[::-1]
-    assert [getattr(item, "role", None) for item in oldest_first] == ["system", "developer", "user", "assistant", "user"]
+    assert [getattr(item, "role", None) for item in oldest_first] == [
+        "system",
+        "developer",
+        "user",
+        "assistant",
+        "user",
+    ]
     page = client.responses.input_items.list(first.id, order="asc", after=oldest_first[1].id or "", limit=1)
     assert (page.data, page.has_more) == (oldest_first[2:3], True)
 

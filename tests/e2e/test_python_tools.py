@@ -170,7 +170,9 @@ def test_json_schema_strict_and_not_and_json_object(coder_client: OpenAI) -> Non
 
 
 def test_tools_and_a_schema_together(coder_client: OpenAI) -> None:
-    form: Any = {"format": {"type": "json_schema", "name": "n", "schema": schema(a={"type": "boolean"}), "strict": True}}
+    form: Any = {
+        "format": {"type": "json_schema", "name": "n", "schema": schema(a={"type": "boolean"}), "strict": True}
+    }
     ask: dict[str, Any] = {**ASK, "input": CITY, "tools": TOOLS, "text": form}
     response = coder_client.responses.create(**ask, tool_choice="auto")
     if not calls(response):

@@ -133,6 +133,7 @@ def _check_client_request_id(exchange: Exchange) -> None:
 async def _reply_error(exchange: Exchange, error: AntiphonError) -> None:
     if exchange.started:
         # Part of an answer is out: all that is left is to break it off, so that no one takes it for whole.
+        _log.error("answer broken off", request_id=exchange.request_id, reason=error.code or type(error).__name__)
         raise ConnectionAbortedError from None
     headers: list[tuple[bytes, bytes]] = []
     if error.retry_after is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from antiphon.http.api import Resource
 from antiphon.http.bodies import checked
-from antiphon.http.exchange import Exchange
+from antiphon.http.exchange import Exchange, bare
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
 from antiphon.protocol.refusals import unknown_parameter
@@ -19,7 +19,7 @@ def resources(chat: Chat) -> list[Resource]:
         body, extra = await checked(exchange, "CreateChatCompletionRequest")
         run = await chat.begin(exchange.project_id, body, extra)
         if body.get("stream"):
-            await exchange.stream(run.events(), named=False)
+            await exchange.stream(bare(run.events()))
         else:
             await exchange.reply(200, await exchange.unless_gone(run.result()))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Iterable
 from contextlib import aclosing
 from secrets import token_hex
 from typing import Any, TypeVar
@@ -168,23 +168,21 @@ class Exchange:
         headers += answer_headers(self.request_id, self.milliseconds)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
-    async def stream(self, events: AsyncGenerator[list[Event], None], *, named: bool) -> None:
-        """Send events as they come, then `[DONE]`. `named`: with `event:` lines, as the Responses API has them.
+    async def stream(self, chunks: AsyncGenerator[bytes, None]) -> None:
+        """Send chunks of server-sent events as they come, then `[DONE]`.
 
-        An error before the first event is raised, so that it can still be an HTTP error. When the client hangs up or
-        stalls, `events` is closed.
+        An error before the first chunk is raised, so that it can still be an HTTP error. When the client hangs up or
+        stalls, `chunks` is closed.
         """
-        async with aclosing(events):
-            first = await anext(events)
+        async with aclosing(chunks):
+            first = await anext(chunks, b"")
             await self._start(200, list(_EVENT_STREAM))
-            await self.unless_gone(self._write_events(first, events, _named if named else _bare))
+            await self.unless_gone(self._write_chunks(first, chunks))
 
-    async def _write_events(
-        self, batch: list[Event], events: AsyncGenerator[list[Event], None], encode: Callable[[list[Event]], bytes]
-    ) -> None:
-        await self._write({"type": "http.response.body", "body": encode(batch), "more_body": True})
-        async for later in events:
-            await self._write({"type": "http.response.body", "body": encode(later), "more_body": True})
+    async def _write_chunks(self, first: bytes, chunks: AsyncGenerator[bytes, None]) -> None:
+        await self._write({"type": "http.response.body", "body": first, "more_body": True})
+        async for chunk in chunks:
+            await self._write({"type": "http.response.body", "body": chunk, "more_body": True})
         await self._write({"type": "http.response.body", "body": sse.DONE})
 
     async def _write(self, message: Message) -> None:
@@ -221,12 +219,18 @@ class Exchange:
             watcher.cancel()
 
 
-def _named(batch: list[Event]) -> bytes:
-    return b"".join([sse.event(event.type, wire_json.encode(event.body)) for event in batch])
+async def named(events: AsyncGenerator[list[Event], None]) -> AsyncGenerator[bytes, None]:
+    """Events with `event:` lines, as the Responses API has them. Events that come together are sent together."""
+    async with aclosing(events):
+        async for batch in events:
+            yield b"".join([sse.event(event.type, wire_json.encode(event.body)) for event in batch])
 
 
-def _bare(batch: list[Event]) -> bytes:
-    return b"".join([sse.data(wire_json.encode(event.body)) for event in batch])
+async def bare(events: AsyncGenerator[list[Event], None]) -> AsyncGenerator[bytes, None]:
+    """Events without names, as Chat Completions has them."""
+    async with aclosing(events):
+        async for batch in events:
+            yield b"".join([sse.data(wire_json.encode(event.body)) for event in batch])
 
 
 def _too_large(limit: int) -> PayloadTooLarge:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
 from antiphon.domain.errors import InvalidRequest
 from antiphon.http.api import Resource
 from antiphon.http.bodies import checked
-from antiphon.http.exchange import Exchange
+from antiphon.http.exchange import Exchange, named
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query, check_choice
-from antiphon.protocol.refusals import unsupported_parameter
 from antiphon.run.responses import Responses
 from antiphon.wire import json as wire_json
+from antiphon.wire import sse
 
 #: Values of `include` (published specification, `IncludeEnum`).
 _INCLUDE = (
@@ -30,19 +34,38 @@ def resources(responses: Responses) -> list[Resource]:
 
     async def create(exchange: Exchange) -> None:
         body, extra = await checked(exchange, "CreateResponse")
+        if body.get("background"):
+            await create_background(exchange, body, extra)
+            return
         run = await responses.begin(exchange.project_id, body, extra)
         if body.get("stream"):
-            await exchange.stream(run.events(), named=True)
+            await exchange.stream(named(run.events()))
         else:
             await exchange.reply(200, await exchange.unless_gone(run.result()))
+
+    async def create_background(exchange: Exchange, body: dict[str, Any], extra: dict[str, Any]) -> None:
+        accepted = await responses.begin_background(exchange.project_id, body, extra)
+        if body.get("stream"):
+            await exchange.stream(await responses.follow(exchange.project_id, accepted.id, after=-1))
+        else:
+            await exchange.reply(200, accepted.body)
 
     async def get(exchange: Exchange) -> None:
         query = Query(exchange, ("include", "stream", "starting_after", "include_obfuscation"))
         _check_include(query)
         query.flag("include_obfuscation")
-        if query.flag("stream"):
-            raise unsupported_parameter("stream", "is only supported when a response is created")
-        await exchange.reply(200, await responses.get(exchange.project_id, exchange.path_param("response_id")))
+        response_id = exchange.path_param("response_id")
+        if not query.flag("stream"):
+            await exchange.reply(200, await responses.get(exchange.project_id, response_id))
+            return
+        events = await responses.follow(exchange.project_id, response_id, after=_starting_after(query))
+        if query.choice("include_obfuscation", ("true", "false"), "true") == "false":
+            events = without_padding(events)
+        await exchange.stream(events)
+
+    async def cancel(exchange: Exchange) -> None:
+        Query(exchange, ())
+        await exchange.reply(200, await responses.cancel(exchange.project_id, exchange.path_param("response_id")))
 
     async def delete(exchange: Exchange) -> None:
         Query(exchange, ())
@@ -66,6 +89,7 @@ def resources(responses: Responses) -> list[Resource]:
     return [
         Resource("/v1/responses", {"POST": create}),
         Resource("/v1/responses/{response_id}", {"GET": get, "DELETE": delete}),
+        Resource("/v1/responses/{response_id}/cancel", {"POST": cancel}),
         Resource("/v1/responses/{response_id}/input_items", {"GET": input_items}),
     ]
 
@@ -73,10 +97,31 @@ def resources(responses: Responses) -> list[Resource]:
 def _check_include(query: Query) -> None:
     for value in query.texts("include"):
         check_choice("include", value, _INCLUDE)
+
+
+def _starting_after(query: Query) -> int:
+    """The sequence number after which a stream goes on; -1 is before the first."""
     after = query.text("starting_after")
-    if after is not None and not (after.isascii() and after.isdigit()):
+    if after is None:
+        return -1
+    if not (after.isascii() and after.isdigit() and len(after) < 16):
         raise InvalidRequest(
             "Invalid type for 'starting_after': expected an integer, but got a string instead.",
             code="invalid_type",
             param="starting_after",
         )
+    return int(after)
+
+
+async def without_padding(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Stored events without their `obfuscation`."""
+    parser = sse.SSEParser()
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            plain = []
+            for event in parser.feed(chunk):
+                body = wire_json.decode(event.data)
+                assert isinstance(body, dict)
+                body.pop("obfuscation", None)
+                plain.append(sse.event(event.event, wire_json.encode(body)))
+            yield b"".join(plain)

@@ -20,12 +20,12 @@ from antiphon.protocol.chat.request import ChatRequest
 from antiphon.protocol.events import Event
 from antiphon.protocol.generation import Delta
 from antiphon.protocol.refusals import unknown_parameter
-from antiphon.run.driver import drive, finish, merge
+from antiphon.run.driver import Keeper, Merged, drive, finish
 
 Json = dict[str, Any]
 
 
-class ChatRun:
+class ChatRun(Keeper):
     """One completion being made. Exactly one of `events` and `result` is used, once."""
 
     def __init__(
@@ -35,7 +35,7 @@ class ChatRun:
         request: ChatRequest,
         base: Json,
         machine: ChatMachine,
-        deltas: AsyncGenerator[tuple[int, Delta], None],
+        deltas: Merged[Delta],
     ) -> None:
         self.id: str = base["id"]
         self._store = store
@@ -48,16 +48,18 @@ class ChatRun:
 
     def events(self) -> AsyncGenerator[list[Event], None]:
         """The stream of chunks. A stored completion is stored before its last chunk."""
-        return drive(self._machine, self._deltas, self._commit)
+        return drive(self._machine, self._machine.start(), self._deltas, self)
 
     async def result(self) -> bytes:
         """The whole completion as JSON, stored if it is to be. Raises what broke the generation."""
-        await finish(self._machine, self._deltas, self._commit)
+        await finish(self._machine, self._machine.start(), self._deltas, self)
         return self._body
 
-    async def _commit(self) -> None:
-        if self._machine.error is not None:
+    async def keep(self, events: list[Event]) -> None:
+        """Store the whole completion at its end, if it is to be stored."""
+        if not self._machine.unsaved or self._machine.error is not None:
             return
+        self._machine.unsaved = False
         completion = self._machine.completion()
         body = self._request.body
         metadata: dict[str, str] = body.get("metadata") or {}
@@ -110,7 +112,7 @@ class Chat:
             show_logprobs=request.show_logprobs,
             legacy=request.legacy_functions,
         )
-        return ChatRun(self._store, project_id, request, base, machine, merge(streams))
+        return ChatRun(self._store, project_id, request, base, machine, Merged(streams))
 
     @staticmethod
     async def _admit(engine: Engine, request: ChatRequest) -> list[AsyncGenerator[Delta, None]]:

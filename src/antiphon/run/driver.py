@@ -1,23 +1,33 @@
-"""The one driver: deltas go into a machine, its events come out, and what must be kept is kept first."""
+"""The one driver: facts go into a machine, its events come out, and what must be kept is kept first."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Protocol, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 from antiphon.domain.errors import AntiphonError, EngineFailed
 from antiphon.protocol.events import Event, MachineError
+from antiphon.protocol.generation import Progress
 from antiphon.telemetry.logs import logger
 
 F = TypeVar("F")
-F_contra = TypeVar("F_contra", contravariant=True)
-Commit = Callable[[], Awaitable[None]]
+F_co = TypeVar("F_co", covariant=True)
 
 _log = logger(__name__)
 
 
-class Machine(Protocol[F_contra]):
+class Facts(Protocol[F_co]):
+    """What a machine is fed. `aclose` ends the generation behind it, whether it was begun or not."""
+
+    def __aiter__(self) -> AsyncIterator[F_co]:
+        """Fact by fact."""
+
+    async def aclose(self) -> None:
+        """End it now."""
+
+
+class Machine(Protocol):
     """What the driver needs of a surface's protocol machine."""
 
     unsaved: bool
@@ -27,11 +37,8 @@ class Machine(Protocol[F_contra]):
     def ended(self) -> bool:
         """Whether the terminal state is reached."""
 
-    def start(self) -> list[Event]:
-        """Begin."""
-
-    def feed(self, fact: F_contra) -> list[Event]:
-        """Take one fact."""
+    def feed(self, fact: Any) -> list[Event]:
+        """Take one fact, of the kind that this machine knows."""
 
     def fault(self, error: AntiphonError) -> list[Event]:
         """End because something broke."""
@@ -40,46 +47,57 @@ class Machine(Protocol[F_contra]):
         """End because nobody wants it any more."""
 
 
-async def drive(
-    machine: Machine[F], facts: AsyncGenerator[F, None], commit: Commit
-) -> AsyncGenerator[list[Event], None]:
-    """Run a machine to its end. Each list of events is yielded only after what it says is durable.
+class Keeper:
+    """Decides what is stored, and when. This one stores nothing."""
 
-    `commit` stores what the machine has; it is awaited whenever the machine is `unsaved`. A fault of the engine becomes
-    the machine's terminal event; a fault of the store is raised, since nothing more may be said then. Closing this
-    generator cancels the generation.
+    async def keep(self, events: list[Event]) -> None:
+        """Make durable what these events tell, before they are sent."""
+
+    def note(self, progress: bytes) -> None:
+        """Remember how far the engine had come, until the next `keep`."""
+
+    async def leave(self, machine: Machine) -> None:
+        """Settle a machine whose driver was closed before its end: by default, cancel it."""
+        await self.keep(machine.cancel())
+
+
+async def drive(
+    machine: Machine, opening: list[Event], facts: Facts[Any], keeper: Keeper
+) -> AsyncGenerator[list[Event], None]:
+    """Run a machine to its end, after the events it has opened with.
+
+    Each list of events is yielded only after the keeper has what it tells. A fault of the engine becomes the machine's
+    terminal event; a fault of the store is raised, since nothing more may be said then. Closing this generator ends the
+    generation.
     """
     try:
-        yield await _kept(machine, machine.start(), commit)
+        if opening:
+            await keeper.keep(opening)
+            yield opening
         try:
             async for fact in facts:
+                if isinstance(fact, Progress):
+                    keeper.note(fact.state)
+                    continue
                 events = machine.feed(fact)
-                if machine.unsaved:
-                    events = await _kept(machine, events, commit)
                 if events:
+                    await keeper.keep(events)
                     yield events
             if not machine.ended:
                 raise EngineFailed("The model ended its answer without saying that it was finished.")
         except Exception as error:
             if machine.ended:
                 raise
-            yield await _kept(machine, machine.fault(_as_fault(error)), commit)
+            events = machine.fault(_as_fault(error))
+            await keeper.keep(events)
+            yield events
     finally:
-        await _settle(machine, facts, commit)
+        await _settle(machine, facts, keeper)
 
 
-async def finish(machine: Machine[F], facts: AsyncGenerator[F, None], commit: Commit) -> None:
-    """Run a machine to its end for a caller who wants the result only.
-
-    Nothing is stored before the end, as no one has seen an id before. Raises what broke the generation.
-    """
-
-    async def commit_at_end() -> None:
-        if machine.ended and machine.error is None:
-            await commit()
-        machine.unsaved = False
-
-    events = drive(machine, facts, commit_at_end)
+async def finish(machine: Machine, opening: list[Event], facts: Facts[Any], keeper: Keeper) -> None:
+    """Run a machine to its end for a caller who wants the result only. Raises what broke the generation."""
+    events = drive(machine, opening, facts, keeper)
     try:
         async for _ in events:
             pass
@@ -89,22 +107,12 @@ async def finish(machine: Machine[F], facts: AsyncGenerator[F, None], commit: Co
         raise machine.error
 
 
-async def _kept(machine: Machine[F], events: list[Event], commit: Commit) -> list[Event]:
-    if machine.unsaved:
-        await commit()
-        machine.unsaved = False
-    return events
-
-
-async def _settle(machine: Machine[F], facts: AsyncGenerator[F, None], commit: Commit) -> None:
+async def _settle(machine: Machine, facts: Facts[Any], keeper: Keeper) -> None:
     """Free the engine's slot, and give a response that was left the status it has earned."""
     try:
         if not machine.ended:
-            machine.cancel()
-            if machine.unsaved:
-                # The client's task may be cancelled already; what it was told must still be kept.
-                await asyncio.shield(asyncio.ensure_future(commit()))
-                machine.unsaved = False
+            # The client's task may be cancelled already; what it was told must still be kept.
+            await asyncio.shield(asyncio.ensure_future(keeper.leave(machine)))
     finally:
         await facts.aclose()
 
@@ -117,14 +125,27 @@ def _as_fault(error: Exception) -> AntiphonError:
     return EngineFailed("The server had an error while processing your request.")
 
 
-async def merge(streams: list[AsyncGenerator[F, None]]) -> AsyncGenerator[tuple[int, F], None]:
+class Merged(Generic[F]):
     """Several generations side by side, each delta with its stream's index. The first error ends them all."""
+
+    def __init__(self, streams: Sequence[AsyncGenerator[F, None]]) -> None:
+        self._streams = streams
+        self._inner = _merge(streams)
+
+    def __aiter__(self) -> AsyncIterator[tuple[int, F]]:
+        return self._inner
+
+    async def aclose(self) -> None:
+        """End them all, also those that nobody has begun to read."""
+        await self._inner.aclose()
+        for stream in self._streams:
+            await stream.aclose()
+
+
+async def _merge(streams: Sequence[AsyncGenerator[F, None]]) -> AsyncGenerator[tuple[int, F], None]:
     if len(streams) == 1:
-        try:
-            async for delta in streams[0]:
-                yield 0, delta
-        finally:
-            await streams[0].aclose()
+        async for delta in streams[0]:
+            yield 0, delta
         return
     queue: asyncio.Queue[tuple[int, F | Exception | None]] = asyncio.Queue(maxsize=4 * len(streams))
 
@@ -151,5 +172,3 @@ async def merge(streams: list[AsyncGenerator[F, None]]) -> AsyncGenerator[tuple[
         for task in pumps:
             task.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
-        for stream in streams:
-            await stream.aclose()

@@ -1,133 +1,192 @@
-"""Responses: made, kept, looked up and deleted."""
+"""Responses: made, kept, followed, looked up, cancelled and deleted."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from antiphon.domain import limits
-from antiphon.domain.errors import EngineFailed, InvalidRequest, NotFound
-from antiphon.domain.records import Direction, Page, StoredItem, StoredResponse
-from antiphon.domain.routes import Routes
-from antiphon.ports import Clock, Engine, ResponseStore
+from antiphon.domain.errors import EngineUnavailable, InvalidRequest, NotFound, Overloaded
+from antiphon.domain.records import Page, StoredItem, StoredResponse
+from antiphon.ports import Clock, ResponseStore
 from antiphon.protocol.events import Event
-from antiphon.protocol.generation import Delta, Generation, Turn
-from antiphon.protocol.refusals import unknown_parameter
-from antiphon.protocol.responses import items as item_rules
+from antiphon.protocol.generation import Delta
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
-from antiphon.protocol.responses.request import ResponseRequest
-from antiphon.run import context
+from antiphon.run.bus import Bus
 from antiphon.run.driver import drive, finish
+from antiphon.run.job import Accepted
+from antiphon.run.keepers import JournalKeeper, ResponseKeeper, ResultKeeper
+from antiphon.run.prepare import Prepared, Preparer, in_words_of_responses
+from antiphon.run.tail import tail
+from antiphon.run.worker import Worker
 
 Json = dict[str, Any]
 
-_UNFINISHED = frozenset({"in_progress", "queued"})
+#: How long a cancel waits for the worker that makes the response (seconds).
+_CANCEL_PATIENCE = 5.0
 
 
 class ResponseRun:
-    """One response being made. Exactly one of `events` and `result` is used, once."""
+    """One response being made for a client that listens. Exactly one of `events` and `result` is used, once."""
 
     def __init__(
         self,
         store: ResponseStore,
-        project_id: str,
-        request: ResponseRequest,
-        base: Json,
+        worker: Worker,
+        record: StoredResponse,
+        prepared: Prepared,
         machine: ResponseMachine,
         deltas: AsyncGenerator[Delta, None],
-        items: Sequence[Json],
-        owner: str,
     ) -> None:
-        self.id: str = base["id"]
-        self._store = store
-        self._project_id = project_id
-        self._request = request
-        self._base = base
+        self.id = record.id
+        self._store = store if prepared.request.store else None
+        self._worker = worker
+        self._record = record
+        self._items = prepared.items
         self._machine = machine
         self._deltas = deltas
-        self._owner = owner
-        self._items = _stored_items("input", items) if request.store else []
-        self._body = b""
 
-    def events(self) -> AsyncGenerator[list[Event], None]:
+    async def events(self) -> AsyncGenerator[list[Event], None]:
         """The stream. What it shows is stored before it is yielded."""
-        return drive(self._machine, self._deltas, self._commit)
+        keeper = ResponseKeeper(self._store, self._machine, self._record, self._items)
+        with self._worker.foreground():
+            async with aclosing(drive(self._machine, self._machine.start(), self._deltas, keeper)) as events:
+                async for batch in events:
+                    yield batch
 
     async def result(self) -> bytes:
         """The finished Response object as JSON, stored if it is to be. Raises what broke the generation."""
-        await finish(self._machine, self._deltas, self._commit)
-        return self._body
-
-    async def _commit(self) -> None:
-        snapshot = self._machine.snapshot()
-        self._body = msgspec.json.encode(snapshot)
-        if not self._request.store:
-            return
-        record = StoredResponse(
-            project_id=self._project_id,
-            id=self.id,
-            created_at=self._base["created_at"],
-            status=snapshot["status"],
-            model=self._base["model"],
-            body=self._body,
-            previous_response_id=self._base["previous_response_id"],
-            owner=self._owner if snapshot["status"] in _UNFINISHED else None,
-        )
-        # The store replaces all items of a response, so all are given each time.
-        await self._store.put_response(record, [*self._items, *_stored_items("output", self._machine.output)])
+        keeper = ResultKeeper(self._store, self._machine, self._record, self._items)
+        await finish(self._machine, self._machine.start(), self._deltas, keeper)
+        return keeper.body
 
 
 class Responses:
-    """The Responses surface over the driver. `owner` is the id of this server instance."""
+    """The Responses surface over the driver."""
 
-    def __init__(self, store: ResponseStore, routes: Routes[Engine], clock: Clock, owner: str) -> None:
+    def __init__(self, store: ResponseStore, clock: Clock, *, bus: Bus, worker: Worker, preparer: Preparer) -> None:
         self._store = store
-        self._routes = routes
         self._clock = clock
-        self._owner = owner
+        self._bus = bus
+        self._worker = worker
+        self._preparer = preparer
 
+    # --- making -------------------------------------------------------------------------------------------------------
     async def begin(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> ResponseRun:
         """Admit a request: everything that can be refused is refused here, before anything is made or stored."""
-        request = requests.parse(body, extra)
-        engine = self._routes.find(request.model).target
-        if extra and not engine.capabilities.passes_extra:
-            raise unknown_parameter(next(iter(extra)))
-        before: list[Json] = []
-        if request.previous_response_id is not None:
-            before = await context.history(self._store, project_id, request.previous_response_id)
-        items = await context.resolve(self._store, project_id, request.items)
-        generation = await self._generation(engine, request, before, items)
+        prepared = await self._preparer.prepare(project_id, body, extra)
+        deltas = await self._admit(prepared)
+        record, base = self._record(project_id, prepared)
+        return ResponseRun(self._store, self._worker, record, prepared, self._machine(prepared, base), deltas)
+
+    async def begin_background(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> StoredResponse:
+        """Accept a request to be made in the background: when this returns, it survives everything but its database."""
+        prepared = await self._preparer.prepare(project_id, body, extra)
+        if not prepared.request.store:
+            raise InvalidRequest("Background responses must be stored.", code="invalid_value", param="store")
+        # What the engine would refuse is refused now, to whoever can still correct it; for the rest there is time.
+        with contextlib.suppress(Overloaded, EngineUnavailable):
+            await (await self._admit(prepared)).aclose()
+        record, base = self._record(project_id, prepared)
+        accepted = msgspec.json.encode(Accepted(body, dict(extra)))
+        record = replace(record, background=True, request=accepted, owner=None, lease_until=None)
+        machine = self._machine(prepared, base)
+        keeper = JournalKeeper(self._store, machine, record, prepared.items, self._bus)
+        await keeper.keep(machine.queue())
+        self._worker.nudge()
+        return replace(record, status="queued", body=keeper.body)
+
+    async def _admit(self, prepared: Prepared) -> AsyncGenerator[Delta, None]:
         try:
-            deltas = await engine.generate(generation)
+            return await prepared.engine.generate(prepared.generation)
         except InvalidRequest as error:
-            raise _in_words_of_this_surface(error) from None
-        now = self._clock.now()
-        base = requests.new_response(request, engine.name, int(now))
-        machine = ResponseMachine(
+            raise in_words_of_responses(error) from None
+
+    def _record(self, project_id: str, prepared: Prepared) -> tuple[StoredResponse, Json]:
+        now = int(self._clock.now())
+        base = requests.new_response(prepared.request, prepared.engine.name, now)
+        record = StoredResponse(
+            project_id=project_id,
+            id=base["id"],
+            created_at=now,
+            status="in_progress",
+            model=prepared.engine.name,
+            body=b"",
+            previous_response_id=prepared.request.previous_response_id,
+            owner=self._worker.id,
+            lease_until=self._worker.lease(),
+            expires_at=now + limits.RESPONSE_TTL,
+        )
+        return record, base
+
+    def _machine(self, prepared: Prepared, base: Json) -> ResponseMachine:
+        request = prepared.request
+        return ResponseMachine(
             base, clock=self._clock.now, obfuscate=request.obfuscate, show_logprobs=request.show_logprobs
         )
-        return ResponseRun(self._store, project_id, request, base, machine, deltas, items, self._owner)
 
-    async def _generation(
-        self, engine: Engine, request: ResponseRequest, before: Sequence[Json], items: Sequence[Json]
-    ) -> Generation:
-        turns = [*item_rules.turns(before, path="previous_response_id"), *item_rules.turns(items)]
-        item_rules.check_calls(turns)
-
-        def build(kept: Sequence[Turn]) -> Generation:
-            return request.generation(engine.name, kept)
-
-        return await context.fit(engine, build, turns) if request.truncate else build(turns)
-
+    # --- what was made ------------------------------------------------------------------------------------------------
     async def get(self, project_id: str, response_id: str) -> bytes:
         """The Response object as JSON. Raises `NotFound`."""
         return (await self._find(project_id, response_id)).body
 
+    async def follow(self, project_id: str, response_id: str, *, after: int) -> AsyncGenerator[bytes, None]:
+        """The events of a background response after sequence number `after` (-1: all), those to come included.
+
+        Raises `NotFound`, and `InvalidRequest` for a response that is no background response.
+        """
+        if not (await self._find(project_id, response_id)).background:
+            raise InvalidRequest(
+                "Only responses that were created with 'background' can be streamed again.",
+                code="not_a_background_response",
+                param="stream",
+            )
+        return tail(self._store, self._bus, project_id, response_id, after=after)
+
+    async def cancel(self, project_id: str, response_id: str) -> bytes:
+        """End a background response; returns the Response object as it is then. One that has ended stays as it is.
+
+        Raises `NotFound`, and `InvalidRequest` for a response that is no background response.
+        """
+        response = await self._find(project_id, response_id)
+        if not response.background:
+            raise InvalidRequest(
+                "Only responses that were created with 'background' can be cancelled; end a synchronous one by closing "
+                "its connection.",
+                code="not_a_background_response",
+                param="response_id",
+            )
+        if not response.ended:
+            await self._worker.cancel(project_id, response_id)
+            response = await self._ended(response)
+        return response.body
+
+    async def _ended(self, response: StoredResponse) -> StoredResponse:
+        """The response once it has ended; as it is, if that takes too long."""
+        name = (response.project_id, response.id)
+        deadline = self._clock.monotonic() + _CANCEL_PATIENCE
+        while not response.ended and (left := deadline - self._clock.monotonic()) > 0:
+            news = self._bus.listen(name)
+            response = await self._find(*name)
+            if not response.ended:
+                # News of other workers come by polling, if at all.
+                await asyncio.wait({news}, timeout=min(left, limits.CANCEL_TICK))
+            self._bus.forget(name, news)
+        return response
+
     async def delete(self, project_id: str, response_id: str) -> None:
-        """Delete a response and its items. Raises `NotFound`."""
+        """Delete a response, its items and its events. One that is being made is ended first. Raises `NotFound`."""
+        response = await self._find(project_id, response_id)
+        if response.background and not response.ended:
+            await self._worker.cancel(project_id, response_id)
+            await self._ended(response)
         if not await self._store.delete_response(project_id, response_id):
             raise _not_found(response_id)
 
@@ -144,49 +203,6 @@ class Responses:
             raise _not_found(response_id)
         return response
 
-    async def end_unfinished(self) -> int:
-        """Give what an earlier run of this instance left unfinished its terminal state; returns how many there were."""
-        left = await self._store.unfinished(self._owner)
-        error = EngineFailed("The server was stopped while this response was being made.")
-        for response in left:
-            body = msgspec.json.decode(response.body)
-            body |= {"status": "failed", "error": {"code": "server_error", "message": error.message}}
-            ended = StoredResponse(
-                project_id=response.project_id,
-                id=response.id,
-                created_at=response.created_at,
-                status="failed",
-                model=response.model,
-                body=msgspec.json.encode(body),
-                previous_response_id=response.previous_response_id,
-            )
-            given = await self._store.list_items(
-                response.project_id, response.id, after=None, limit=limits.MAX_INPUT_ITEMS, ascending=True
-            )
-            await self._store.put_response(ended, [*given.data, *_stored_items("output", body["output"])])
-        return len(left)
-
-
-def _stored_items(direction: Direction, items: Sequence[Json]) -> list[StoredItem]:
-    return [
-        StoredItem(item["id"], position, direction, msgspec.json.encode(item)) for position, item in enumerate(items)
-    ]
-
 
 def _not_found(response_id: str) -> NotFound:
     return NotFound(f"Response with id '{response_id}' not found.", param="response_id")
-
-
-#: Which parameter of this surface an engine means by its code; engines know nothing of surfaces.
-_PARAMS = {
-    "context_length_exceeded": "input",
-    "invalid_function_parameters": "tools",
-    "invalid_schema": "text.format.schema",
-    "no_callable_tool": "tool_choice",
-}
-
-
-def _in_words_of_this_surface(error: InvalidRequest) -> InvalidRequest:
-    if error.param is None:
-        error.param = _PARAMS.get(error.code or "")
-    return error

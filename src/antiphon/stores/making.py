@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from sqlalchemy import Integer, and_, bindparam, delete, func, literal_column, or_, select, text, update
+from sqlalchemy import Integer, and_, bindparam, delete, func, literal_column, null, or_, select, text, update
 
 from antiphon.domain.errors import LeaseLost
 from antiphon.domain.records import EventBatch, EventPage, StoredItem, StoredResponse
@@ -23,16 +23,12 @@ _UNFINISHED = text(f"responses.{UNFINISHED}")
 _MINE = responses.c.owner == bindparam("expected")
 
 _ADVANCE = Query(
+    update(responses).where(_THIS, _MINE, _UNFINISHED).values(status=bindparam("status"), body=bindparam("body"))
+)
+_END = Query(
     update(responses)
     .where(_THIS, _MINE, _UNFINISHED)
-    .values(
-        status=bindparam("status"),
-        body=bindparam("body"),
-        owner=bindparam("owner"),
-        lease_until=bindparam("lease_until"),
-        request=bindparam("request"),
-        expires_at=bindparam("expires_at"),
-    )
+    .values(status=bindparam("status"), body=bindparam("body"), owner=null(), lease_until=null(), request=null())
 )
 _FREE = or_(responses.c.lease_until.is_(None), responses.c.lease_until < bindparam("now"))
 _CLAIMABLE = Query(
@@ -58,7 +54,7 @@ _RENEW_CONVERSATIONS = Query(
 _RELEASE = Query(
     update(responses)
     .where(_MINE, _UNFINISHED, responses.c.background == literal_column("1"))
-    .values(owner=None, lease_until=None)
+    .values(owner=null(), lease_until=null())
 )
 _ASK_CANCEL = Query(
     update(responses)
@@ -77,7 +73,7 @@ _UNLOCK = Query(
         conversations.c.id == bindparam("conversation_id"),
         conversations.c.active_response_id == bindparam("response_id"),
     )
-    .values(active_response_id=None, active_owner=None, active_until=None)
+    .values(active_response_id=null(), active_owner=null(), active_until=null())
 )
 _APPEND = insertion(conversation_items, replace=("project_id", "conversation_id", "id"))
 
@@ -199,19 +195,14 @@ class Making(Part):
 
 def _advance(session: Session, batch: Sequence[_Advance]) -> list[None]:
     for response, _, _, appended in batch:
-        ended = response.ended
         changed = session.run(
-            _ADVANCE,
+            _END if response.ended else _ADVANCE,
             {
                 "project_id": response.project_id,
                 "id": response.id,
                 "expected": response.owner,
                 "status": response.status,
                 "body": response.body,
-                "owner": None if ended else response.owner,
-                "lease_until": None if ended else response.lease_until,
-                "request": None if ended else response.request,
-                "expires_at": response.expires_at,
             },
         )
         if changed != 1:

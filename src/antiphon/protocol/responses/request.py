@@ -85,8 +85,6 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
     for name, why in _REFUSED.items():
         if body.get(name):
             raise unsupported_parameter(name, why)
-    if body.get("background"):
-        raise unsupported_parameter("background", "is not supported by this server")
     if not body.get("model"):
         raise missing_parameter("model")
     if body.get("input") is None:
@@ -205,7 +203,7 @@ def new_response(request: ResponseRequest, model: str, created_at: int) -> Json:
         "object": "response",
         "created_at": created_at,
         "status": "in_progress",
-        "background": False,
+        "background": bool(body.get("background")),
         "completed_at": None,
         "error": None,
         "frequency_penalty": request.sampling.frequency_penalty,

@@ -1,0 +1,179 @@
+"""One background response: made from its beginning, or gone on with from where a worker that died had left it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from antiphon.domain import limits
+from antiphon.domain.errors import AntiphonError, EngineFailed, EngineUnavailable, LeaseLost, Overloaded
+from antiphon.domain.records import EventBatch, StoredResponse
+from antiphon.ports import Engine, ResponseStore
+from antiphon.protocol.generation import Delta, Generation
+from antiphon.protocol.responses import request as requests
+from antiphon.protocol.responses.machine import ResponseMachine
+from antiphon.run.bus import Bus
+from antiphon.run.clock import SystemClock
+from antiphon.run.driver import drive
+from antiphon.run.keepers import JournalKeeper, split_progress
+from antiphon.run.prepare import Prepared, Preparer
+from antiphon.telemetry.logs import logger
+from antiphon.wire import sse
+
+Json = dict[str, Any]
+
+_log = logger(__name__)
+#: Before a response that found the engine's queue full asks again (seconds).
+_PATIENCE = 0.5
+#: How long an engine that cannot be started is waited for before a response fails (seconds).
+_ENGINE_PATIENCE = 30.0
+_CUT_OFF = "The server was stopped while this response was being made"
+
+
+class Accepted(msgspec.Struct):
+    """What is stored of a request until its response has ended: all that it takes to make it."""
+
+    body: Json
+    extra: Json
+
+
+class Job:
+    """Makes one response that this worker holds the lease of."""
+
+    def __init__(self, store: ResponseStore, preparer: Preparer, bus: Bus, response: StoredResponse) -> None:
+        self._store = store
+        self._preparer = preparer
+        self._bus = bus
+        self._response = response
+        self._keeper: JournalKeeper | None = None
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """The task is about to be cancelled because the server stops: leave everything for another worker."""
+        self._abandoned = True
+        if self._keeper is not None:
+            self._keeper.abandoned = True
+
+    async def run(self) -> None:
+        """Make it. Whatever happens, the response reaches its end, unless the lease is lost or the store is gone."""
+        try:
+            if self._response.background:
+                await self._make()
+            else:
+                # Its client was cut off with its server, and nobody can resume it.
+                await self._fail(f"{_CUT_OFF}.")
+        except LeaseLost:
+            _log.warning("a response was deleted or taken over", response=self._response.id)
+        except AntiphonError as error:
+            _log.error("a response could not be gone on with", response=self._response.id, reason=error.message)
+        except Exception as error:
+            _log.error("a response broke its job", response=self._response.id, exc_info=error)
+            await self._fail("The server had an error while processing your request.")
+
+    async def _fail(self, message: str) -> None:
+        """End a response whose log cannot be gone on with."""
+        error = {"code": "server_error", "message": message}
+        body = msgspec.json.decode(self._response.body) | {"status": "failed", "error": error}
+        await self._store.advance_response(replace(self._response, status="failed", body=msgspec.json.encode(body)))
+        self._bus.publish((self._response.project_id, self._response.id))
+
+    async def _make(self) -> None:
+        batches = await self._log()
+        if batches is None or self._response.request is None:
+            await self._fail(f"{_CUT_OFF}, and its events are no longer kept.")
+            return
+        accepted = msgspec.json.decode(self._response.request, type=Accepted)
+        machine = self._machine(accepted, batches)
+        items = await self._input()
+        keeper = JournalKeeper(self._store, machine, self._response, items, self._bus)
+        keeper.resume(len(machine.output))
+        keeper.abandoned = self._abandoned
+        self._keeper = keeper
+        progress = [note for batch in batches if batch.progress for note in split_progress(batch.progress)]
+        try:
+            if self._response.cancel_requested:
+                raise asyncio.CancelledError
+            stream = await self._admit(accepted, items, machine, tuple(progress))
+        except AntiphonError as error:
+            await keeper.keep(machine.fault(error))
+            return
+        except asyncio.CancelledError:
+            await asyncio.shield(asyncio.ensure_future(keeper.leave(machine)))
+            raise
+        opening = [] if machine.begun else machine.start()
+        async with aclosing(drive(machine, opening, stream, keeper)) as events:
+            async for _ in events:
+                pass
+
+    # --- what is stored -----------------------------------------------------------------------------------------------
+    async def _log(self) -> list[EventBatch] | None:
+        """The whole log, or None if its beginning is no longer kept."""
+        batches: list[EventBatch] = []
+        after = -1
+        while True:
+            page = await self._store.events(
+                self._response.project_id, self._response.id, after=after, limit=limits.TAIL_PAGE
+            )
+            if page is None or page.start > 0:
+                return None
+            batches += page.batches
+            if len(page.batches) < limits.TAIL_PAGE:
+                return batches
+            after = batches[-1].first + batches[-1].count - 1
+
+    async def _input(self) -> list[Json]:
+        """The input items, in order."""
+        items: list[Json] = []
+        after: str | None = None
+        while True:
+            page = await self._store.list_items(
+                self._response.project_id, self._response.id, after=after, limit=limits.SWEEP_STEP, ascending=True
+            )
+            items += [msgspec.json.decode(item.body) for item in page.data]
+            if not page.has_more:
+                return items
+            after = page.data[-1].id
+
+    def _machine(self, accepted: Accepted, batches: list[EventBatch]) -> ResponseMachine:
+        request = requests.parse(accepted.body, accepted.extra)
+        base = msgspec.json.decode(self._response.body) | {"output": []}
+        machine = ResponseMachine(
+            base, clock=SystemClock().now, obfuscate=request.obfuscate, show_logprobs=request.show_logprobs
+        )
+        parser = sse.SSEParser()
+        machine.restore(msgspec.json.decode(event.data) for batch in batches for event in parser.feed(batch.payload))
+        return machine
+
+    # --- the engine ---------------------------------------------------------------------------------------------------
+    async def _admit(
+        self, accepted: Accepted, items: list[Json], machine: ResponseMachine, progress: tuple[bytes, ...]
+    ) -> AsyncGenerator[Delta, None]:
+        """The engine's stream. Waits while its queue is full: that is what being queued means."""
+        prepared = await self._preparer.again(self._response.project_id, accepted.body, accepted.extra, items)
+        generation = self._generation(prepared, machine, progress)
+        waited = 0.0
+        while True:
+            try:
+                return await prepared.engine.generate(generation)
+            except Overloaded:
+                pass
+            except EngineUnavailable:
+                if waited > _ENGINE_PATIENCE:
+                    raise
+            await asyncio.sleep(_PATIENCE)
+            waited += _PATIENCE
+
+    @staticmethod
+    def _generation(prepared: Prepared, machine: ResponseMachine, progress: tuple[bytes, ...]) -> Generation:
+        engine: Engine = prepared.engine
+        continues = engine.capabilities.continues
+        if not machine.begun:
+            return msgspec.structs.replace(prepared.generation, track=continues)
+        if not (continues and progress):
+            raise EngineFailed(f"{_CUT_OFF}, and its model cannot go on with an answer.")
+        return msgspec.structs.replace(prepared.generation, track=True, progress=progress)

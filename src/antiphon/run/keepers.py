@@ -1,0 +1,157 @@
+"""What of a response is stored, and when: one way for a client that listens, another for one that may come back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from antiphon.domain import limits
+from antiphon.domain.errors import LeaseLost
+from antiphon.domain.records import EventBatch, StoredItem, StoredResponse
+from antiphon.ports import ResponseStore
+from antiphon.protocol.events import Event
+from antiphon.protocol.responses.machine import ResponseMachine
+from antiphon.run.bus import Bus
+from antiphon.run.driver import Keeper, Machine
+from antiphon.wire import json as wire_json
+from antiphon.wire import sse
+
+Json = dict[str, Any]
+#: Statuses with which a response's items belong to its conversation.
+_SAID = frozenset({"completed", "incomplete"})
+
+
+class ResponseKeeper(Keeper):
+    """Keeps a response: its id, each finished item, its end. Single deltas are not stored.
+
+    `record` is the response as it is to be stored at first; None as `store` keeps nothing.
+    """
+
+    def __init__(
+        self, store: ResponseStore | None, machine: ResponseMachine, record: StoredResponse, items: list[Json]
+    ) -> None:
+        self.body = b""
+        self._store = store
+        self._machine = machine
+        self._record = record
+        self._inputs = [
+            StoredItem(item["id"], position, "input", msgspec.json.encode(item)) for position, item in enumerate(items)
+        ]
+        self._stored = False
+        self._outputs = 0
+
+    async def keep(self, events: list[Event]) -> None:
+        """Store what has become certain."""
+        if self._machine.unsaved:
+            await self._commit(None)
+            self._machine.unsaved = False
+
+    async def _commit(self, batch: EventBatch | None) -> None:
+        machine = self._machine
+        if machine.unsaved:
+            snapshot = machine.snapshot()
+            self.body = msgspec.json.encode(snapshot)
+            self._record = replace(self._record, status=snapshot["status"], body=self.body)
+        if self._store is None:
+            return
+        fresh = [
+            StoredItem(item["id"], self._outputs + offset, "output", msgspec.json.encode(item))
+            for offset, item in enumerate(machine.output[self._outputs :])
+        ]
+        try:
+            await self._write(self._store, fresh, batch)
+        except LeaseLost:
+            self._store = None
+            raise
+        self._outputs += len(fresh)
+
+    async def _write(self, store: ResponseStore, fresh: list[StoredItem], batch: EventBatch | None) -> None:
+        if not self._stored:
+            await store.put_response(self._record, [*self._inputs, *fresh], batch)
+            self._stored = True
+            return
+        appended: list[StoredItem] = []
+        if self._record.conversation_id is not None and self._record.status in _SAID:
+            outputs = [StoredItem(item["id"], 0, "output", msgspec.json.encode(item)) for item in self._machine.output]
+            appended = [*self._inputs, *outputs]
+        await store.advance_response(self._record, fresh, batch, appended=appended)
+
+
+class ResultKeeper(ResponseKeeper):
+    """Keeps a response whose client waits for the whole: nobody has seen its id, so it is stored once, at its end."""
+
+    async def keep(self, events: list[Event]) -> None:
+        """Store the end."""
+        if self._machine.ended and self._machine.error is None:
+            await self._commit(None)
+        self._machine.unsaved = False
+
+
+class JournalKeeper(ResponseKeeper):
+    """Keeps every event as it will be sent, so that a stream can be gone on with by anybody, anywhere, at any time."""
+
+    def __init__(
+        self,
+        store: ResponseStore,
+        machine: ResponseMachine,
+        record: StoredResponse,
+        items: list[Json],
+        bus: Bus,
+    ) -> None:
+        super().__init__(store, machine, record, items)
+        self._bus = bus
+        self._name = (record.project_id, record.id)
+        self._progress: list[bytes] = []
+        self._log: list[tuple[int, int]] = []
+        self._bytes = 0
+        self.abandoned = False
+
+    def resume(self, outputs: int) -> None:
+        """Go on with a response that is stored already, and with so many of its output items."""
+        self._stored = True
+        self._outputs = outputs
+
+    def note(self, progress: bytes) -> None:
+        """Keep this with the next events."""
+        self._progress.append(progress)
+
+    async def keep(self, events: list[Event]) -> None:
+        """Append to the log, then tell who listens."""
+        first: int = events[0].body["sequence_number"]
+        payload = b"".join([sse.event(event.type, wire_json.encode(event.body)) for event in events])
+        batch = EventBatch(first, len(events), payload, join_progress(self._progress))
+        await self._commit(batch)
+        self._machine.unsaved = False
+        self._progress = []
+        self._bus.publish(self._name)
+        await self._bound(first + len(events), len(payload))
+
+    async def leave(self, machine: Machine) -> None:
+        """A response that is left because the server stops is not cancelled: another worker goes on with it."""
+        if not self.abandoned:
+            await super().leave(machine)
+
+    async def _bound(self, after: int, size: int) -> None:
+        """Forget the oldest events when the log is over its bounds, a sixteenth at a time."""
+        self._log.append((after, size))
+        self._bytes += size
+        if after <= limits.MAX_LOG_EVENTS and self._bytes <= limits.MAX_LOG_BYTES:
+            return
+        before, least = 0, after - limits.MAX_LOG_EVENTS * 15 // 16
+        while self._log and (self._log[0][0] <= least or self._bytes > limits.MAX_LOG_BYTES * 15 // 16):
+            before, freed = self._log.pop(0)
+            self._bytes -= freed
+        if before and self._store is not None:
+            await self._store.trim_events(*self._name, before)
+
+
+def join_progress(pieces: list[bytes]) -> bytes | None:
+    """Notes of an engine as one; None if there are none."""
+    return msgspec.msgpack.encode(pieces) if pieces else None
+
+
+def split_progress(joined: bytes) -> list[bytes]:
+    """What `join_progress` joined."""
+    return msgspec.msgpack.decode(joined, type=list[bytes])

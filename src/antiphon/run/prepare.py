@@ -1,0 +1,82 @@
+"""From a checked request to everything that it takes to make its response."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from antiphon.domain.errors import ContextLengthExceeded, InvalidRequest
+from antiphon.domain.routes import Routes
+from antiphon.ports import Engine, ResponseStore
+from antiphon.protocol.generation import Generation, Turn
+from antiphon.protocol.refusals import unknown_parameter
+from antiphon.protocol.responses import items as item_rules
+from antiphon.protocol.responses import request as requests
+from antiphon.protocol.responses.request import ResponseRequest
+from antiphon.run import context
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that has been understood: which engine answers, what it is asked, and which items are the input."""
+
+    request: ResponseRequest
+    engine: Engine
+    generation: Generation
+    items: list[Json]
+
+
+class Preparer:
+    """Understands requests. Everything that can be refused before an engine is asked is refused here."""
+
+    def __init__(self, store: ResponseStore, routes: Routes[Engine]) -> None:
+        self._store = store
+        self._routes = routes
+
+    async def prepare(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> Prepared:
+        """Understand a new request."""
+        request = requests.parse(body, extra)
+        items = await context.resolve(self._store, project_id, request.items)
+        return await self._with(project_id, request, items)
+
+    async def again(self, project_id: str, body: Json, extra: Mapping[str, Any], items: list[Json]) -> Prepared:
+        """Understand a request that was accepted before; `items` are its input items as they were stored."""
+        return await self._with(project_id, requests.parse(body, extra), items)
+
+    async def _with(self, project_id: str, request: ResponseRequest, items: list[Json]) -> Prepared:
+        engine = self._routes.find(request.model).target
+        if request.extra and not engine.capabilities.passes_extra:
+            raise unknown_parameter(next(iter(request.extra)))
+        before: list[Json] = []
+        if request.previous_response_id is not None:
+            before = await context.history(self._store, project_id, request.previous_response_id)
+        generation = await self._generation(engine, request, before, items)
+        return Prepared(request, engine, generation, items)
+
+    @staticmethod
+    async def _generation(
+        engine: Engine, request: ResponseRequest, before: Sequence[Json], items: Sequence[Json]
+    ) -> Generation:
+        turns = [*item_rules.turns(before, path="previous_response_id"), *item_rules.turns(items)]
+        item_rules.check_calls(turns)
+
+        def build(kept: Sequence[Turn]) -> Generation:
+            return request.generation(engine.name, kept)
+
+        return await context.fit(engine, build, turns) if request.truncate else build(turns)
+
+
+#: Where an engine's neutral names for the parts of a generation stand in this surface's requests.
+_PARAMS = {"output.schema": "text.format.schema"}
+
+
+def in_words_of_responses(error: InvalidRequest) -> InvalidRequest:
+    """An engine's refusal with the parameter that a client of this surface knows."""
+    if error.param is None and isinstance(error, ContextLengthExceeded):
+        error.param = "input"
+    elif error.param is not None:
+        error.param = _PARAMS.get(error.param, error.param)
+    return error

@@ -1,0 +1,138 @@
+"""Makes background responses: claims them from the database, holds them by a lease, goes on with those of the dead."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+
+from antiphon.domain import limits
+from antiphon.domain.records import StoredResponse
+from antiphon.ports import Clock, ResponseStore
+from antiphon.run.bus import Bus
+from antiphon.run.habits import for_ever
+from antiphon.run.job import Job
+from antiphon.run.prepare import Preparer
+from antiphon.telemetry.logs import logger
+
+Name = tuple[str, str]
+
+_log = logger(__name__)
+
+
+class Worker:
+    """One server's part in making responses. `id` names it in leases; no two workers ever have the same.
+
+    `alone`: no other server uses this database, so whatever is unfinished at the start was left by a crash.
+    """
+
+    def __init__(self, store: ResponseStore, preparer: Preparer, bus: Bus, clock: Clock, *, alone: bool) -> None:
+        self.id = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}"
+        self._store = store
+        self._preparer = preparer
+        self._bus = bus
+        self._clock = clock
+        self._alone = alone
+        self._jobs: dict[Name, tuple[Job, asyncio.Task[None]]] = {}
+        self._loops: list[asyncio.Task[None]] = []
+        self._nudged = asyncio.Event()
+        self._foreground = 0
+
+    # --- its life -----------------------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Begin. What a crash left behind is taken over first."""
+        await self._claim(ignore_leases=self._alone)
+        loops = [self._claim_loop, self._renew_loop, self._sweep_loop]
+        if not self._alone:
+            loops.append(self._cancel_loop)
+        self._loops = [asyncio.create_task(for_ever(loop, _log)) for loop in loops]
+
+    async def stop(self) -> None:
+        """Stop. What is under way is left as it is, and free to be taken over at once. Safe to call twice."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        self._loops = []
+        tasks = [task for _, task in self._jobs.values()]
+        for job, task in self._jobs.values():
+            job.abandon()
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._store.release_leases(self.id)
+
+    def lease(self) -> int:
+        """Until when a lease that begins now holds (Unix milliseconds)."""
+        return int((self._clock.now() + limits.LEASE) * 1000)
+
+    @contextlib.contextmanager
+    def foreground(self) -> Iterator[None]:
+        """A response is under way here for a client that listens: its lease is this worker's to renew."""
+        self._foreground += 1
+        try:
+            yield
+        finally:
+            self._foreground -= 1
+
+    def nudge(self) -> None:
+        """There is something to do."""
+        self._nudged.set()
+
+    async def cancel(self, project_id: str, response_id: str) -> None:
+        """Have a background response end, here or on whichever worker it is made."""
+        await self._store.request_cancel(project_id, response_id)
+        self._cancel((project_id, response_id))
+        self.nudge()
+
+    def _cancel(self, name: Name) -> None:
+        if name in self._jobs:
+            self._jobs[name][1].cancel()
+
+    # --- its habits ---------------------------------------------------------------------------------------------------
+    async def _claim_loop(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._nudged.wait(), limits.CLAIM_TICK)
+        self._nudged.clear()
+        await self._claim()
+
+    async def _claim(self, *, ignore_leases: bool = False) -> None:
+        now = 2**62 if ignore_leases else int(self._clock.now() * 1000)
+        while (room := limits.MAX_BACKGROUND - len(self._jobs)) > 0:
+            claimed = await self._store.claim_responses(self.id, now=now, until=self.lease(), limit=room)
+            for response in claimed:
+                self._begin(response)
+            if len(claimed) < room or ignore_leases:
+                return
+
+    def _begin(self, response: StoredResponse) -> None:
+        name = (response.project_id, response.id)
+        job = Job(self._store, self._preparer, self._bus, response)
+        task = asyncio.create_task(job.run())
+        self._jobs[name] = (job, task)
+
+        def done(_: asyncio.Task[None]) -> None:
+            self._jobs.pop(name, None)
+            self._bus.publish(name)
+            self.nudge()
+
+        task.add_done_callback(done)
+
+    async def _renew_loop(self) -> None:
+        await asyncio.sleep(limits.LEASE_RENEWAL)
+        if self._jobs or self._foreground:
+            await self._store.renew_leases(self.id, self.lease())
+
+    async def _cancel_loop(self) -> None:
+        await asyncio.sleep(limits.CANCEL_TICK)
+        if self._jobs:
+            for name in await self._store.cancelled_responses(self.id):
+                self._cancel(name)
+
+    async def _sweep_loop(self) -> None:
+        now = int(self._clock.now())
+        deleted = limits.SWEEP_STEP
+        while deleted == limits.SWEEP_STEP:
+            deleted = await self._store.sweep(now=now, logs_before=now - limits.LOG_TTL, limit=limits.SWEEP_STEP)
+        await asyncio.sleep(limits.SWEEP_TICK)
