@@ -63,8 +63,14 @@ ENGINE_TOKEN_TIMEOUT = 300.0
 ENGINE_QUEUE_PER_SLOT = 16
 #: Restarts in a row before the engine is left down until the next request asks for it again.
 ENGINE_MAX_RESTARTS = 5
-#: Compiling one grammar or schema.
-GRAMMAR_TIMEOUT = 5.0
+#: Compiling one schema or grammar of a client, in processor time.
+GRAMMAR_TIMEOUT = 0.2
+#: Checking one answer against its schema or grammar, in processor time.
+SCHEMA_CHECK_TIMEOUT = 1.0
+#: Beyond either, for a process that has to wait for its turn on a busy machine.
+SCHEMA_PATIENCE = 10.0
+#: Starting the process that does both.
+SCHEMA_START_TIMEOUT = 20.0
 #: Characters of one schema or grammar.
 MAX_SCHEMA_CHARS = 256 * KIB
 #: Times a model is asked again when its answer does not fit a schema that its engine cannot enforce.

@@ -28,12 +28,14 @@ class ChatSettings(_Table, frozen=True):
     """How to talk to a chat model.
 
     `tools`: "template" if the file's own chat template shows tools to the model, "prompt" if Antiphon must write them
-    into the instructions. `top_k` (0: off) and `min_p` (0 to 1) shape how tokens are drawn.
+    into the instructions. `top_k` (0: off) and `min_p` (0 to 1) shape how tokens are drawn. `thinking`: whether answers
+    begin with `<think>…</think>`; left out, the file's chat template tells.
     """
 
     tools: Literal["template", "prompt"] = "prompt"
     top_k: Annotated[int, msgspec.Meta(ge=0)] = 40
     min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
+    thinking: bool | None = None
 
 
 class Archive(_Table, frozen=True):

@@ -98,14 +98,23 @@ class ReasoningTurn(_Value, frozen=True, tag="reasoning"):
 Turn = Message | ToolCall | ToolResult | ReasoningTurn
 
 
+class Grammar(_Value, frozen=True):
+    """What the free text of a custom tool must be."""
+
+    syntax: Literal["lark", "regex"]
+    definition: str
+
+
 class Tool(msgspec.Struct, frozen=True):
-    """A tool the model may call. `parameters` is a JSON Schema (None: no arguments)."""
+    """A tool the model may call. `parameters` is a JSON Schema (None: no arguments); `grammar` binds a custom tool's
+    free text."""
 
     name: str
     description: str = ""
     parameters: JsonSchema | None = None
     strict: bool = False
     kind: Literal["function", "custom"] = "function"
+    grammar: Grammar | None = None
 
 
 class ToolChoice(msgspec.Struct, frozen=True):
@@ -151,7 +160,8 @@ class Sampling(msgspec.Struct, frozen=True):
 class Generation(msgspec.Struct, frozen=True):
     """One call of one model: everything an engine needs, and nothing about who asked or over which surface.
 
-    `model` is the engine's own name of the model. `extra` holds fields that Antiphon does not know; only an engine
+    `model` is the engine's own name of the model. `effort`: how much a model that thinks should ("none" to "max", None:
+    as it likes). `extra` holds fields that Antiphon does not know; only an engine
     whose capabilities say `passes_extra` gets any. `track` asks an engine that can continue an answer for `Progress`;
     `progress` is what it told before the answer was cut off, and asks it to go on from there.
     """
@@ -162,6 +172,7 @@ class Generation(msgspec.Struct, frozen=True):
     tool_choice: ToolChoice = ToolChoice()
     output: OutputFormat = OutputFormat()
     sampling: Sampling = Sampling()
+    effort: str | None = None
     extra: Mapping[str, Any] = {}
     track: bool = False
     progress: tuple[bytes, ...] = ()

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from antiphon.domain.errors import OutputInvalid
 from antiphon.engines.llama.calls import CallScanner, Kind
 from antiphon.engines.llama.client import Chunk, Probability
+from antiphon.engines.llama.schemas import Misfit
 from antiphon.engines.llama.stops import StopMatcher
+from antiphon.engines.llama.thinking import Thinking, ThoughtSplitter
 from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
     Delta,
     Finish,
+    ReasoningDelta,
     TextDelta,
     TokenLogprob,
     TopLogprob,
@@ -23,7 +26,6 @@ from antiphon.protocol.generation import (
 )
 
 Reason = Literal["stop", "length", "tool_calls"]
-Misfit = Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +33,30 @@ class AnswerRules:
     """What an answer must be.
 
     `tools`: the callable tools and their kinds; `wrapped`: calls stand in `<tool_call>`; `text_allowed`: it need not be
-    calls. `stops`: stop sequences of the text beside calls (without tools, llama.cpp looks for them). `text_misfit`
-    checks the whole text, `argument_misfits` the arguments of functions by name. `top_logprobs` as in `Sampling`.
+    calls. `raw`: tools that are called with plain text. `stops`: stop sequences of the text beside calls and thoughts
+    (where there are neither, llama.cpp looks for them). `text_misfit` checks the whole text, `argument_misfits` the
+    arguments by name of the tool. `top_logprobs` as in `Sampling`. `thinking`: how an answer with thoughts begins.
     """
 
     tools: Mapping[str, Kind]
     wrapped: bool = False
     text_allowed: bool = True
     parallel: bool = True
+    raw: Collection[str] = ()
     stops: tuple[str, ...] = ()
     text_misfit: Misfit | None = None
     argument_misfits: Mapping[str, Misfit] | None = None
     top_logprobs: int | None = None
+    thinking: Thinking = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Something that a finished answer must still be checked for: `text` against `misfit`; `what` begins the error."""
+
+    what: str
+    text: str
+    misfit: Misfit
 
 
 class Answer:
@@ -51,8 +65,10 @@ class Answer:
     def __init__(self, rules: AnswerRules, input_tokens: int) -> None:
         self._rules = rules
         self._input_tokens = input_tokens
-        self._scanner = CallScanner(rules.tools, wrapped=rules.wrapped) if rules.tools else None
-        self._stops = StopMatcher(rules.stops if rules.tools else ())
+        self._scanner = CallScanner(rules.tools, wrapped=rules.wrapped, raw=rules.raw) if rules.tools else None
+        self._stops = StopMatcher(rules.stops)
+        self._thoughts = ThoughtSplitter(rules.thinking)
+        self._thought_tokens = 0
         self._logprobs = _LogprobLine(rules.top_logprobs)
         self._text: list[str] = []
         self._calls: list[tuple[str, list[str]]] = []
@@ -74,13 +90,27 @@ class Answer:
         self._logprobs.add(chunk.completion_probabilities)
         if not chunk.content:
             return []
-        if self._scanner is None:
-            return self._show([TextDelta(text=chunk.content)])
-        return self._show(self._scanner.feed(chunk.content))
+        if self._thoughts.over:
+            return self._said(chunk.content)
+        return self._split(*self._thoughts.feed(chunk.content), tokens=chunk.tokens_predicted)
+
+    def _said(self, text: str) -> list[Delta]:
+        if not text:
+            return []
+        return self._show([TextDelta(text=text)] if self._scanner is None else self._scanner.feed(text))
+
+    def _split(self, consumed: str, thought: str, text: str, *, tokens: int = 0) -> list[Delta]:
+        """`consumed`: what the model wrote, tags included, that is no text; its tokens are not those of the text."""
+        self._logprobs.take(consumed)
+        if consumed:
+            # A chunk is a token where the child does not count them.
+            self._thought_tokens = tokens or self._thought_tokens + 1
+        return [*([ReasoningDelta(text=thought)] if thought else []), *self._said(text)]
 
     def finish(self) -> list[Delta]:
-        """The last deltas, `Finish` among them. Raises `OutputInvalid` if the answer does not fit its schema."""
-        deltas: list[Delta] = [] if self._scanner is None else self._show(self._scanner.finish())
+        """The last deltas, `Finish` among them. Raises `OutputInvalid` if the answer breaks its form."""
+        deltas = [] if self._thoughts.over else self._split(*self._thoughts.finish())
+        deltas += [] if self._scanner is None else self._show(self._scanner.finish())
         if not self._stops.found and (held := self._stops.finish()):
             deltas += self._shown_text(held)
         cut_off = self._last.stop_type == "limit"
@@ -91,6 +121,7 @@ class Answer:
             input_tokens=self._input_tokens,
             cached_tokens=min(self._last.timings.cache_n, self._input_tokens),
             output_tokens=self._last.tokens_predicted,
+            reasoning_tokens=min(self._thought_tokens, self._last.tokens_predicted),
         )
         return [*deltas, Finish(reason=reason, usage=usage)]
 
@@ -128,17 +159,24 @@ class Answer:
             raise OutputInvalid("The local model did not call a tool.")
         if len(self._calls) > 1 and not rules.parallel:
             raise OutputInvalid("The local model called more than one tool.")
+
+    def claims(self) -> list[Claim]:
+        """What a finished answer must still be checked for. Nothing, if it was cut off."""
+        rules = self._rules
+        if self._last.stop_type == "limit":
+            return []
+        claims: list[Claim] = []
         for name, arguments in self.calls:
-            if rules.tools[name] == "function" and rules.argument_misfits is not None:
-                problem = rules.argument_misfits[name](arguments)
-                if problem is not None:
-                    raise OutputInvalid(f"The arguments for '{name}' do not fit its schema: {problem}")
+            misfit = (rules.argument_misfits or {}).get(name)
+            # Free text is not the JSON that the model wrote it in, which the scanner has read to its end.
+            if misfit is not None and (rules.tools[name] == "function" or name in rules.raw):
+                bound = "grammar" if name in rules.raw else "schema"
+                claims.append(Claim(f"The arguments for '{name}' do not fit its {bound}", arguments, misfit))
         # Text that a stop sequence cut is what was asked for.
         cut = self._stops.found or self._last.stop_type == "word"
         if rules.text_misfit is not None and not self._calls and not cut:
-            problem = rules.text_misfit("".join(self._text))
-            if problem is not None:
-                raise OutputInvalid(f"The answer does not fit the schema: {problem}")
+            claims.append(Claim("The answer does not fit the schema", "".join(self._text), rules.text_misfit))
+        return claims
 
 
 class _LogprobLine:

@@ -6,13 +6,13 @@ to be a call is held back. The form of a call stands in `grammar.py`; both must 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from typing import Literal
 
 from antiphon.domain.errors import OutputInvalid
 from antiphon.domain.ids import new_id
-from antiphon.engines.llama.grammar import INDENT_MAX, WS_MAX, quoted_name
+from antiphon.engines.llama.grammar import INDENT_MAX, RAW_ARGUMENTS, WS_MAX, quoted_name
 from antiphon.engines.llama.jsontext import JsonSpan, StringMember
 from antiphon.protocol.generation import CallArguments, CallStart, Delta, TextDelta
 
@@ -30,6 +30,7 @@ class _State(Enum):
     HEAD = "head"  # between calls
     NAMED = "named"  # after a call's name, before its arguments
     ARGUMENTS = "arguments"
+    RAW = "raw"  # plain text as arguments, to the end of the answer
 
 
 class _MoreNeededError(Exception):
@@ -40,7 +41,7 @@ class CallScanner:
     """Turns the text of one answer into `TextDelta`, `CallStart` and `CallArguments`.
 
     `tools`: the callable tools' names and kinds. `wrapped`: a call must stand in `<tool_call>` (where the text is JSON
-    itself). `make_id` gives each call its id.
+    itself). `raw`: the tools whose text stands in the place of the arguments. `make_id` gives each call its id.
     """
 
     def __init__(
@@ -48,9 +49,12 @@ class CallScanner:
         tools: Mapping[str, Kind],
         *,
         wrapped: bool = False,
+        raw: Collection[str] = (),
         make_id: Callable[[], str] = lambda: new_id("call_"),
     ) -> None:
         self._tools = tools
+        self._raw = raw
+        self._is_raw = False
         self._make_id = make_id
         self._state = _State.WRAPPED if wrapped else _State.TEXT
         self._buffer = ""
@@ -106,6 +110,10 @@ class CallScanner:
                 return self._named()
             case _State.ARGUMENTS:
                 return self._arguments()
+            case _State.RAW:
+                self._out.append(CallArguments(text=self._buffer))
+                self._buffer = ""
+                return False
 
     def _line(self) -> bool:
         """At the beginning of a line: a call, an opening line, or text?"""
@@ -157,11 +165,18 @@ class CallScanner:
         self._out.append(CallStart(name=name, call_id=self._make_id(), kind=kind))
         self._buffer = self._buffer[end:]
         self._span = JsonSpan()
+        self._is_raw = name in self._raw
         self._free_text = StringMember("input") if kind == "custom" else None
         self._state = _State.NAMED
 
     def _named(self) -> bool:
         cursor = _Cursor(self._buffer)
+        if self._is_raw:
+            if not cursor.literal(RAW_ARGUMENTS):
+                raise OutputInvalid("The local model broke the form of a tool call.")
+            self._buffer = self._buffer[cursor.at :]
+            self._state = _State.RAW
+            return True
         if not cursor.member_follows('"arguments"') or cursor.peek() != "{":
             raise OutputInvalid("The local model broke the form of a tool call.")
         self._buffer = self._buffer[cursor.at :]

@@ -70,6 +70,7 @@ class Props(msgspec.Struct, frozen=True):
     """The child's description of itself."""
 
     chat_template_caps: Caps = Caps()
+    chat_template: str = ""
 
 
 class _Prompt(msgspec.Struct, frozen=True):

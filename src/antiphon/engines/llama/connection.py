@@ -7,6 +7,7 @@ from antiphon.engines.llama.client import LlamaClient
 from antiphon.engines.llama.config import LlamaConfig
 from antiphon.engines.llama.process import ChildProcess
 from antiphon.engines.llama.prompt import PromptReader
+from antiphon.engines.llama.thinking import OPEN
 
 #: The first grammar makes llama.cpp index the vocabulary, which takes a second: better before the first request.
 _WARM_UP = {"prompt": "a", "n_predict": 1, "cache_prompt": False, "grammar": '%llguidance {}\nstart: "a"\n'}
@@ -30,14 +31,18 @@ class Connection:
             token_timeout=limits.ENGINE_TOKEN_TIMEOUT * config.slots,
         )
         try:
-            caps = (await client.props()).chat_template_caps
+            props = await client.props()
+            caps = props.chat_template_caps
             size = await client.vocabulary_size()
             await client.warm_up(_WARM_UP)
         except BaseException:
             await client.close()
             raise
         template_tools = config.chat.tools == "template" and caps.supports_tools and caps.supports_tool_calls
-        reader = PromptReader(client, child.answer.control_tokens, template_tools=template_tools)
+        thinks = config.chat.thinking if config.chat.thinking is not None else OPEN in props.chat_template
+        reader = PromptReader(
+            client, child.answer.control_tokens, template_tools=template_tools, thinks=thinks
+        )
         return cls(client, reader, size)
 
     async def close(self) -> None:

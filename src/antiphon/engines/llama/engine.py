@@ -73,7 +73,7 @@ class LlamaEngine:
     async def stop(self) -> None:
         """End the child. Generations that run end with `EngineFailed`. Safe to call twice."""
         await self._supervisor.stop()
-        self._compiler.close()
+        await self._compiler.close()
 
     async def ready(self) -> bool:
         """Whether the child is up and answers."""
@@ -142,7 +142,12 @@ class LlamaEngine:
             if error.code == "engine_timeout":
                 self._supervisor.kill()
             raise
-        for delta in answer.finish():
+        last = answer.finish()
+        for claim in answer.claims():
+            problem = await claim.misfit(claim.text)
+            if problem is not None:
+                raise OutputInvalid(f"{claim.what}: {problem}")
+        for delta in last:
             yield delta
 
     async def _without_tools(self, plan: Plan) -> Plan:

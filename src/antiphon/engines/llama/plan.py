@@ -17,6 +17,7 @@ from antiphon.engines.llama.connection import Connection
 from antiphon.engines.llama.prompt import call_arguments
 from antiphon.engines.llama.sampling import completion_body
 from antiphon.engines.llama.schemas import CompiledSchema, SchemaCompiler
+from antiphon.engines.llama.thinking import Thinking
 from antiphon.protocol.generation import Generation, Message, Tool, ToolCall, ToolChoice, ToolResult
 
 #: A call told apart from others: its name and its arguments in canonical JSON.
@@ -53,7 +54,10 @@ class Planner:
         again = await self.plan(generation, connection)
         if generation.output.kind == "text":
             # Without this the call's JSON often comes as text.
-            return replace(again, body={**again.body, "grammar": grammar.only_words()})
+            words = grammar.only_words()
+            if again.rules.thinking != "none":
+                words = grammar.after_thoughts(words, again.rules.thinking)
+            return replace(again, body={**again.body, "grammar": words})
         return again
 
     async def plan(self, generation: Generation, connection: Connection) -> Plan:
@@ -61,15 +65,19 @@ class Planner:
         tools = generation.callable_tools()
         if generation.tool_choice.mode == "required" and not tools:
             raise InvalidRequest("A tool must be called, but there is none to call.", code="no_callable_tool")
-        arguments = {tool.name: await self._arguments(tool) for tool in tools}
+        places = {tool.name: index for index, tool in enumerate(generation.tools)}
+        arguments = {tool.name: await self._arguments(tool, places[tool.name]) for tool in tools}
         output = await self._output(generation)
-        text = self._grammar(generation, output, {name: schema.rule for name, schema in arguments.items()})
+        tokens, thinking = await self._tokens(generation, connection)
+        text = self._grammar(generation, output, arguments)
+        if text and thinking != "none":
+            text = grammar.after_thoughts(text, thinking)
         body = completion_body(generation.sampling, self._config.chat, vocabulary_size=connection.vocabulary_size)
         if text:
             body["grammar"] = await self._compiler.grammar(text)
-        if not tools and generation.sampling.stop:
+        rules = _rules(generation, arguments, output, thinking)
+        if generation.sampling.stop and not rules.stops:
             body["stop"] = generation.sampling.stop
-        tokens = await self._tokens(generation, connection)
         room = self._config.context - len(tokens)
         body |= {"prompt": tokens, "stream": True, "n_predict": min(generation.sampling.max_tokens or room, room)}
         schemas = [*arguments.values(), *([output] if output else [])]
@@ -78,31 +86,36 @@ class Planner:
             generation=generation,
             input_tokens=len(tokens),
             body=body,
-            rules=_rules(generation, arguments, output),
+            rules=rules,
             hold="nothing" if all(s.enforced for s in schemas) and not made else "calls" if made else "all",
             made=made,
         )
 
     async def count(self, generation: Generation, connection: Connection) -> int:
         """Input tokens, however many."""
-        return len(await connection.reader.tokens(generation))
+        return len((await connection.reader.tokens(generation))[0])
 
-    async def _tokens(self, generation: Generation, connection: Connection) -> list[int]:
+    async def _tokens(self, generation: Generation, connection: Connection) -> tuple[list[int], Thinking]:
         context = self._config.context
         size = sum(len(turn.text) for turn in generation.turns if isinstance(turn, Message))
         if size > context * _LONGEST_TOKEN:
             raise _too_long(context, f"are {size} characters long")
-        tokens = await connection.reader.tokens(generation)
+        tokens, thinking = await connection.reader.tokens(generation)
         if len(tokens) >= context:
             raise _too_long(context, f"resulted in {len(tokens)} tokens")
-        return tokens
+        return tokens, thinking
 
-    async def _arguments(self, tool: Tool) -> CompiledSchema:
+    async def _arguments(self, tool: Tool, index: int) -> CompiledSchema:
+        if tool.grammar is not None:
+            return await self._compiler.text(
+                tool.grammar, what=f"custom tool '{tool.name}'", param=f"tools[{index}].grammar"
+            )
         return await self._compiler.schema(
             grammar.arguments_schema(tool),
             strict=tool.strict,
             what=f"function '{tool.name}'",
             code="invalid_function_parameters",
+            param=f"tools[{index}].parameters",
         )
 
     async def _output(self, generation: Generation) -> CompiledSchema | None:
@@ -111,20 +124,28 @@ class Planner:
             return None
         schema = grammar.ANY_OBJECT if output.kind == "json_object" else output.schema or {}
         return await self._compiler.schema(
-            schema, strict=output.strict, what=f"output format '{output.name}'", code="invalid_schema"
+            schema,
+            strict=output.strict,
+            what=f"response_format '{output.name}'",
+            code="invalid_json_schema",
+            param="output.schema",
         )
 
     @staticmethod
-    def _grammar(generation: Generation, output: CompiledSchema | None, rules: Mapping[str, str]) -> str:
+    def _grammar(
+        generation: Generation, output: CompiledSchema | None, arguments: Mapping[str, CompiledSchema]
+    ) -> str:
         """The grammar, or "" where anything may be said."""
         parallel = generation.tool_choice.parallel
+        rules = {name: schema.rule for name, schema in arguments.items()}
+        raw = [name for name, schema in arguments.items() if schema.raw]
         if not rules:
             return grammar.only_json(output.rule) if output else ""
         if generation.tool_choice.mode == "required":
-            return grammar.only_calls(rules, parallel=parallel)
+            return grammar.only_calls(rules, parallel=parallel, raw=raw)
         if output:
-            return grammar.json_or_calls(output.rule, rules, parallel=parallel)
-        return grammar.text_or_calls(rules, parallel=parallel)
+            return grammar.json_or_calls(output.rule, rules, parallel=parallel, raw=raw)
+        return grammar.text_or_calls(rules, parallel=parallel, raw=raw)
 
 
 #: No vocabulary has tokens of more characters than this; a text longer than the context times this need not be counted.
@@ -139,7 +160,10 @@ def _too_long(context: int, what: str) -> ContextLengthExceeded:
 
 
 def _rules(
-    generation: Generation, arguments: Mapping[str, CompiledSchema], output: CompiledSchema | None
+    generation: Generation,
+    arguments: Mapping[str, CompiledSchema],
+    output: CompiledSchema | None,
+    thinking: Thinking,
 ) -> AnswerRules:
     tools = generation.callable_tools()
     required = generation.tool_choice.mode == "required"
@@ -148,10 +172,12 @@ def _rules(
         wrapped=bool(tools) and output is not None and not required,
         text_allowed=not required,
         parallel=generation.tool_choice.parallel,
-        stops=generation.sampling.stop,
+        raw=frozenset(name for name, schema in arguments.items() if schema.raw),
+        stops=generation.sampling.stop if tools or thinking != "none" else (),
         text_misfit=output.misfit if output else None,
         argument_misfits={name: schema.misfit for name, schema in arguments.items()},
         top_logprobs=generation.sampling.top_logprobs,
+        thinking=thinking,
     )
 
 

@@ -13,6 +13,7 @@ import msgspec
 from antiphon.domain.errors import InvalidRequest
 from antiphon.engines.llama.client import LlamaClient, TemplateRefused
 from antiphon.engines.llama.grammar import arguments_schema
+from antiphon.engines.llama.thinking import Thinking, thinking_after
 from antiphon.protocol.generation import (
     AudioPart,
     FilePart,
@@ -40,15 +41,21 @@ To call a function, answer with a JSON object and nothing else:
 
 
 # --- turns to messages ------------------------------------------------------------------------------------------------
-def chat_messages(turns: Iterable[Turn], tools: Sequence[Tool], *, template_tools: bool) -> list[ChatMessage]:
+def chat_messages(
+    turns: Iterable[Turn], tools: Sequence[Tool], *, template_tools: bool, thinks: bool = False
+) -> list[ChatMessage]:
     """The conversation in OpenAI's chat shape, as templates expect it.
 
-    An assistant's text and the calls after it become one message; reasoning is left out; leading instructions become
-    one system message. `template_tools`: the template renders tools, calls and results; if not, they become plain
+    An assistant's text and the calls after it become one message; reasoning goes with the message after it, where the
+    template of a model that `thinks` decides what of it is shown; leading instructions become one system message. `template_tools`: the template renders tools, calls and results; if not, they become plain
     text. Raises `InvalidRequest` for parts that a text model cannot read.
     """
     messages: list[ChatMessage] = []
+    thought, at = "", 0
     for turn in turns:
+        if thought and len(messages) > at:
+            _thought_before(messages[at], thought)
+            thought = ""
         match turn:
             case Message():
                 messages.append(_message(turn))
@@ -62,7 +69,9 @@ def chat_messages(turns: Iterable[Turn], tools: Sequence[Tool], *, template_tool
                 text = f"<tool_response>\n{turn.output}\n</tool_response>"
                 messages.append({"role": "user", "content": text})
             case ReasoningTurn():
-                pass
+                thought, at = (turn.text if thinks else ""), len(messages)
+    if thought and len(messages) > at:
+        _thought_before(messages[at], thought)
     if tools and not template_tools:
         signatures = "\n".join(json.dumps(signature(tool), ensure_ascii=False) for tool in tools)
         messages.insert(_leading(messages), _system(_TOOLS_INTRO.format(signatures=signatures)))
@@ -88,7 +97,10 @@ def simplest(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
 
 def signature(tool: Tool) -> dict[str, Any]:
     """A tool as OpenAI's chat API describes it to a model."""
-    function = {"name": tool.name, "description": tool.description, "parameters": arguments_schema(tool)}
+    description = tool.description
+    if tool.grammar is not None:
+        description = f"{description}\nIts input obeys this {tool.grammar.syntax} grammar:\n{tool.grammar.definition}".strip()
+    function = {"name": tool.name, "description": description, "parameters": arguments_schema(tool)}
     return {"type": "function", "function": function}
 
 
@@ -131,6 +143,11 @@ def _call_text(call: ToolCall) -> str:
     return json.dumps({"name": call.name, "arguments": call_arguments(call)}, ensure_ascii=False)
 
 
+def _thought_before(message: ChatMessage, thought: str) -> None:
+    if message["role"] == "assistant":
+        message["reasoning_content"] = thought
+
+
 def _assistant_before(messages: list[ChatMessage]) -> ChatMessage:
     """The assistant's message that a call belongs to: the one just before, or a new one."""
     if not messages or messages[-1]["role"] != "assistant":
@@ -167,21 +184,30 @@ class PromptReader:
     and its own tokens are put in the placeholder's place.
     """
 
-    def __init__(self, client: LlamaClient, control_tokens: Sequence[str], *, template_tools: bool) -> None:
+    def __init__(
+        self, client: LlamaClient, control_tokens: Sequence[str], *, template_tools: bool, thinks: bool = False
+    ) -> None:
         self._client = client
+        self._thinks = thinks
         self._template_tools = template_tools
         longest_first = sorted(filter(None, control_tokens), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
-    async def tokens(self, generation: Generation) -> list[int]:
-        """The prompt's token ids. Raises `InvalidRequest` if the conversation cannot be put to this model."""
+    async def tokens(self, generation: Generation) -> tuple[list[int], Thinking]:
+        """The prompt's token ids, and how the answer to it begins. Raises `InvalidRequest` if the conversation cannot be put to this model."""
         tools = generation.callable_tools()
-        messages = chat_messages(generation.turns, tools, template_tools=self._template_tools)
+        messages = chat_messages(
+            generation.turns, tools, template_tools=self._template_tools, thinks=self._thinks
+        )
         if not messages:
             raise InvalidRequest("There is no input for the model to answer.", code="empty_input")
         body: dict[str, Any] = {"messages": messages}
         if tools and self._template_tools:
             body["tools"] = [signature(tool) for tool in tools]
+        if self._thinks and generation.effort is not None:
+            # What the templates of such models have agreed on; others pass over names that they do not know.
+            switches = {"enable_thinking": generation.effort != "none", "reasoning_effort": generation.effort}
+            body["chat_template_kwargs"] = switches
         try:
             return await self._read(body)
         except TemplateRefused:
@@ -197,11 +223,12 @@ class PromptReader:
         """Token ids of plain text."""
         return await self._client.tokenize(text, begin=False, special=False)
 
-    async def _read(self, body: dict[str, Any]) -> list[int]:
+    async def _read(self, body: dict[str, Any]) -> tuple[list[int], Thinking]:
         encoded = msgspec.json.encode(body)
         if self._control is None or not self._control.search(text := encoded.decode()):
             prompt = await self._client.render(encoded)
-            return await self._client.tokenize(prompt, begin=True, special=True)
+            tokens = await self._client.tokenize(prompt, begin=True, special=True)
+            return tokens, thinking_after(prompt, thinks=self._thinks)
         spelled: list[str] = []
         nonce = secrets.token_hex(8)
 
@@ -210,10 +237,10 @@ class PromptReader:
             return f"{nonce}x{len(spelled) - 1}x"
 
         prompt = await self._client.render(self._control.sub(placeholder, text).encode())
-        tokens: list[int] = []
+        tokens = []
         for i, piece in enumerate(re.split(f"{nonce}x([0-9]+)x", prompt)):
             if i % 2:
                 tokens += await self._client.tokenize(spelled[int(piece)], begin=False, special=False)
             elif piece:
                 tokens += await self._client.tokenize(piece, begin=not tokens, special=True)
-        return tokens
+        return tokens, thinking_after(prompt, thinks=self._thinks)

@@ -1,128 +1,136 @@
 """JSON Schemas and grammars, compiled before a model is held to them.
 
-llama.cpp logs a grammar that does not compile and then generates without one; so each is compiled here first, by the
-same library. Where that library cannot enforce a schema fully, the answer is checked afterwards: `CompiledSchema`
-says which.
+llama.cpp logs a grammar that does not compile and then generates without one; so each is compiled first, by the same
+library, in a process that may break (`engines.schemas`). Where that library cannot enforce a schema fully, the answer
+is checked afterwards: `CompiledSchema` says which.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from functools import partial
+from typing import Any, Literal
 
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
-from antiphon.engines.llama.grammar import json_rule, only_json
-from antiphon.protocol.generation import JsonSchema
+from antiphon.engines.llama.grammar import json_rule, only_json, text_rule
+from antiphon.engines.schemas.worker import SchemaWorker, TooComplex
+from antiphon.protocol.generation import Grammar, JsonSchema
 
-_PREFIX = "%llguidance {}\n"
 #: Compiled schemas and grammars that are remembered.
 _CACHE_ENTRIES = 256
-#: A pattern of a schema gives up after this many steps instead of running for ever.
-_BACKTRACK_LIMIT = 100_000
 
-Code = Literal["invalid_schema", "invalid_function_parameters"]
-T = TypeVar("T")
+Code = Literal["invalid_json_schema", "invalid_function_parameters"]
+Misfit = Callable[[str], Awaitable[str | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledSchema:
-    """`rule` holds the model to the schema; `enforced` says whether fully. `misfit` tells what is wrong with a JSON
-    text, or None if it fits."""
+    """`rule` holds the model to the schema; `enforced` says whether fully. `misfit` tells what is wrong with a text, or
+    None if it fits. `raw`: the rule is one of plain text, which ends only with the answer."""
 
     rule: str
     enforced: bool
-    misfit: Callable[[str], str | None]
+    misfit: Misfit
+    raw: bool = False
 
 
 class SchemaCompiler:
-    """Compiles in threads of its own, each schema once while it is remembered."""
+    """Compiles each schema once while it is remembered. Used from one event loop."""
 
-    def __init__(self) -> None:
-        self._threads: ThreadPoolExecutor | None = None
-        self._cache: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+    def __init__(self, worker: SchemaWorker | None = None) -> None:
+        self._worker = worker or SchemaWorker()
+        self._cache: OrderedDict[tuple[str, ...], CompiledSchema | None] = OrderedDict()
 
-    async def schema(self, schema: JsonSchema, *, strict: bool, what: str, code: Code) -> CompiledSchema:
+    async def schema(
+        self, schema: JsonSchema, *, strict: bool, what: str, code: Code, param: str | None = None
+    ) -> CompiledSchema:
         """Compile a schema. Strict: it must be fully enforceable.
 
-        Raises `InvalidRequest` with `code` and a message that names `what` if the schema is not valid, not enforceable
-        though strict, or too large.
+        Raises `InvalidRequest` with `code` and `param` and a message that names `what` if the schema is not valid, not
+        enforceable though strict, or too large.
         """
+
+        def refused(why: object) -> InvalidRequest:
+            return InvalidRequest(f"Invalid schema for {what}: {why}", code=code, param=param)
+
         try:
             text = json.dumps(schema)
         except (TypeError, ValueError, RecursionError):
-            raise InvalidRequest(f"Invalid schema for {what}: it is not JSON.", code=code) from None
+            raise refused("it is not JSON.") from None
         if len(text) > limits.MAX_SCHEMA_CHARS:
-            raise InvalidRequest(
-                f"Invalid schema for {what}: it has {len(text)} characters, the limit is {limits.MAX_SCHEMA_CHARS}.",
-                code=code,
-            )
+            raise refused(f"it has {len(text)} characters, the limit is {limits.MAX_SCHEMA_CHARS}.")
+        key = ("schema", text, str(strict))
+        known = self._known(key)
+        if known is not None:
+            return known
+        rules = _rules(schema)
         try:
-            return await self._once(("schema", text, str(strict)), lambda: _compile(text, strict=strict))
-        except _BadSchemaError as error:
-            raise InvalidRequest(f"Invalid schema for {what}: {error}", code=code) from None
-        except TimeoutError:
-            raise InvalidRequest(f"Invalid schema for {what}: it is too complex to compile.", code=code) from None
+            answer = await self._worker.schema(text, [only_json(rule) for rule in rules], strict=strict)
+        except TooComplex:
+            raise refused("it is too complex to compile.") from None
+        if "error" in answer:
+            raise refused(answer["error"])
+        index = answer["rule"]
+        rule = json_rule({}) if index is None else rules[index]
+        return self._remember(key, CompiledSchema(rule, index == 0, partial(self._worker.misfit, text)))
+
+    async def text(self, grammar: Grammar, *, what: str, param: str) -> CompiledSchema:
+        """Compile the grammar of a tool's free text. Raises `InvalidRequest` with `param` if it does not compile."""
+        key = ("text", grammar.syntax, grammar.definition)
+        known = self._known(key)
+        if known is not None:
+            return known
+        problem: str = f"it has more than {limits.MAX_SCHEMA_CHARS} characters."
+        alone, rule = text_rule(grammar)
+        if len(grammar.definition) <= limits.MAX_SCHEMA_CHARS:
+            try:
+                problem = await self._worker.grammar(alone)
+            except TooComplex:
+                problem = "it is too complex to compile."
+        if problem:
+            raise InvalidRequest(f"Invalid grammar for {what}: {problem}", code="invalid_grammar", param=param)
+        return self._remember(key, CompiledSchema(rule, True, partial(self._worker.mismatch, alone), raw=True))
 
     async def grammar(self, text: str) -> str:
         """`text`, once it is known to compile. Raises `InvalidRequest` if it does not."""
-        try:
-            problem = await self._once(("grammar", text), lambda: _problem(text))
-        except TimeoutError:
-            problem = "timeout"
-        if problem:
-            raise InvalidRequest(
-                "The tools and schemas of this request are too complex together.", code="invalid_schema"
-            )
+        key = ("grammar", text)
+        if key not in self._cache:
+            try:
+                problem = await self._worker.grammar(text)
+            except TooComplex:
+                problem = "timeout"
+            if problem:
+                raise InvalidRequest(
+                    "The tools and schemas of this request are too complex together.", code="invalid_json_schema"
+                )
+            self._remember(key, None)
         return text
 
-    def close(self) -> None:
-        """Let go of the threads; they come back when they are needed."""
-        threads, self._threads = self._threads, None
-        if threads is not None:
-            threads.shutdown(wait=False, cancel_futures=True)
+    async def close(self) -> None:
+        """Let go of the process; it comes back when it is needed."""
+        await self._worker.close()
 
-    async def _once(self, key: tuple[str, ...], work: Callable[[], T]) -> T:
+    def _known(self, key: tuple[str, ...]) -> CompiledSchema | None:
         if key in self._cache:
             self._cache.move_to_end(key)
-            known: T = self._cache[key]
-            return known
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="grammar")
-        async with asyncio.timeout(limits.GRAMMAR_TIMEOUT):
-            result = await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        self._cache[key] = result
+        return self._cache.get(key)
+
+    def _remember(self, key: tuple[str, ...], value: Any) -> Any:
+        self._cache[key] = value
         if len(self._cache) > _CACHE_ENTRIES:
             self._cache.popitem(last=False)
-        return result
+        return value
 
 
-class _BadSchemaError(Exception):
-    """Why a schema cannot be used."""
-
-
-def _compile(text: str, *, strict: bool) -> CompiledSchema:
-    schema: JsonSchema = json.loads(text)
-    misfit = _misfit(schema)
-    rule = json_rule(schema)
-    problem = _problem(only_json(rule))
-    if not problem:
-        return CompiledSchema(rule=rule, enforced=True, misfit=misfit)
-    if strict:
-        raise _BadSchemaError(problem)
-    return CompiledSchema(rule=_loose_rule(schema), enforced=False, misfit=misfit)
-
-
-def _loose_rule(schema: JsonSchema) -> str:
-    """The closest rule that compiles: without unknown keywords, then without patterns, then of the right type only."""
+def _rules(schema: JsonSchema) -> list[str]:
+    """The rule of a schema, and looser ones: without unknown keywords, without patterns, of the right type only."""
     kind: JsonSchema = {"type": schema["type"]} if "type" in schema else {}
-    rules = [json_rule(each, lenient=True) for each in (schema, _without_patterns(schema), kind)]
-    return next((rule for rule in rules if not _problem(only_json(rule))), json_rule({}))
+    loose = [json_rule(each, lenient=True) for each in (schema, _without_patterns(schema), kind)]
+    return [json_rule(schema), *loose]
 
 
 def _without_patterns(value: Any) -> Any:
@@ -134,37 +142,3 @@ def _without_patterns(value: Any) -> Any:
             if not (key == "pattern" and isinstance(inner, str))
         }
     return [_without_patterns(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _problem(grammar: str) -> str:
-    """Why a grammar does not compile; empty if it does."""
-    from llguidance import LLMatcher  # 10 MB that a process without schemas does not pay
-
-    error: str = LLMatcher.validate_grammar(grammar.removeprefix(_PREFIX))
-    if not error:
-        return ""
-    reason = error.rpartition("failed to compile JSON schema: ")[2]
-    return " ".join(reason.split("   1 | ")[0].split()) or "it cannot be compiled"
-
-
-def _misfit(schema: JsonSchema) -> Callable[[str], str | None]:
-    """A check of JSON texts against `schema`. Raises `_BadSchemaError` if it is not a valid schema."""
-    import jsonschema_rs  # 10 MB that a process without schemas does not pay
-
-    try:
-        validator = jsonschema_rs.validator_for(
-            dict(schema),
-            offline=True,  # a schema must not make us fetch addresses or read files
-            pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACK_LIMIT),
-        )
-    except (ValueError, jsonschema_rs.ReferencingError) as error:
-        raise _BadSchemaError(str(error).split("\n", 1)[0]) from None
-
-    def misfit(text: str) -> str | None:
-        try:
-            validator.validate(json.loads(text))
-        except (ValueError, RecursionError) as error:
-            return str(error).split("\n", 1)[0]
-        return None
-
-    return misfit
