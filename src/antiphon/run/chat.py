@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -125,7 +126,7 @@ class Chat:
             for stream in streams:
                 await stream.aclose()
             if isinstance(error, InvalidRequest):
-                raise _in_words_of_this_surface(error) from None
+                raise _in_words_of_this_surface(error, legacy=request.legacy_functions) from None
             raise
         return streams
 
@@ -214,16 +215,22 @@ def _not_found(completion_id: str) -> NotFound:
     return NotFound(f"Chat completion with id '{completion_id}' not found.", param="completion_id")
 
 
-#: Which parameter of this surface an engine means by its code; engines know nothing of surfaces.
-_PARAMS = {
-    "context_length_exceeded": "messages",
-    "invalid_function_parameters": "tools",
-    "invalid_schema": "response_format.json_schema.schema",
-    "no_callable_tool": "tool_choice",
-}
+#: Which parameter of this surface an engine means by its code, where it names none: engines know nothing of surfaces.
+_PARAMS = {"context_length_exceeded": "messages", "no_callable_tool": "tool_choice"}
+_TOOL = re.compile(r"tools\[(\d+)\]\.(parameters|grammar)")
 
 
-def _in_words_of_this_surface(error: InvalidRequest) -> InvalidRequest:
+def _in_words_of_this_surface(error: InvalidRequest, *, legacy: bool) -> InvalidRequest:
     if error.param is None:
         error.param = _PARAMS.get(error.code or "")
+    elif error.param == "output.schema":
+        error.param = "response_format"
+    elif (tool := _TOOL.fullmatch(error.param)) is not None:
+        index, what = tool.groups()
+        if legacy:
+            error.param = f"functions[{index}].parameters"
+        elif what == "grammar":
+            error.param = f"tools[{index}].custom.format.grammar.definition"
+        else:
+            error.param = f"tools[{index}].function.parameters"
     return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,7 @@ class Preparer:
 
 #: Where an engine's neutral names for the parts of a generation stand in this surface's requests.
 _PARAMS = {"output.schema": "text.format.schema"}
+_GRAMMAR = re.compile(r"(tools\[\d+\])\.grammar")
 
 
 def in_words_of_responses(error: InvalidRequest) -> InvalidRequest:
@@ -78,5 +80,5 @@ def in_words_of_responses(error: InvalidRequest) -> InvalidRequest:
     if error.param is None and isinstance(error, ContextLengthExceeded):
         error.param = "input"
     elif error.param is not None:
-        error.param = _PARAMS.get(error.param, error.param)
+        error.param = _GRAMMAR.sub(r"\1.format.definition", _PARAMS.get(error.param, error.param))
     return error

@@ -187,7 +187,8 @@ def _literal_calls(rules: Mapping[str, str], raw: Collection[str]) -> str:
 
 def _regex(text: str) -> str:
     """A pattern of llguidance that matches exactly `text`."""
-    return re.sub(r"[^A-Za-z0-9_ ]", lambda found: f"\\{found[0]}" if found[0].isascii() else found[0], text)
+    # An escaped angle bracket is the edge of a word.
+    return re.sub(r"[^A-Za-z0-9_ <>]", lambda found: f"\\{found[0]}" if found[0].isascii() else found[0], text)
 
 
 def tool_names(tools: Sequence[Tool]) -> list[str]:

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 
 from antiphon.domain.errors import InvalidRequest
-from antiphon.protocol import toolset
+from antiphon.protocol import structured, toolset
 from antiphon.protocol.chat import messages
 from antiphon.protocol.generation import (
     Generation,
+    Grammar,
     Message,
     OutputFormat,
     Sampling,
@@ -71,6 +72,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
             tool_choice=self.tool_choice,
             output=self.output,
             sampling=sampling,
+            effort=self.body.get("reasoning_effort"),
             extra=self.extra,
         )
 
@@ -117,13 +119,17 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ChatRequest:
 def _tool(tool: Json, index: int) -> Tool:
     if tool["type"] == "custom":
         custom = tool["custom"]
-        if (custom.get("format") or {}).get("type") == "grammar":
-            raise unsupported_value(
-                f"tools[{index}].custom.format.type",
-                "Grammars of custom tools are not supported with this model.",
-            )
-        return Tool(custom["name"], custom.get("description") or "", kind="custom")
+        grammar = (custom.get("format") or {}).get("grammar")
+        bound = Grammar(grammar["syntax"], grammar["definition"]) if grammar else None
+        return Tool(custom["name"], custom.get("description") or "", kind="custom", grammar=bound)
     function = tool["function"]
+    if function.get("strict") is True and function.get("parameters") is not None:
+        structured.check_strict(
+            function["parameters"],
+            what=f"function '{function['name']}'",
+            code="invalid_function_parameters",
+            param=f"tools[{index}].function.parameters",
+        )
     return Tool(
         function["name"],
         function.get("description") or "",
@@ -162,6 +168,13 @@ def _output(response_format: Json | None) -> OutputFormat:
         case "json_schema":
             assert response_format is not None
             schema = response_format["json_schema"]
+            if schema.get("strict") is True:
+                structured.check_strict(
+                    schema.get("schema") or {},
+                    what=f"response_format '{schema['name']}'",
+                    code="invalid_json_schema",
+                    param="response_format",
+                )
             return OutputFormat("json_schema", schema["name"], schema.get("schema") or {}, schema.get("strict") is True)
         case "json_object":
             return OutputFormat("json_object")

@@ -22,26 +22,24 @@ from antiphon.protocol.generation import (
     Turn,
 )
 from antiphon.protocol.refusals import unsupported_value
+from antiphon.protocol.responses import item_types
+from antiphon.protocol.responses.item_types import TYPES
 
 Json = dict[str, Any]
 
-_PREFIXES = {
-    "message": "msg_",
-    "function_call": "fc_",
-    "function_call_output": "fco_",
-    "custom_tool_call": "ctc_",
-    "custom_tool_call_output": "ctco_",
-    "reasoning": "rs_",
-}
-#: Item types the model can be shown; others are refused by name.
-SHOWN_TYPES = frozenset(_PREFIXES)
-
+#: What every model is shown as what it is; of other types it is shown what they say (`item_types`).
+_PLAIN = frozenset(
+    {
+        *("message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"),
+        "reasoning",
+    }
+)
 
 def normalize_input(value: str | list[Json]) -> list[Json]:
     """The request's `input` as full items with ids and types, as they are stored and listed.
 
     A string is one user message; easy messages become typed ones. `item_reference`s stay (see `references`).
-    Raises `InvalidRequest` for item types that no engine here can be shown.
+    Raises `InvalidRequest` for item types that are not taken here.
     """
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
@@ -52,12 +50,10 @@ def _normalize_item(item: Json, path: str) -> Json:
     item_type = item.get("type") or ("message" if "role" in item else "item_reference")
     if item_type == "item_reference":
         return {"type": "item_reference", "id": item["id"], "path": path}
-    if item_type not in SHOWN_TYPES:
+    if item_type not in TYPES:
         raise unsupported_value(f"{path}.type", f"Items of type '{item_type}' are not supported with this model.")
-    full = {key: value for key, value in item.items() if value is not None}
-    full |= {"id": _checked_id(item, path) or new_id(_PREFIXES[item_type]), "type": item_type}
-    if item_type != "reasoning":
-        full["status"] = item.get("status") or "completed"
+    item_id = _checked_id(item, path) or new_id(TYPES[item_type].prefix)
+    full = item_types.full({**item, "id": item_id, "type": item_type}, item_type)
     if item_type == "message":
         full["content"] = _normalize_content(item["role"], item["content"])
     return full
@@ -118,9 +114,19 @@ def resolve_references(items: Sequence[Json], found: dict[str, Json]) -> list[Js
     return resolved
 
 
-def turns(items: Sequence[Json], *, path: str = "input", offset: int = 0) -> list[Turn]:
-    """Items as the model is shown them. `offset` is where the first one stands in the request, for error paths."""
-    return [_turn(item, f"{path}[{offset + index}]") for index, item in enumerate(items)]
+def turns(items: Sequence[Json], *, path: str = "input", pairs: frozenset[str] | None = None) -> list[Turn]:
+    """Items as the model is shown them. `path` is where they stand in the request, for errors.
+
+    `pairs`: calls of hosted tools that have their output, where that may stand elsewhere (`item_types.paired`).
+    """
+    known = item_types.paired(items) if pairs is None else pairs
+    return [turn for index, item in enumerate(items) for turn in _turns(item, f"{path}[{index}]", known)]
+
+
+def _turns(item: Json, path: str, pairs: frozenset[str]) -> list[Turn]:
+    if item["type"] in _PLAIN:
+        return [_turn(item, path)]
+    return item_types.hosted_turns(item, pairs)
 
 
 def _turn(item: Json, path: str) -> Turn:

@@ -10,9 +10,10 @@ import msgspec
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.ids import new_id
-from antiphon.protocol import toolset
+from antiphon.protocol import structured, toolset
 from antiphon.protocol.generation import (
     Generation,
+    Grammar,
     Message,
     OutputFormat,
     Sampling,
@@ -24,6 +25,7 @@ from antiphon.protocol.generation import (
 from antiphon.protocol.numbers import make_whole
 from antiphon.protocol.refusals import missing_parameter, unsupported_parameter, unsupported_value
 from antiphon.protocol.responses import items as item_rules
+from antiphon.protocol.responses.item_types import full_tool
 from antiphon.protocol.responses.items import Json
 
 #: Parameters that nothing here serves yet, and why each is refused rather than ignored.
@@ -52,6 +54,8 @@ class ResponseRequest(msgspec.Struct, frozen=True):
     obfuscate: bool
     show_logprobs: bool
     truncate: bool
+    seal_thoughts: bool
+    effort: str | None
     instructions: str | None
     tools: tuple[Tool, ...]
     tool_choice: ToolChoice
@@ -72,6 +76,7 @@ class ResponseRequest(msgspec.Struct, frozen=True):
             tool_choice=self.tool_choice,
             output=self.output,
             sampling=self.sampling,
+            effort=self.effort,
             extra=self.extra,
         )
 
@@ -96,6 +101,13 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
             code="array_above_max_length",
             param="input",
         )
+    if body.get("max_tool_calls") is not None and body["max_tool_calls"] < 1:
+        raise InvalidRequest(
+            f"Invalid 'max_tool_calls': integer below minimum value. Expected a value >= 1, but got "
+            f"{body['max_tool_calls']} instead.",
+            code="integer_below_min_value",
+            param="max_tool_calls",
+        )
     tools = tuple(_tool(tool, index) for index, tool in enumerate(body.get("tools") or []))
     toolset.check_names(tools, "tools[{index}].name")
     parallel = body.get("parallel_tool_calls") is not False
@@ -108,6 +120,8 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         obfuscate=(body.get("stream_options") or {}).get("include_obfuscation") is not False,
         show_logprobs="message.output_text.logprobs" in (body.get("include") or ()),
         truncate=body.get("truncation") == "auto",
+        seal_thoughts="reasoning.encrypted_content" in (body.get("include") or ()),
+        effort=(body.get("reasoning") or {}).get("effort"),
         instructions=body.get("instructions"),
         tools=tools,
         tool_choice=_tool_choice(body.get("tool_choice"), tools, parallel=parallel),
@@ -136,11 +150,22 @@ def _or(value: float | None, default: float) -> float:
 
 def _tool(tool: Json, index: int) -> Tool:
     path = f"tools[{index}]"
-    if tool.get("defer_loading") or tool.get("async"):
-        name = "defer_loading" if tool.get("defer_loading") else "async"
-        raise unsupported_parameter(f"{path}.{name}", "is not supported with this model")
+    for name in ("async", "defer_loading"):
+        if tool.get(name):
+            raise unsupported_parameter(f"{path}.{name}", "is not supported with this model")
+    if "programmatic" in (tool.get("allowed_callers") or ()) and tool["type"] in {"function", "custom"}:
+        raise unsupported_value(
+            f"{path}.allowed_callers", "Programmatic callers of tools are not supported with this model."
+        )
     match tool["type"]:
         case "function":
+            if tool.get("strict") is True and tool.get("parameters") is not None:
+                structured.check_strict(
+                    tool["parameters"],
+                    what=f"function '{tool['name']}'",
+                    code="invalid_function_parameters",
+                    param=f"{path}.parameters",
+                )
             return Tool(
                 tool["name"],
                 tool.get("description") or "",
@@ -148,11 +173,9 @@ def _tool(tool: Json, index: int) -> Tool:
                 strict=tool.get("strict") is True,
             )
         case "custom":
-            if (tool.get("format") or {}).get("type") == "grammar":
-                raise unsupported_value(
-                    f"{path}.format.type", "Grammars of custom tools are not supported with this model."
-                )
-            return Tool(tool["name"], tool.get("description") or "", kind="custom")
+            grammar = tool.get("format") or {}
+            bound = Grammar(grammar["syntax"], grammar["definition"]) if grammar.get("type") == "grammar" else None
+            return Tool(tool["name"], tool.get("description") or "", kind="custom", grammar=bound)
         case other:
             raise unsupported_value(
                 f"{path}.type",
@@ -180,6 +203,13 @@ def _output(text_format: Json | None) -> OutputFormat:
     match (text_format or {}).get("type", "text"):
         case "json_schema":
             assert text_format is not None
+            if text_format.get("strict") is True:
+                structured.check_strict(
+                    text_format["schema"],
+                    what=f"response_format '{text_format['name']}'",
+                    code="invalid_json_schema",
+                    param="text.format.schema",
+                )
             return OutputFormat(
                 "json_schema", text_format["name"], text_format["schema"], text_format.get("strict") is True
             )
@@ -226,7 +256,7 @@ def new_response(request: ResponseRequest, model: str, created_at: int) -> Json:
         "temperature": request.sampling.temperature,
         "text": _echo_text(body.get("text")),
         "tool_choice": body.get("tool_choice") or "auto",
-        "tools": [_echo_tool(tool) for tool in body.get("tools") or []],
+        "tools": [full_tool(tool) for tool in body.get("tools") or []],
         "top_logprobs": body.get("top_logprobs") or 0,
         "top_p": request.sampling.top_p,
         "truncation": body.get("truncation") or "disabled",
@@ -248,11 +278,3 @@ def _echo_text(text: Json | None) -> Json:
             "strict": text_format.get("strict") is True,
         }
     return {"format": text_format, "verbosity": (text or {}).get("verbosity") or "medium"}
-
-
-def _echo_tool(tool: Json) -> Json:
-    if tool["type"] != "function":
-        return tool
-    defaults = {"description": None, "parameters": None}
-    # `strict` is true unless it is switched off (published documentation of function tools).
-    return {**defaults, **tool, "strict": tool.get("strict") is not False}
