@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.databases import postgres, postgres_url
+
 if TYPE_CHECKING:
     from openai import OpenAI
+
     from support.checking import Answers
     from support.real import Server
+
+__all__ = ["postgres", "postgres_url"]  # fixtures of the whole suite
 
 # Imports stand in the fixtures: most tests need neither the SDK nor a server, and start faster without.
 
