@@ -48,7 +48,7 @@ class Person(BaseModel):
     mood: Literal["good", "bad"]
 
 
-ARGUMENTS = {"get_weather": Weather, "get_time": City}
+ARGUMENTS: dict[str, type[BaseModel]] = {"get_weather": Weather, "get_time": City}
 
 
 def calls(response: Response) -> list[ResponseFunctionToolCall]:
@@ -83,7 +83,10 @@ def test_the_loop_of_a_tool(coder_client: OpenAI) -> None:
 
 def test_tool_choice(coder_client: OpenAI) -> None:
     def ask(choice: Any, text: str = CITY, **more: Any) -> Response:
-        return coder_client.responses.create(**{**ASK, **more}, input=text, tools=TOOLS, tool_choice=choice)
+        response: Response = coder_client.responses.create(
+            **{**ASK, **more}, input=text, tools=TOOLS, tool_choice=choice
+        )
+        return response
 
     assert not calls(ask("none", max_output_tokens=30))
     calls(ask("auto", max_output_tokens=60))
@@ -170,7 +173,9 @@ def test_json_schema_strict_and_not_and_json_object(coder_client: OpenAI) -> Non
 
 
 def test_tools_and_a_schema_together(coder_client: OpenAI) -> None:
-    form: Any = {"format": {"type": "json_schema", "name": "n", "schema": schema(a={"type": "boolean"}), "strict": True}}
+    form: Any = {
+        "format": {"type": "json_schema", "name": "n", "schema": schema(a={"type": "boolean"}), "strict": True}
+    }
     ask: dict[str, Any] = {**ASK, "input": CITY, "tools": TOOLS, "text": form}
     response = coder_client.responses.create(**ask, tool_choice="auto")
     if not calls(response):

@@ -108,7 +108,9 @@ def wait_for(is_so: Callable[[], bool], seconds: float, story: Callable[[], str]
 
 
 @contextlib.contextmanager
-def launch(path: Path, *options: str, cwd: Path | None = None, ready: bool = True, **variables: str) -> Iterator[Server]:
+def launch(
+    path: Path, *options: str, cwd: Path | None = None, ready: bool = True, **variables: str
+) -> Iterator[Server]:
     """`antiphon serve` on a free port with its data directory at `path`/data, until the block is left.
 
     `ready`: wait until it can answer; else only until it listens. Nothing of it is left behind, whatever happens.
@@ -164,7 +166,7 @@ def banner_of(log: str) -> tuple[str, str, str]:
     """The address, the `eval` line and the curl command that a server has printed."""
     found = re.search(
         r"\n  Antiphon is listening on (http://\S+/v1)   \((.+)\)\n"
-        r"  In another shell:  (eval .+\))\"?     then try:\n"
+        r"  In another shell:  (eval \"\$\(.+\)\")     then try:\n"
         r"(      curl .+\\\n        -d .+)\n",
         log,
     )

@@ -20,7 +20,7 @@ from antiphon.protocol.chat.request import ChatRequest
 from antiphon.protocol.events import Event
 from antiphon.protocol.generation import Delta
 from antiphon.protocol.refusals import unknown_parameter
-from antiphon.run.driver import drive, finish, merge
+from antiphon.run.driver import Merged, drive, finish
 
 Json = dict[str, Any]
 
@@ -35,7 +35,7 @@ class ChatRun:
         request: ChatRequest,
         base: Json,
         machine: ChatMachine,
-        deltas: AsyncGenerator[tuple[int, Delta], None],
+        deltas: Merged[Delta],
     ) -> None:
         self.id: str = base["id"]
         self._store = store
@@ -110,7 +110,7 @@ class Chat:
             show_logprobs=request.show_logprobs,
             legacy=request.legacy_functions,
         )
-        return ChatRun(self._store, project_id, request, base, machine, merge(streams))
+        return ChatRun(self._store, project_id, request, base, machine, Merged(streams))
 
     @staticmethod
     async def _admit(engine: Engine, request: ChatRequest) -> list[AsyncGenerator[Delta, None]]:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Protocol, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from antiphon.domain.errors import AntiphonError, EngineFailed
 from antiphon.protocol.events import Event, MachineError
 from antiphon.telemetry.logs import logger
 
 F = TypeVar("F")
+F_co = TypeVar("F_co", covariant=True)
 F_contra = TypeVar("F_contra", contravariant=True)
 Commit = Callable[[], Awaitable[None]]
 
 _log = logger(__name__)
+
+
+class Facts(Protocol[F_co]):
+    """What a machine is fed. `aclose` ends the generation behind it, whether it was begun or not."""
+
+    def __aiter__(self) -> AsyncIterator[F_co]:
+        """Fact by fact."""
+
+    async def aclose(self) -> None:
+        """End it now."""
 
 
 class Machine(Protocol[F_contra]):
@@ -40,9 +51,7 @@ class Machine(Protocol[F_contra]):
         """End because nobody wants it any more."""
 
 
-async def drive(
-    machine: Machine[F], facts: AsyncGenerator[F, None], commit: Commit
-) -> AsyncGenerator[list[Event], None]:
+async def drive(machine: Machine[F], facts: Facts[F], commit: Commit) -> AsyncGenerator[list[Event], None]:
     """Run a machine to its end. Each list of events is yielded only after what it says is durable.
 
     `commit` stores what the machine has; it is awaited whenever the machine is `unsaved`. A fault of the engine becomes
@@ -68,7 +77,7 @@ async def drive(
         await _settle(machine, facts, commit)
 
 
-async def finish(machine: Machine[F], facts: AsyncGenerator[F, None], commit: Commit) -> None:
+async def finish(machine: Machine[F], facts: Facts[F], commit: Commit) -> None:
     """Run a machine to its end for a caller who wants the result only.
 
     Nothing is stored before the end, as no one has seen an id before. Raises what broke the generation.
@@ -96,7 +105,7 @@ async def _kept(machine: Machine[F], events: list[Event], commit: Commit) -> lis
     return events
 
 
-async def _settle(machine: Machine[F], facts: AsyncGenerator[F, None], commit: Commit) -> None:
+async def _settle(machine: Machine[F], facts: Facts[F], commit: Commit) -> None:
     """Free the engine's slot, and give a response that was left the status it has earned."""
     try:
         if not machine.ended:
@@ -117,14 +126,27 @@ def _as_fault(error: Exception) -> AntiphonError:
     return EngineFailed("The server had an error while processing your request.")
 
 
-async def merge(streams: list[AsyncGenerator[F, None]]) -> AsyncGenerator[tuple[int, F], None]:
+class Merged(Generic[F]):
     """Several generations side by side, each delta with its stream's index. The first error ends them all."""
+
+    def __init__(self, streams: Sequence[AsyncGenerator[F, None]]) -> None:
+        self._streams = streams
+        self._inner = _merge(streams)
+
+    def __aiter__(self) -> AsyncIterator[tuple[int, F]]:
+        return self._inner
+
+    async def aclose(self) -> None:
+        """End them all, also those that nobody has begun to read."""
+        await self._inner.aclose()
+        for stream in self._streams:
+            await stream.aclose()
+
+
+async def _merge(streams: Sequence[AsyncGenerator[F, None]]) -> AsyncGenerator[tuple[int, F], None]:
     if len(streams) == 1:
-        try:
-            async for delta in streams[0]:
-                yield 0, delta
-        finally:
-            await streams[0].aclose()
+        async for delta in streams[0]:
+            yield 0, delta
         return
     queue: asyncio.Queue[tuple[int, F | Exception | None]] = asyncio.Queue(maxsize=4 * len(streams))
 
@@ -151,5 +173,3 @@ async def merge(streams: list[AsyncGenerator[F, None]]) -> AsyncGenerator[tuple[
         for task in pumps:
             task.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
-        for stream in streams:
-            await stream.aclose()

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed, InvalidRequest, NotFound
 from antiphon.domain.records import Direction, Page, StoredItem, StoredResponse
 from antiphon.domain.routes import Routes
@@ -49,7 +48,8 @@ class ResponseRun:
         self._machine = machine
         self._deltas = deltas
         self._owner = owner
-        self._items = _stored_items("input", items) if request.store else []
+        self._unsaved_items = _stored_items("input", items) if request.store else []
+        self._saved_outputs = 0
         self._body = b""
 
     def events(self) -> AsyncGenerator[list[Event], None]:
@@ -76,8 +76,10 @@ class ResponseRun:
             previous_response_id=self._base["previous_response_id"],
             owner=self._owner if snapshot["status"] in _UNFINISHED else None,
         )
-        # The store replaces all items of a response, so all are given each time.
-        await self._store.put_response(record, [*self._items, *_stored_items("output", self._machine.output)])
+        fresh = _stored_items("output", self._machine.output[self._saved_outputs :], first=self._saved_outputs)
+        await self._store.put_response(record, [*self._unsaved_items, *fresh])
+        self._unsaved_items = []
+        self._saved_outputs += len(fresh)
 
 
 class Responses:
@@ -160,16 +162,14 @@ class Responses:
                 body=msgspec.json.encode(body),
                 previous_response_id=response.previous_response_id,
             )
-            given = await self._store.list_items(
-                response.project_id, response.id, after=None, limit=limits.MAX_INPUT_ITEMS, ascending=True
-            )
-            await self._store.put_response(ended, [*given.data, *_stored_items("output", body["output"])])
+            await self._store.put_response(ended)
         return len(left)
 
 
-def _stored_items(direction: Direction, items: Sequence[Json]) -> list[StoredItem]:
+def _stored_items(direction: Direction, items: Sequence[Json], *, first: int = 0) -> list[StoredItem]:
     return [
-        StoredItem(item["id"], position, direction, msgspec.json.encode(item)) for position, item in enumerate(items)
+        StoredItem(item["id"], first + offset, direction, msgspec.json.encode(item))
+        for offset, item in enumerate(items)
     ]
 
 
