@@ -64,7 +64,12 @@ class Planner:
         arguments = {tool.name: await self._arguments(tool) for tool in tools}
         output = await self._output(generation)
         text = self._grammar(generation, output, {name: schema.rule for name, schema in arguments.items()})
-        body = completion_body(generation.sampling, self._config.chat, vocabulary_size=connection.vocabulary_size)
+        body = completion_body(
+            generation.sampling,
+            self._config.chat,
+            context=self._config.context,
+            vocabulary_size=connection.vocabulary_size,
+        )
         if text:
             body["grammar"] = await self._compiler.grammar(text)
         if not tools and generation.sampling.stop:
