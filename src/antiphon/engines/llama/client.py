@@ -52,9 +52,13 @@ class Timings(msgspec.Struct, frozen=True, gc=False):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """One step of a stream. `stop_type` ("eos", "word", "limit") and `timings` come with the last one."""
+    """One step of a stream. `stop_type` ("eos", "word", "limit") and `timings` come with the last one.
+
+    `tokens` are told only if they were asked for.
+    """
 
     content: str = ""
+    tokens: tuple[int, ...] = ()
     stop: bool = False
     stop_type: str = "none"
     tokens_predicted: int = 0

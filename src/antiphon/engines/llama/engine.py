@@ -15,6 +15,7 @@ from antiphon.engines.llama.answer import Answer
 from antiphon.engines.llama.client import Chunk, NotBegun
 from antiphon.engines.llama.config import LlamaConfig
 from antiphon.engines.llama.connection import Connection
+from antiphon.engines.llama.continuing import note
 from antiphon.engines.llama.plan import Plan, Planner, call_key
 from antiphon.engines.llama.process import ChildProcess
 from antiphon.engines.llama.sampling import seed_of
@@ -29,6 +30,7 @@ from antiphon.protocol.generation import (
     Delta,
     Finish,
     Generation,
+    Progress,
 )
 
 #: How long `ready` waits for the child's word.
@@ -55,7 +57,7 @@ class LlamaEngine:
     @property
     def capabilities(self) -> Capabilities:
         """Text in, text and calls out; everything is constrained while tokens are drawn."""
-        return Capabilities(context_tokens=self._config.context)
+        return Capabilities(context_tokens=self._config.context, continues=True)
 
     @property
     def config(self) -> LlamaConfig:
@@ -104,6 +106,8 @@ class LlamaEngine:
         attempt = 0
         while True:
             answer = Answer(plan.rules, plan.input_tokens)
+            for piece in plan.said:
+                answer.resume(piece.content, piece.drawn)
             held: list[Delta] = []
             shown = False
             try:
@@ -129,13 +133,19 @@ class LlamaEngine:
 
     async def _attempt(self, plan: Plan, answer: Answer, attempt: int) -> AsyncGenerator[Delta, None]:
         body = {**plan.body, "seed": seed_of(plan.generation.sampling, attempt)}
+        # What is held back is not said before it is whole; after a crash it is made anew.
+        tracked = plan.generation.track and plan.hold == "nothing"
+        if tracked:
+            body["return_tokens"] = True
+        if body["n_predict"] <= 0:  # it was cut off just before its end
+            answer.feed(Chunk(stop=True, stop_type="limit"))
         try:
             async with aclosing(self._chunks(body)) as chunks:
-                async for chunk in chunks:
+                while not answer.done and (chunk := await anext(chunks, None)):
+                    if tracked and chunk.tokens:
+                        yield Progress(note(chunk, plan.drawn))
                     for delta in answer.feed(chunk):
                         yield delta
-                    if answer.done:
-                        break
         except EngineFailed as error:
             if error.code == "engine_timeout":
                 self._supervisor.kill()
