@@ -154,7 +154,7 @@ class CompletionStore(Protocol):
         limit: int,
         ascending: bool,
     ) -> Page[StoredCompletion]:
-        """A page by time of creation. All pairs of `metadata` must match. `after` unknown: `NotFound`, param "after"."""
+        """A page by time of creation. All of `metadata` must match. `after` unknown: `NotFound`, param "after"."""
 
 
 class Store(TenantStore, ResponseStore, CompletionStore, Protocol):

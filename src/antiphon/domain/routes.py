@@ -13,7 +13,7 @@ Target = TypeVar("Target")
 
 @dataclass(frozen=True, slots=True)
 class Route(Generic[Target]):
-    """A public model name and the engine that serves it. `created_at` is in Unix seconds, `owner` as /v1/models shows it."""
+    """A public model name and the engine that serves it. `created_at` is in Unix seconds; clients see `owner`."""
 
     name: str
     target: Target
