@@ -31,10 +31,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def coder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server with the default model, as `make serve` starts it."""
+    """A real server with the default model. The context is small, to bound an answer that goes on and on."""
     from support.real import launch
 
-    with launch(tmp_path_factory.mktemp("coder")) as server:
+    with launch(tmp_path_factory.mktemp("coder"), "--context", "1536") as server:
         yield server
 
 

@@ -132,7 +132,7 @@ def events_of(stream: bytes) -> list[Body]:
 
 @pytest.mark.parametrize("name", RESPONSES)
 def test_a_response(name: str, http: httpx2.Client) -> None:
-    body = {"model": "gpt-5-mini", "max_output_tokens": 40, "temperature": 0, **RESPONSES[name]}
+    body = {"model": "gpt-5-mini", "max_output_tokens": 24, "temperature": 0, **RESPONSES[name]}
     whole = ask(http, "POST", "/v1/responses", body)
     stream = ask(http, "POST", "/v1/responses", {**body, "stream": True})
     final: Body = events_of(stream)[-1]["response"]
@@ -157,7 +157,7 @@ def shape(response: Body) -> Body:
 @pytest.mark.parametrize("name", CHATS)
 def test_a_chat_completion(name: str, http: httpx2.Client) -> None:
     said = [{"role": "user", "content": "What is the weather in Rome?"}]
-    body = {"model": "gpt-5-mini", "messages": said, "max_completion_tokens": 40, "temperature": 0, **CHATS[name]}
+    body = {"model": "gpt-5-mini", "messages": said, "max_completion_tokens": 24, "temperature": 0, **CHATS[name]}
     whole = json.loads(ask(http, "POST", "/v1/chat/completions", body))
     options = {"stream": True, "stream_options": {"include_usage": True}}
     chunks = events_of(ask(http, "POST", "/v1/chat/completions", {**body, **options}))
@@ -191,3 +191,25 @@ def test_lists_of_models_and_refusals(http: httpx2.Client) -> None:
         answer = http.request(method, path)
         assert answer.status_code in (404, 405)
         check_answer(method, path, answer.status_code, dict(answer.headers), answer.content)
+
+
+HEADERS = {"x-request-id": f"req_{'0' * 32}", "openai-processing-ms": "1", "openai-version": "2020-10-01"}
+STREAM = {**HEADERS, "content-type": "text/event-stream; charset=utf-8"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "body"),
+    [
+        ("/v1/models", {**HEADERS, "x-request-id": "1"}, b'{"object":"list","data":[]}'),
+        ("/v1/models", {**HEADERS, "content-length": "3"}, b'{"object":"list","data":[]}'),
+        ("/v1/models", HEADERS, b'{"object":"list"}'),
+        ("/v1/other", HEADERS, b"{}"),
+        ("/v1/responses", STREAM, b'event: a\ndata: {"type":"error"}\n\n'),
+        ("/v1/responses", STREAM, b"data: [DONE]\n\n"),
+        ("/v1/chat/completions", STREAM, b'data: {"object":"chat.completion.chunk"}\n\n'),
+    ],
+)
+def test_the_checks_refuse_what_is_wrong(path: str, headers: dict[str, str], body: bytes) -> None:
+    full = {"content-type": "application/json", "content-length": str(len(body)), **headers}
+    with pytest.raises(AssertionError):
+        check_answer("GET" if path == "/v1/models" else "POST", path, 200, full, body)

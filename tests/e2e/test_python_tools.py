@@ -61,7 +61,7 @@ def calls(response: Response) -> list[ResponseFunctionToolCall]:
 
 # --- Responses --------------------------------------------------------------------------------------------------------
 def test_the_loop_of_a_tool(coder_client: OpenAI) -> None:
-    ask: dict[str, Any] = {**ASK, "max_output_tokens": 60, "tools": TOOLS, "parallel_tool_calls": False}
+    ask: dict[str, Any] = {**ASK, "max_output_tokens": 40, "tools": TOOLS, "parallel_tool_calls": False}
     asked = coder_client.responses.create(**ask, input=CITY, tool_choice="required")
     made = calls(asked)
     assert len(made) == 1

@@ -167,7 +167,7 @@ def check_chunks(chunks: list[Body], *, ended: bool) -> None:
 def _without_custom_calls(chunk: Body) -> Body:
     """The published schema knows calls of custom tools in whole completions, but forgets them in chunks."""
     copy: Body = json.loads(json.dumps(chunk))
-    for choice in copy["choices"]:
+    for choice in copy.get("choices", []):
         calls = choice["delta"].get("tool_calls")
         if calls:
             choice["delta"]["tool_calls"] = [call for call in calls if "custom" not in call]
