@@ -78,12 +78,12 @@ class Switch:
     def __init__(self) -> None:
         self.stopping = False
 
-    async def check(self, engine: Engine, store: Store) -> None:
-        """Raise unless the server can answer now (`/readyz`)."""
+    async def check(self, engine: Engine, store: Store, *, lazy: bool) -> None:
+        """Raise unless the server can answer now (`/readyz`). A lazy engine loads its model at the first request."""
         if self.stopping:
             raise ShuttingDown("The server is shutting down.")
         await store.ping()
-        if not await engine.ready():
+        if not lazy and not await engine.ready():
             raise EngineUnavailable("The model is not loaded yet.")
 
 
@@ -102,7 +102,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
             *responses_http.resources(responses),
             *chat_http.resources(Chat(store, routes, clock)),
             *models_http.resources(routes),
-            *health_http.resources(lambda: switch.check(engine, store)),
+            *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
         Authenticator(store, secret, clock),
         max_body=settings.max_body,

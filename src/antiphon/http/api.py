@@ -70,7 +70,9 @@ class Api:
             _log.error("request failed", request_id=exchange.request_id, exc_info=error)
             await _reply_error(exchange, AntiphonError("The server had an error while processing your request."))
         finally:
-            _log.info(
+            # Whoever watches the process asks every few seconds; that is no news.
+            log = _log.debug if scope.get("antiphon.open") else _log.info
+            log(
                 "request",
                 method=exchange.method,
                 path=_template(scope),
@@ -101,6 +103,7 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["antiphon.exchange"]
         scope["antiphon.template"] = self._resource.path
+        scope["antiphon.open"] = self._resource.is_open
         if not self._resource.is_open:
             key = await self._authenticate(exchange.header(b"authorization"))
             exchange.project_id = key.project_id

@@ -30,13 +30,16 @@ class _HeadTooLarge(AntiphonError):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Ends connections whose request heads are too large or too slow; uvicorn itself would wait and read for ever."""
+    """Ends connections whose request heads are too large or too slow; uvicorn itself would wait and read for ever.
+
+    At most one timer runs: for a head, or for the rest of a body whose request has its answer already.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
         self._in_head = True
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
         """A connection opens: its first head is due."""
@@ -45,13 +48,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self._head_arrived()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count a head's bytes until it ends."""
         if self._in_head:
-            if self._head_timer is None:
+            if self._timer is None:
                 self._await_head()
             self._head_bytes += len(data)
             if b"pgrade:" in data or b"PGRADE:" in data:
@@ -70,14 +73,21 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(_head_too_large())
                 raise _head_too_large()
         self._in_head = False
-        self._head_arrived()
+        self._stop_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The body is whole: what comes next is another head, for which an idle connection may wait."""
         super().on_message_complete()
+        self._stop_timer()
         self._in_head = True
         self._head_bytes = 0
+
+    def on_response_complete(self) -> None:
+        """An answer is out. If it came before the request's body, nobody reads that: it must end soon."""
+        super().on_response_complete()
+        if self.cycle.response_complete and not self._in_head:
+            self._timer = self.loop.call_later(limits.BODY_TIMEOUT, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP is answered in the API's own form."""
@@ -85,16 +95,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         error = RequestTimeout("The request's headers did not arrive in time.")
-        self._head_timer = self.loop.call_later(limits.HEAD_TIMEOUT, self._refuse, error)
+        self._timer = self.loop.call_later(limits.HEAD_TIMEOUT, self._refuse, error)
 
-    def _head_arrived(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _refuse(self, error: AntiphonError) -> None:
         """Answer what never became a request, and hang up."""
-        self._head_timer = None
+        self._timer = None
         if self.transport.is_closing():
             return
         if self._answering():
@@ -166,9 +176,9 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     """The application as browsers of these origins may call it; untouched if there are none."""
     if not origins:
         return app
-    from starlette.middleware.cors import CORSMiddleware  # off by default, so not loaded by default
+    from antiphon.http.cors import Cors  # off by default, so not loaded by default
 
-    return CORSMiddleware(
+    return Cors(
         app,
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "DELETE"],

@@ -43,7 +43,7 @@ class SchemaCompiler:
 
     def __init__(self, worker: SchemaWorker | None = None) -> None:
         self._worker = worker or SchemaWorker()
-        self._cache: OrderedDict[tuple[str, ...], CompiledSchema | None] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, ...], CompiledSchema] = OrderedDict()
 
     async def schema(
         self, schema: JsonSchema, *, strict: bool, what: str, code: Code, param: str | None = None
@@ -76,7 +76,8 @@ class SchemaCompiler:
             raise refused(answer["error"])
         index = answer["rule"]
         rule = json_rule({}) if index is None else rules[index]
-        return self._remember(key, CompiledSchema(rule, index == 0, partial(self._worker.misfit, text)))
+        enforced = index == 0 and not _has_open_bound(schema)
+        return self._remember(key, CompiledSchema(rule, enforced, partial(self._worker.misfit, text)))
 
     async def text(self, grammar: Grammar, *, what: str, param: str) -> CompiledSchema:
         """Compile the grammar of a tool's free text. Raises `InvalidRequest` with `param` if it does not compile."""
@@ -107,7 +108,7 @@ class SchemaCompiler:
                 raise InvalidRequest(
                     "The tools and schemas of this request are too complex together.", code="invalid_json_schema"
                 )
-            self._remember(key, None)
+            self._remember(key, CompiledSchema(text, True, partial(self._worker.mismatch, text)))
         return text
 
     async def close(self) -> None:
@@ -119,11 +120,21 @@ class SchemaCompiler:
             self._cache.move_to_end(key)
         return self._cache.get(key)
 
-    def _remember(self, key: tuple[str, ...], value: Any) -> Any:
-        self._cache[key] = value
+    def _remember(self, key: tuple[str, ...], compiled: CompiledSchema) -> CompiledSchema:
+        self._cache[key] = compiled
         if len(self._cache) > _CACHE_ENTRIES:
             self._cache.popitem(last=False)
-        return value
+        return compiled
+
+
+def _has_open_bound(value: Any) -> bool:
+    """Whether a number that need not be whole has an exclusive bound: llguidance 1.9 lets the bound itself through."""
+    if isinstance(value, dict):
+        bounds = [value.get("exclusiveMinimum"), value.get("exclusiveMaximum")]
+        if value.get("type") != "integer" and any(isinstance(bound, int | float) for bound in bounds):
+            return True
+        return any(map(_has_open_bound, value.values()))
+    return isinstance(value, list) and any(map(_has_open_bound, value))
 
 
 def _rules(schema: JsonSchema) -> list[str]:
