@@ -19,6 +19,8 @@ from antiphon.datadir import DataDir, ServerInfo
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, EngineUnavailable, SetupError, ShuttingDown
 from antiphon.domain.routes import Route, Routes
+from antiphon.domain.sealing import Sealer
+from antiphon.engines.constrained import ConstrainedEngine
 from antiphon.http import chat as chat_http
 from antiphon.http import health as health_http
 from antiphon.http import models as models_http
@@ -92,7 +94,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     clock = SystemClock()
     routes = _routes(settings, engine)
     bus = Bus()
-    preparer = Preparer(store, routes)
+    preparer = Preparer(store, routes, Sealer(secret))
     # One server has a data directory, and so its SQLite database, to itself; PostgreSQL may serve several.
     alone = settings.database.startswith("sqlite:")
     worker = Worker(store, preparer, bus, clock, alone=alone)
@@ -126,6 +128,8 @@ def _routes(settings: Settings, engine: Engine) -> Routes[Engine]:
 
 async def run(settings: Settings, data_dir: DataDir, engine: Engine, announce: Announce, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then stop within `settings.drain_timeout` and a few seconds."""
+    if not engine.capabilities.constrains:
+        engine = ConstrainedEngine(engine)
     listener = bind(settings.host, settings.port)
     store = SqlStore(settings.database, backups=data_dir.backups)
     switch = Switch()

@@ -166,7 +166,11 @@ class Job:
         request = requests.parse(accepted.body, accepted.extra)
         base = msgspec.json.decode(self._response.body) | {"output": []}
         machine = ResponseMachine(
-            base, clock=SystemClock().now, obfuscate=request.obfuscate, show_logprobs=request.show_logprobs
+            base,
+            clock=SystemClock().now,
+            obfuscate=request.obfuscate,
+            show_logprobs=request.show_logprobs,
+            seal=self._preparer.seal(self._response.project_id, request),
         )
         parser = sse.SSEParser()
         machine.restore(msgspec.json.decode(event.data) for batch in batches for event in parser.feed(batch.payload))

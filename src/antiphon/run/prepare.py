@@ -9,12 +9,16 @@ from typing import Any
 
 from antiphon.domain.errors import ContextLengthExceeded, InvalidRequest
 from antiphon.domain.routes import Routes
+from antiphon.domain.sealing import Sealer
 from antiphon.ports import Engine, ResponseStore
 from antiphon.protocol.generation import Generation, Turn
 from antiphon.protocol.refusals import unknown_parameter
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import request as requests
+from antiphon.protocol.responses.item_types import paired
+from antiphon.protocol.responses.reasoning import Seal, opened, seal_for
 from antiphon.protocol.responses.request import ResponseRequest
+from antiphon.protocol.responses.updates import applied
 from antiphon.run import context
 
 Json = dict[str, Any]
@@ -33,9 +37,14 @@ class Prepared:
 class Preparer:
     """Understands requests. Everything that can be refused before an engine is asked is refused here."""
 
-    def __init__(self, store: ResponseStore, routes: Routes[Engine]) -> None:
+    def __init__(self, store: ResponseStore, routes: Routes[Engine], sealer: Sealer) -> None:
         self._store = store
         self._routes = routes
+        self._sealer = sealer
+
+    def seal(self, project_id: str, request: ResponseRequest) -> Seal | None:
+        """What makes the `encrypted_content` of reasoning items, if the request asks for it."""
+        return seal_for(self._sealer, project_id) if request.seal_thoughts else None
 
     async def prepare(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> Prepared:
         """Understand a new request."""
@@ -54,14 +63,20 @@ class Preparer:
         before: list[Json] = []
         if request.previous_response_id is not None:
             before = await context.history(self._store, project_id, request.previous_response_id)
-        generation = await self._generation(engine, request, before, items)
+        before = opened(self._sealer, project_id, before, path="previous_response_id")
+        shown = opened(self._sealer, project_id, items, path="input")
+        generation = await self._generation(engine, applied(request, [*before, *items]), before, shown)
         return Prepared(request, engine, generation, items)
 
     @staticmethod
     async def _generation(
         engine: Engine, request: ResponseRequest, before: Sequence[Json], items: Sequence[Json]
     ) -> Generation:
-        turns = [*item_rules.turns(before, path="previous_response_id"), *item_rules.turns(items)]
+        pairs = paired([*before, *items])
+        turns = [
+            *item_rules.turns(before, path="previous_response_id", pairs=pairs),
+            *item_rules.turns(items, pairs=pairs),
+        ]
         item_rules.check_calls(turns)
 
         def build(kept: Sequence[Turn]) -> Generation:

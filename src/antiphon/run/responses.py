@@ -84,7 +84,9 @@ class Responses:
         prepared = await self._preparer.prepare(project_id, body, extra)
         deltas = await self._admit(prepared)
         record, base = self._record(project_id, prepared)
-        return ResponseRun(self._store, self._worker, record, prepared, self._machine(prepared, base), deltas)
+        return ResponseRun(
+            self._store, self._worker, record, prepared, self._machine(project_id, prepared, base), deltas
+        )
 
     async def begin_background(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> StoredResponse:
         """Accept a request to be made in the background: when this returns, it survives everything but its database."""
@@ -97,7 +99,7 @@ class Responses:
         record, base = self._record(project_id, prepared)
         accepted = msgspec.json.encode(Accepted(body, dict(extra)))
         record = replace(record, background=True, request=accepted, owner=None, lease_until=None)
-        machine = self._machine(prepared, base)
+        machine = self._machine(project_id, prepared, base)
         keeper = JournalKeeper(self._store, machine, record, prepared.items, self._bus)
         await keeper.keep(machine.queue())
         self._worker.nudge()
@@ -126,10 +128,14 @@ class Responses:
         )
         return record, base
 
-    def _machine(self, prepared: Prepared, base: Json) -> ResponseMachine:
+    def _machine(self, project_id: str, prepared: Prepared, base: Json) -> ResponseMachine:
         request = prepared.request
         return ResponseMachine(
-            base, clock=self._clock.now, obfuscate=request.obfuscate, show_logprobs=request.show_logprobs
+            base,
+            clock=self._clock.now,
+            obfuscate=request.obfuscate,
+            show_logprobs=request.show_logprobs,
+            seal=self._preparer.seal(project_id, request),
         )
 
     # --- what was made ------------------------------------------------------------------------------------------------

@@ -40,9 +40,7 @@ class Connection:
             raise
         template_tools = config.chat.tools == "template" and caps.supports_tools and caps.supports_tool_calls
         thinks = config.chat.thinking if config.chat.thinking is not None else OPEN in props.chat_template
-        reader = PromptReader(
-            client, child.answer.control_tokens, template_tools=template_tools, thinks=thinks
-        )
+        reader = PromptReader(client, child.answer.control_tokens, template_tools=template_tools, thinks=thinks)
         return cls(client, reader, size)
 
     async def close(self) -> None:

@@ -7,8 +7,8 @@ What was found by trial with the built-in llama.cpp, and must stay so:
   work for a handful of tools and then exceed the lexer's budget in the middle of an answer.
 
 A custom tool whose text is bound to a Lark grammar is called with that text in the place of its arguments, raw: only so
-can the model write what the grammar wants without JSON's escapes. Nothing can tell where such text ends (its own grammar
-may allow whatever would end it), so it ends with the answer: a raw call is always the last one.
+can the model write what the grammar wants without JSON's escapes. Nothing can tell where such text ends (its own
+grammar may allow whatever would end it), so it ends with the answer: a raw call is always the last one.
 
 What counts as a call in text stands twice: here as a grammar, and in `calls.py` as a scanner. They must agree.
 """
@@ -66,10 +66,8 @@ def json_rule(schema: JsonSchema, *, lenient: bool = False) -> str:
 
 def text_rule(grammar: Grammar) -> tuple[str, str]:
     """A grammar of free text as a whole grammar, and as a rule for the inside of another one."""
-    if grammar.syntax == "regex":
-        lark = f"start: TEXT\nTEXT: /{_slashed(grammar.definition)}/"
-    else:
-        lark = grammar.definition
+    regex = grammar.syntax == "regex"
+    lark = f"start: TEXT\nTEXT: /{_slashed(grammar.definition)}/" if regex else grammar.definition
     return f"{_PREFIX}{lark}\n", f"%lark {{\n{lark}\n}}"
 
 
@@ -138,7 +136,9 @@ def text_or_calls(rules: Mapping[str, str], *, parallel: bool, raw: Collection[s
         lines.append(rf'MORE: /(```(json)?\n|<tool_call>\n?)?{_INDENT}\{{{_WS}"name"{_WS}:{_WS}"/')
     for i, (name, rule) in enumerate(rules.items()):
         lines.append(f"name{i}[lazy]: /{_regex(quoted_name(name)[1:])}/")
-        lines.append(f"rest{i}: {json.dumps(RAW_ARGUMENTS)} {rule}" if name in raw else f"rest{i}: ARGUMENTS {rule} TAIL")
+        lines.append(
+            f"rest{i}: {json.dumps(RAW_ARGUMENTS)} {rule}" if name in raw else f"rest{i}: ARGUMENTS {rule} TAIL"
+        )
     return _PREFIX + "\n".join(lines) + "\n"
 
 

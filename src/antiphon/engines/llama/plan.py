@@ -107,14 +107,14 @@ class Planner:
 
     async def count(self, generation: Generation, connection: Connection) -> int:
         """Input tokens, however many."""
-        return len((await connection.reader.tokens(generation))[0])
+        return len(await connection.reader.tokens(generation))
 
     async def _tokens(self, generation: Generation, connection: Connection) -> tuple[list[int], Thinking]:
         context = self._config.context
         size = sum(len(turn.text) for turn in generation.turns if isinstance(turn, Message))
         if size > context * _LONGEST_TOKEN:
             raise _too_long(context, f"are {size} characters long")
-        tokens, thinking = await connection.reader.tokens(generation)
+        tokens, thinking = await connection.reader.prompt(generation)
         if len(tokens) >= context:
             raise _too_long(context, f"resulted in {len(tokens)} tokens")
         return tokens, thinking
@@ -146,9 +146,7 @@ class Planner:
         )
 
     @staticmethod
-    def _grammar(
-        generation: Generation, output: CompiledSchema | None, arguments: Mapping[str, CompiledSchema]
-    ) -> str:
+    def _grammar(generation: Generation, output: CompiledSchema | None, arguments: Mapping[str, CompiledSchema]) -> str:
         """The grammar, or "" where anything may be said."""
         parallel = generation.tool_choice.parallel
         rules = {name: schema.rule for name, schema in arguments.items()}

@@ -47,8 +47,10 @@ def chat_messages(
     """The conversation in OpenAI's chat shape, as templates expect it.
 
     An assistant's text and the calls after it become one message; reasoning goes with the message after it, where the
-    template of a model that `thinks` decides what of it is shown; leading instructions become one system message. `template_tools`: the template renders tools, calls and results; if not, they become plain
-    text. Raises `InvalidRequest` for parts that a text model cannot read.
+    template of a model that `thinks` decides what of it is shown; leading instructions become one system
+    message. `template_tools`: the template renders tools, calls and results; if not, they become plain text.
+
+    Raises `InvalidRequest` for parts that a text model cannot read.
     """
     messages: list[ChatMessage] = []
     thought, at = "", 0
@@ -99,7 +101,9 @@ def signature(tool: Tool) -> dict[str, Any]:
     """A tool as OpenAI's chat API describes it to a model."""
     description = tool.description
     if tool.grammar is not None:
-        description = f"{description}\nIts input obeys this {tool.grammar.syntax} grammar:\n{tool.grammar.definition}".strip()
+        description = (
+            f"{description}\nIts input obeys this {tool.grammar.syntax} grammar:\n{tool.grammar.definition}".strip()
+        )
     function = {"name": tool.name, "description": description, "parameters": arguments_schema(tool)}
     return {"type": "function", "function": function}
 
@@ -193,12 +197,17 @@ class PromptReader:
         longest_first = sorted(filter(None, control_tokens), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
-    async def tokens(self, generation: Generation) -> tuple[list[int], Thinking]:
-        """The prompt's token ids, and how the answer to it begins. Raises `InvalidRequest` if the conversation cannot be put to this model."""
+    async def tokens(self, generation: Generation) -> list[int]:
+        """The prompt's token ids; see `prompt`."""
+        return (await self.prompt(generation))[0]
+
+    async def prompt(self, generation: Generation) -> tuple[list[int], Thinking]:
+        """The prompt's token ids, and how the answer to it begins.
+
+        Raises `InvalidRequest` if the conversation cannot be put to this model.
+        """
         tools = generation.callable_tools()
-        messages = chat_messages(
-            generation.turns, tools, template_tools=self._template_tools, thinks=self._thinks
-        )
+        messages = chat_messages(generation.turns, tools, template_tools=self._template_tools, thinks=self._thinks)
         if not messages:
             raise InvalidRequest("There is no input for the model to answer.", code="empty_input")
         body: dict[str, Any] = {"messages": messages}

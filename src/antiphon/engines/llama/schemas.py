@@ -7,23 +7,21 @@ is checked afterwards: `CompiledSchema` says which.
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.engines.llama.grammar import json_rule, only_json, text_rule
-from antiphon.engines.schemas.worker import SchemaWorker, TooComplex
+from antiphon.engines.schemas.worker import Code, SchemaWorker, TooComplex, schema_text
 from antiphon.protocol.generation import Grammar, JsonSchema
 
 #: Compiled schemas and grammars that are remembered.
 _CACHE_ENTRIES = 256
 
-Code = Literal["invalid_json_schema", "invalid_function_parameters"]
 Misfit = Callable[[str], Awaitable[str | None]]
 
 
@@ -54,27 +52,15 @@ class SchemaCompiler:
         enforceable though strict, or too large.
         """
 
-        def refused(why: object) -> InvalidRequest:
-            return InvalidRequest(f"Invalid schema for {what}: {why}", code=code, param=param)
-
-        try:
-            text = json.dumps(schema)
-        except (TypeError, ValueError, RecursionError):
-            raise refused("it is not JSON.") from None
-        if len(text) > limits.MAX_SCHEMA_CHARS:
-            raise refused(f"it has {len(text)} characters, the limit is {limits.MAX_SCHEMA_CHARS}.")
+        text = schema_text(schema, what=what, code=code, param=param)
         key = ("schema", text, str(strict))
         known = self._known(key)
         if known is not None:
             return known
         rules = _rules(schema)
-        try:
-            answer = await self._worker.schema(text, [only_json(rule) for rule in rules], strict=strict)
-        except TooComplex:
-            raise refused("it is too complex to compile.") from None
-        if "error" in answer:
-            raise refused(answer["error"])
-        index = answer["rule"]
+        _, index = await self._worker.compiled(
+            schema, [only_json(rule) for rule in rules], strict=strict, what=what, code=code, param=param
+        )
         rule = json_rule({}) if index is None else rules[index]
         enforced = index == 0 and not _has_open_bound(schema)
         return self._remember(key, CompiledSchema(rule, enforced, partial(self._worker.misfit, text)))

@@ -141,6 +141,18 @@ def check_text(grammar: str, text: str) -> Json:
     return {"error": "" if fits else "the grammar does not allow it"}
 
 
+def repair_json(text: str) -> Json:
+    """`{"text": repaired}`: JSON text out of what a model wrote for it; empty if nothing in it is like JSON."""
+    from json_repair import repair_json as repaired  # few answers need it
+
+    try:
+        made = repaired(text, ensure_ascii=False)
+        json.loads(made, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return {"text": ""}
+    return {"text": made}
+
+
 class _Bytes:
     """The smallest vocabulary: each byte, and the end."""
 
@@ -166,6 +178,7 @@ _QUESTIONS: dict[str, Callable[..., Json]] = {
     "grammar": compile_grammar,
     "json": check_json,
     "text": check_text,
+    "repair": repair_json,
 }
 
 if __name__ == "__main__":

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from antiphon.domain import limits
-from antiphon.domain.errors import EngineUnavailable
+from antiphon.domain.errors import EngineUnavailable, InvalidRequest
+from antiphon.protocol.generation import JsonSchema
 
 Json = dict[str, Any]
+Code = Literal["invalid_json_schema", "invalid_function_parameters"]
 
 COMMAND = (sys.executable, "-P", "-m", "antiphon.engines.schemas.child")
 #: The process gets nothing else of our environment: keys of other services may stand in it.
@@ -38,7 +41,39 @@ class SchemaWorker:
         """The process's number, while there is one."""
         return self._process.pid if self._process is not None else None
 
-    async def schema(self, schema: str, rules: Sequence[str], *, strict: bool) -> Json:
+    async def admit(self, schema: JsonSchema, *, what: str, code: Code, param: str) -> str:
+        """A client's schema as JSON text, once it is known that answers can be checked against it.
+
+        Raises `InvalidRequest` with `code` and `param`, and a message that names `what`.
+        """
+        text, _ = await self.compiled(schema, (), strict=False, what=what, code=code, param=param)
+        return text
+
+    async def compiled(
+        self, schema: JsonSchema, rules: Sequence[str], *, strict: bool, what: str, code: Code, param: str | None
+    ) -> tuple[str, int | None]:
+        """The same, and which of `rules` (grammars, from the strictest to the loosest) is the first that compiles.
+
+        Strict: it must be the first one.
+        """
+        text = schema_text(schema, what=what, code=code, param=param)
+        try:
+            answer = await self._schema(text, rules, strict=strict)
+        except TooComplex:
+            answer = {"error": "it is too complex to compile."}
+        if "error" in answer:
+            raise refused(answer["error"], what=what, code=code, param=param)
+        return text, answer["rule"]
+
+    async def repair(self, text: str) -> str:
+        """`text` with the mistakes put right that models make in JSON; empty if there is nothing to put right."""
+        try:
+            answer = await self._ask("repair", limits.SCHEMA_CHECK_TIMEOUT, text=text)
+        except TooComplex:
+            return ""
+        return str(answer["text"])
+
+    async def _schema(self, schema: str, rules: Sequence[str], *, strict: bool) -> Json:
         """See `child.compile_schema`. Raises `TooComplex`."""
         return await self._ask("schema", limits.GRAMMAR_TIMEOUT, schema=schema, rules=rules, strict=strict)
 
@@ -113,6 +148,23 @@ class SchemaWorker:
             raise EngineUnavailable("The process that compiles schemas could not be started.")
         self._process = process
         return process
+
+
+def schema_text(schema: JsonSchema, *, what: str, code: Code, param: str | None) -> str:
+    """A client's schema as JSON text. Raises `InvalidRequest` if it is no JSON, or too large."""
+    try:
+        text = json.dumps(schema)
+    except (TypeError, ValueError, RecursionError):
+        raise refused("it is not JSON.", what=what, code=code, param=param) from None
+    if len(text) > limits.MAX_SCHEMA_CHARS:
+        why = f"it has {len(text)} characters, the limit is {limits.MAX_SCHEMA_CHARS}."
+        raise refused(why, what=what, code=code, param=param)
+    return text
+
+
+def refused(why: str, *, what: str, code: Code, param: str | None) -> InvalidRequest:
+    """The refusal of a schema."""
+    return InvalidRequest(f"Invalid schema for {what}: {why}", code=code, param=param)
 
 
 async def _exchange(process: asyncio.subprocess.Process, line: bytes) -> bytes:

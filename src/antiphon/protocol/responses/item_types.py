@@ -16,13 +16,14 @@ from typing import Any
 from antiphon.protocol.generation import ToolCall, ToolResult, Turn
 
 Json = dict[str, Any]
+_TOOL_ITEMS = frozenset({"additional_tools", "tool_search_output"})
 Shown = Callable[[Json], list[Turn]]
 
 
 @dataclass(frozen=True, slots=True)
 class ItemType:
-    """`prefix`: of ids made here. `defaults`: members filled in where they are missing or null. `shown`: the turns of an
-    item that stands for itself; `call` and `output`: those of one that needs its counterpart (same `call_id`)."""
+    """`prefix`: of ids made here. `defaults`: members filled in where they are missing or null. `shown`: the turns of
+    an item that stands for itself; `call` and `output`: those of one that needs its counterpart (same `call_id`)."""
 
     prefix: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -36,7 +37,7 @@ def full(item: Json, item_type: str) -> Json:
     filled = {key: value for key, value in item.items() if value is not None}
     for name, value in TYPES[item_type].defaults.items():
         filled.setdefault(name, value(filled) if callable(value) else value)
-    if "tools" in filled and item_type in {"additional_tools", "tool_search_output"}:
+    if "tools" in filled and item_type in _TOOL_ITEMS:
         filled["tools"] = [full_tool(tool) for tool in filled["tools"]]
     return filled
 
@@ -72,14 +73,9 @@ def hosted_turns(item: Json, pairs: frozenset[str]) -> list[Turn]:
     return show(item) if show is not None and item.get("call_id") in pairs else []
 
 
-def added_tools(items: Iterable[Json]) -> list[tuple[int, Json]]:
-    """The tools that items make available beside those of the request, with their item's position."""
-    return [
-        (position, tool)
-        for position, item in enumerate(items)
-        if item["type"] in {"additional_tools", "tool_search_output"}
-        for tool in item["tools"]
-    ]
+def added_tools(items: Iterable[Json]) -> list[Json]:
+    """The tools that items make available beside those of the request."""
+    return [tool for item in items if item["type"] in _TOOL_ITEMS for tool in item["tools"]]
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------

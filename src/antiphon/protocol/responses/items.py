@@ -35,6 +35,7 @@ _PLAIN = frozenset(
     }
 )
 
+
 def normalize_input(value: str | list[Json]) -> list[Json]:
     """The request's `input` as full items with ids and types, as they are stored and listed.
 

@@ -173,8 +173,9 @@ class ResponseMachine:
     """One response from its creation to its one terminal event.
 
     `base` is the Response object as created (no output); it is not changed. `clock` gives Unix
-    seconds. `ids` makes item ids from a prefix. After each call, `unsaved` says whether something changed that must be
-    on disk before the returned events are sent: the response's id, a finished item, or its end.
+    seconds. `seal`: makes `encrypted_content` of a reasoning text. `ids` makes item ids from a prefix. After each call,
+    `unsaved` says whether something changed that must be on disk before the returned events are sent: the response's
+    id, a finished item, or its end.
     """
 
     def __init__(
@@ -184,6 +185,7 @@ class ResponseMachine:
         clock: Callable[[], float],
         obfuscate: bool = True,
         show_logprobs: bool = False,
+        seal: Callable[[str], str] | None = None,
         ids: Callable[[str], str] = new_id,
     ) -> None:
         self.state = State.NEW
@@ -193,6 +195,7 @@ class ResponseMachine:
         self._ids = ids
         self._padding = Obfuscator() if obfuscate else None
         self._show_logprobs = show_logprobs
+        self._seal = seal
         self._events: list[Event] = []
         self._sequence = 0
         self._status = "in_progress"
@@ -372,7 +375,8 @@ class ResponseMachine:
         self._add_item(objects.reasoning(self._open_item("rs_"), "in_progress", []))
 
     def _close_reasoning(self, _: AnswerDelta | None) -> None:
-        self._close_item(objects.reasoning(self._item_id, self._item_status, self._parts))
+        sealed = self._seal("\n".join(part["text"] for part in self._parts)) if self._seal is not None else None
+        self._close_item(objects.reasoning(self._item_id, self._item_status, self._parts, sealed))
 
     # --- parts --------------------------------------------------------------------------------------------------------
     def _where(self) -> Json:

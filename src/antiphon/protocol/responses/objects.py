@@ -44,9 +44,10 @@ def message(item_id: str, status: str, content: list[Json]) -> Json:
     return {"id": item_id, "type": "message", "status": status, "content": content, "role": "assistant"}
 
 
-def reasoning(item_id: str, status: str, content: list[Json]) -> Json:
+def reasoning(item_id: str, status: str, content: list[Json], encrypted_content: str | None = None) -> Json:
     """A reasoning item (schema `ReasoningItem`)."""
-    return {"id": item_id, "type": "reasoning", "status": status, "summary": [], "content": content}
+    sealed = {} if encrypted_content is None else {"encrypted_content": encrypted_content}
+    return {"id": item_id, "type": "reasoning", "status": status, "summary": [], "content": content, **sealed}
 
 
 def function_call(item_id: str, status: str, call_id: str, name: str, arguments: str) -> Json:

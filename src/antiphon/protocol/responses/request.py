@@ -124,8 +124,8 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         effort=(body.get("reasoning") or {}).get("effort"),
         instructions=body.get("instructions"),
         tools=tools,
-        tool_choice=_tool_choice(body.get("tool_choice"), tools, parallel=parallel),
-        output=_output((body.get("text") or {}).get("format")),
+        tool_choice=tool_choice(body.get("tool_choice"), tools, parallel=parallel),
+        output=output_format((body.get("text") or {}).get("format")),
         sampling=_sampling(body),
         extra=extra,
         body=body,
@@ -157,6 +157,11 @@ def _tool(tool: Json, index: int) -> Tool:
         raise unsupported_value(
             f"{path}.allowed_callers", "Programmatic callers of tools are not supported with this model."
         )
+    return callable_tool(tool, path)
+
+
+def callable_tool(tool: Json, path: str) -> Tool:
+    """A function or a custom tool that stands at `path` of the request; other types are refused by name."""
     match tool["type"]:
         case "function":
             if tool.get("strict") is True and tool.get("parameters") is not None:
@@ -183,7 +188,8 @@ def _tool(tool: Json, index: int) -> Tool:
             )
 
 
-def _tool_choice(choice: str | Json | None, tools: Sequence[Tool], *, parallel: bool) -> ToolChoice:
+def tool_choice(choice: str | Json | None, tools: Sequence[Tool], *, parallel: bool) -> ToolChoice:
+    """The request's `tool_choice`, checked against the tools that are there."""
     if choice is None or isinstance(choice, str):
         return toolset.choice_of_mode(choice or "auto", tools, parallel=parallel)
     match choice["type"]:
@@ -199,7 +205,8 @@ def _tool_choice(choice: str | Json | None, tools: Sequence[Tool], *, parallel: 
             raise unsupported_value("tool_choice.type", f"Tool choice '{other}' is not supported with this model.")
 
 
-def _output(text_format: Json | None) -> OutputFormat:
+def output_format(text_format: Json | None) -> OutputFormat:
+    """What `text.format` asks for. Raises `InvalidRequest` for a strict schema that breaks the rules of strict mode."""
     match (text_format or {}).get("type", "text"):
         case "json_schema":
             assert text_format is not None

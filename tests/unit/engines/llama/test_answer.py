@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import msgspec
 import pytest
 
 from antiphon.domain.errors import OutputInvalid
 from antiphon.engines.llama.answer import Answer, AnswerRules
 from antiphon.engines.llama.client import Alternative, Chunk, Probability, Timings
-from antiphon.protocol.generation import CallStart, Delta, Finish, TextDelta
+from antiphon.protocol.generation import CallArguments, CallStart, Delta, Finish, ReasoningDelta, TextDelta
 
 END = Chunk(stop=True, stop_type="eos", tokens_predicted=9, timings=Timings(cache_n=3))
 
@@ -18,6 +21,14 @@ def token(text: str) -> Chunk:
     return Chunk(content=text, tokens_predicted=1, completion_probabilities=(Probability(text, -0.5, data, (other,)),))
 
 
+async def bad_arguments(text: str) -> str | None:
+    return None if text == "{}" else "bad"
+
+
+async def bad(_: str) -> str | None:
+    return "bad"
+
+
 def answer(rules: AnswerRules, *chunks: Chunk) -> list[Delta]:
     machine = Answer(rules, input_tokens=5)
     deltas: list[Delta] = []
@@ -25,7 +36,12 @@ def answer(rules: AnswerRules, *chunks: Chunk) -> list[Delta]:
         deltas += machine.feed(chunk)
         if machine.done:
             break
-    return [*deltas, *machine.finish()]
+    deltas += machine.finish()
+    for claim in machine.claims():
+        problem = asyncio.run(claim.misfit(claim.text))  # type: ignore[arg-type]  # it is a coroutine here
+        if problem is not None:
+            raise OutputInvalid(f"{claim.what}: {problem}")
+    return deltas
 
 
 def text_of(deltas: list[Delta]) -> str:
@@ -38,7 +54,7 @@ def finish_of(deltas: list[Delta]) -> Finish:
 
 
 PLAIN = AnswerRules(tools={})
-ADD = AnswerRules(tools={"add": "function"}, argument_misfits={"add": lambda text: None if text == "{}" else "bad"})
+ADD = AnswerRules(tools={"add": "function"}, argument_misfits={"add": bad_arguments})
 CALL = '{"name": "add", "arguments": {}}'
 
 
@@ -84,7 +100,7 @@ def test_stops_beside_tools_cut_text_and_not_calls() -> None:
         (ADD, '{"name": "add", "arguments": {'),
         (AnswerRules(tools={"add": "function"}, text_allowed=False), "prose"),
         (AnswerRules(tools={"add": "function"}, parallel=False), f"{CALL}\n{CALL}"),
-        (AnswerRules(tools={}, text_misfit=lambda _: "bad"), "{}"),
+        (AnswerRules(tools={}, text_misfit=bad), "{}"),
     ],
 )
 def test_an_answer_that_breaks_the_rules_is_never_passed_off_as_good(rules: AnswerRules, text: str) -> None:
@@ -95,5 +111,35 @@ def test_an_answer_that_breaks_the_rules_is_never_passed_off_as_good(rules: Answ
 
 
 def test_json_that_a_stop_sequence_cut_is_what_was_asked_for() -> None:
-    rules = AnswerRules(tools={}, text_misfit=lambda _: "bad")
+    rules = AnswerRules(tools={}, text_misfit=bad)
     assert finish_of(answer(rules, token('{"a'), Chunk(stop=True, stop_type="word"))).reason == "stop"
+
+
+def test_thoughts_are_told_apart_and_counted() -> None:
+    rules = AnswerRules(tools={}, thinking="may", top_logprobs=0)
+    chunks = [token("<think>"), token("Hm"), token("."), token("</think>"), token("\n\n"), token("Yes")]
+    numbered = [msgspec.structs.replace(chunk, tokens_predicted=n + 1) for n, chunk in enumerate(chunks)]
+    deltas = answer(rules, *numbered, END)
+    assert [delta.text for delta in deltas if isinstance(delta, ReasoningDelta)] == ["Hm", "."]
+    [text] = [delta for delta in deltas if isinstance(delta, TextDelta)]
+    assert (text.text, [p.token for p in text.logprobs]) == ("Yes", ["Yes"])
+    assert finish_of(deltas).usage.reasoning_tokens == 5
+    assert finish_of(deltas).usage.output_tokens == 9
+
+
+def test_stops_do_not_look_into_thoughts() -> None:
+    rules = AnswerRules(tools={}, thinking="begun", stops=("X",))
+    deltas = answer(rules, token("aXb</think>"), token("cXd"), END)
+    assert (text_of(deltas), finish_of(deltas).reason) == ("c", "stop")
+    assert [delta.text for delta in deltas if isinstance(delta, ReasoningDelta)] == ["aXb"]
+
+
+def test_a_raw_call_is_its_text_to_the_end() -> None:
+    rules = AnswerRules(tools={"sql": "custom"}, raw={"sql"}, argument_misfits={"sql": bad_arguments})
+    deltas = answer(rules, token('{"name": "sql", "argu'), token('ments": {'), token("}"), END)
+    assert "".join(delta.text for delta in deltas if isinstance(delta, CallArguments)) == "{}"
+    assert finish_of(deltas).reason == "tool_calls"
+    with pytest.raises(OutputInvalid, match="grammar"):
+        answer(rules, token('{"name": "sql", "arguments": SELECT'), END)
+    with pytest.raises(OutputInvalid):
+        answer(rules, token('{"name": "sql", "arguments":SELECT'), END)

@@ -15,6 +15,7 @@ from antiphon.engines.llama.client import Chunk, NotBegun
 from antiphon.engines.llama.config import LlamaConfig
 from antiphon.engines.llama.connection import Connection
 from antiphon.engines.llama.engine import LlamaEngine
+from antiphon.engines.llama.thinking import Thinking
 from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
@@ -45,12 +46,12 @@ class Child:
         self.gone = False
         self.admission_fails = 0
 
-    async def tokens(self, generation: Generation) -> list[int]:
+    async def prompt(self, generation: Generation) -> tuple[list[int], Thinking]:
         if self.admission_fails:
             self.admission_fails -= 1
             raise EngineFailed("no answer")
         self.shown_tools.append(len(generation.callable_tools()))
-        return [1, 2, 3]
+        return [1, 2, 3], "none"
 
     async def complete(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         self.bodies.append(body)
@@ -86,7 +87,7 @@ def ask(child: Child, tmp_path: Path, *turns: Turn, **more: Any) -> list[Delta]:
             return [delta async for delta in stream]
         finally:
             assert made._queue.inside == 0
-            made._compiler.close()
+            await made._compiler.close()
 
     return asyncio.run(main())
 

@@ -9,8 +9,10 @@ import pytest
 
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
-from antiphon.engines.llama.grammar import only_json, only_words
+from antiphon.engines.llama.grammar import only_calls, only_json, only_words
 from antiphon.engines.llama.schemas import CompiledSchema, SchemaCompiler
+from antiphon.engines.schemas.worker import SchemaWorker
+from antiphon.protocol.generation import Grammar
 from grammars import accepts
 
 
@@ -18,9 +20,9 @@ def compiled(schema: dict[str, Any], *, strict: bool = False) -> CompiledSchema:
     async def main() -> CompiledSchema:
         compiler = SchemaCompiler()
         try:
-            return await compiler.schema(schema, strict=strict, what="'x'", code="invalid_schema")
+            return await compiler.schema(schema, strict=strict, what="'x'", code="invalid_json_schema")
         finally:
-            compiler.close()
+            await compiler.close()
 
     return asyncio.run(main())
 
@@ -54,7 +56,7 @@ UNENFORCEABLE: list[dict[str, Any]] = [
 def test_what_cannot_be_enforced_is_refused_only_if_strict(schema: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest, match="Invalid schema for 'x'") as refused:
         compiled(schema, strict=True)
-    assert refused.value.code == "invalid_schema"
+    assert refused.value.code == "invalid_json_schema"
     loose = compiled(schema)
     assert not loose.enforced
     assert accepts(only_json(loose.rule), '"abc"') is (schema["type"] == "string")
@@ -95,40 +97,131 @@ def test_a_huge_schema_is_refused() -> None:
         compiled({"enum": ["x" * limits.MAX_SCHEMA_CHARS]})
 
 
+def misfits(schema: dict[str, Any], *texts: str) -> list[str | None]:
+    async def main() -> list[str | None]:
+        compiler = SchemaCompiler()
+        try:
+            made = await compiler.schema(schema, strict=False, what="'x'", code="invalid_json_schema")
+            return [await made.misfit(text) for text in texts]
+        finally:
+            await compiler.close()
+
+    return asyncio.run(main())
+
+
 def test_misfits_are_told() -> None:
-    misfit = compiled({"type": "array", "uniqueItems": True}).misfit
-    assert misfit("[1, 2]") is None
-    assert "non-unique" in str(misfit("[1, 1]"))
-    assert misfit("[1") is not None
-    assert misfit("[" * 100_000) is not None
+    told = misfits({"type": "array", "uniqueItems": True}, "[1, 2]", "[1, 1]", "[1", "[" * 100_000, "[NaN]")
+    assert told[0] is None
+    assert "non-unique" in str(told[1])
+    assert None not in told[1:]
 
 
 def test_a_hostile_pattern_ends() -> None:
-    misfit = compiled({"type": "string", "pattern": "^(?!x)(a+)+$"}).misfit
-    assert misfit('"' + "a" * 60 + '!"') is not None
+    assert misfits({"type": "string", "pattern": "^(?!x)(a+)+$"}, '"' + "a" * 60 + '!"') != [None]
 
 
-def test_grammars_are_checked_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grammars_are_checked_and_remembered() -> None:
     async def main() -> None:
         compiler = SchemaCompiler()
         assert await compiler.grammar(only_words()) == only_words()
         with pytest.raises(InvalidRequest):
             await compiler.grammar("%llguidance {}\nstart: nonsense (((")
-        monkeypatch.setattr("antiphon.engines.llama.schemas._problem", None)  # would raise if it were asked again
+        await compiler.close()
         assert await compiler.grammar(only_words()) == only_words()
-        compiler.close()
+        assert compiler._worker.pid is None, "it was asked again"
 
     asyncio.run(main())
 
 
-def test_compiling_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
+def chain(length: int) -> dict[str, Any]:
+    defs: dict[str, Any] = {f"d{i}": {"$ref": f"#/$defs/d{i + 1}"} for i in range(length)}
+    return {"$defs": {**defs, f"d{length}": {"type": "string"}}, "$ref": "#/$defs/d0"}
 
-    release = threading.Event()
-    monkeypatch.setattr(limits, "GRAMMAR_TIMEOUT", 0.05)
-    monkeypatch.setattr("antiphon.engines.llama.schemas._compile", lambda *_, **__: release.wait(10))
-    try:
-        with pytest.raises(InvalidRequest, match="too complex"):
-            compiled({"type": "object"})
-    finally:
-        release.set()
+
+BOMBS: list[dict[str, Any]] = [
+    chain(6_000),  # overflows the library's stack, which ends the process
+    {"enum": [{"a": [i, {"b": str(i)}]} for i in range(8_000)]},  # takes a second
+    {"properties": {f"p{i}": {"type": "string", "pattern": "^[a-z]{3,50}x$"} for i in range(4_000)}},
+]
+
+
+@pytest.mark.parametrize("schema", BOMBS, ids=["stack", "time", "patterns"])
+def test_a_bomb_is_refused_and_the_next_schema_compiles(schema: dict[str, Any]) -> None:
+    async def main() -> None:
+        compiler = SchemaCompiler()
+        try:
+            with pytest.raises(InvalidRequest, match="too complex") as refused:
+                await compiler.schema(
+                    schema, strict=False, what="'x'", code="invalid_json_schema", param="output.schema"
+                )
+            assert (refused.value.code, refused.value.param) == ("invalid_json_schema", "output.schema")
+            assert (
+                await compiler.schema({"type": "object"}, strict=True, what="'x'", code="invalid_json_schema")
+            ).enforced
+        finally:
+            await compiler.close()
+
+    asyncio.run(main())
+
+
+def test_checking_an_answer_has_a_time_limit() -> None:
+    # Each level is looked at twice: two to the power of forty times.
+    defs: dict[str, Any] = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(40)}
+    schema = {"$defs": {**defs, "d40": {"type": "object"}}, "$ref": "#/$defs/d0"}
+    assert misfits(schema, "{}") == ["it takes too long to check"]
+
+
+def test_whoever_stops_waiting_does_not_leave_the_answer_to_the_next() -> None:
+    async def main() -> None:
+        worker = SchemaWorker()
+        try:
+            assert await worker.grammar(only_words()) == ""
+            asking = asyncio.create_task(worker.misfit('{"type": "object"}', "[]"))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            assert await worker.misfit('{"type": "object"}', "{}") is None
+        finally:
+            await worker.close()
+
+    asyncio.run(main())
+
+
+LARK = Grammar("lark", 'start: expr\nexpr: NUM (OP NUM)*\nOP: "+" | "-"\nNUM: /[0-9]+/\n%ignore " "')
+REGEX = Grammar("regex", r"^\d{4}/\d\d$")
+
+
+@pytest.mark.parametrize(("grammar", "good", "bad"), [(LARK, "1 + 2", "1 +"), (REGEX, "2024/12", "2024/1")])
+def test_text_of_a_grammar_is_held_to_it_and_checked(grammar: Grammar, good: str, bad: str) -> None:
+    async def main() -> None:
+        compiler = SchemaCompiler()
+        try:
+            made = await compiler.text(grammar, what="custom tool 'x'", param="tools[0].grammar")
+            assert made.raw
+            assert await made.misfit(good) is None
+            assert await made.misfit(bad) is not None
+            call = only_calls({"x": made.rule}, parallel=True, raw={"x"})
+            assert accepts(call, f'{{"name": "x", "arguments": {good}')
+            assert not accepts(call, f'{{"name": "x", "arguments": {bad}')
+        finally:
+            await compiler.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "definition", ["start: nonsense", "start: /(/", "", "start: start2", 'start: "a"\n} more: "b"']
+)
+def test_a_grammar_that_does_not_compile_is_refused(definition: str) -> None:
+    async def main() -> None:
+        compiler = SchemaCompiler()
+        try:
+            await compiler.text(Grammar("lark", definition), what="custom tool 'x'", param="tools[3].grammar")
+        finally:
+            await compiler.close()
+
+    with pytest.raises(InvalidRequest, match="custom tool 'x'") as refused:
+        asyncio.run(main())
+    assert (refused.value.code, refused.value.param) == ("invalid_grammar", "tools[3].grammar")

@@ -1,0 +1,336 @@
+"""Structured output and tool choice on an engine that cannot constrain what it says: checked, repaired, asked again.
+
+What the engine says is held back until it is known to be right. What is not is repaired, if it only breaks JSON's form;
+then the model is asked once more, with a minimal prompt; then the generation fails (`OutputInvalid`). Nothing is ever
+handed out as if it were what was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from antiphon.domain.errors import InvalidRequest, OutputInvalid
+from antiphon.domain.ids import new_id
+from antiphon.engines.schemas.worker import SchemaWorker
+from antiphon.ports import Capabilities, Engine
+from antiphon.protocol.generation import (
+    CallArguments,
+    CallStart,
+    Delta,
+    Finish,
+    Generation,
+    JsonSchema,
+    Message,
+    OutputFormat,
+    Progress,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    TextPart,
+    Tool,
+    ToolChoice,
+    Usage,
+)
+
+_OBJECT = '{"type": "object"}'
+_FIX = (
+    "Fix this JSON. Answer with the corrected JSON only.\n"
+    "It must fit this JSON Schema: {schema}\nWhat is wrong: {problem}"
+)
+_CALL = (
+    "Call one of these tools. Answer with one JSON object only: "
+    '{{"name": <name of the tool>, "arguments": <arguments as a JSON object>}}\nTools: {tools}'
+)
+
+
+class ConstrainedEngine:
+    """Makes an engine whose capabilities say `constrains=False` keep to what it is asked."""
+
+    def __init__(self, inner: Engine, worker: SchemaWorker | None = None) -> None:
+        self._inner = inner
+        self._worker = worker or SchemaWorker()
+
+    @property
+    def name(self) -> str:
+        """The model's name as answers show it."""
+        return self._inner.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The engine's own. It constrains now; what was held back when it was cut off cannot be gone on with."""
+        return replace(self._inner.capabilities, constrains=True, continues=False)
+
+    async def start(self) -> None:
+        """Start the engine."""
+        await self._inner.start()
+
+    async def stop(self) -> None:
+        """Stop the engine, and the process that checks."""
+        await self._inner.stop()
+        await self._worker.close()
+
+    async def ready(self) -> bool:
+        """Whether the engine is."""
+        return await self._inner.ready()
+
+    async def count_tokens(self, generation: Generation) -> int:
+        """As the engine counts them."""
+        return await self._inner.count_tokens(generation)
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
+        """Admit a generation, then stream what of it is right: see the port."""
+        rules = await self._rules(generation)
+        if not generation.callable_tools() and generation.tools:
+            generation = msgspec.structs.replace(generation, tools=(), tool_choice=ToolChoice("none"))
+        stream = await self._inner.generate(generation)
+        if rules is None:
+            return stream
+        return _Owning(self._kept(generation, rules, stream), stream)
+
+    async def _rules(self, generation: Generation) -> _Rules | None:
+        """What the answer must be; None if anything will do. Raises `InvalidRequest` for what cannot be checked."""
+        tools = generation.callable_tools()
+        choice = generation.tool_choice
+        if choice.mode == "required" and not tools:
+            raise InvalidRequest("A tool must be called, but there is none to call.", code="no_callable_tool")
+        if not tools and generation.output.kind == "text":
+            return None
+        rules = _Rules(required=choice.mode == "required", parallel=choice.parallel)
+        for index, tool in enumerate(generation.tools):
+            if tool not in tools:
+                continue
+            if tool.grammar is not None:
+                raise InvalidRequest(
+                    f"The model '{self.name}' cannot be held to the grammar of the custom tool '{tool.name}'.",
+                    code="unsupported_value",
+                    param=f"tools[{index}].grammar",
+                )
+            rules.tools[tool.name] = tool
+            rules.arguments[tool.name] = await self._worker.admit(
+                tool.parameters or {"type": "object"},
+                what=f"function '{tool.name}'",
+                code="invalid_function_parameters",
+                param=f"tools[{index}].parameters",
+            )
+        rules.output = await self._output(generation.output)
+        return rules
+
+    async def _output(self, output: OutputFormat) -> str | None:
+        if output.kind == "text":
+            return None
+        if output.kind == "json_object" or output.schema is None:
+            return _OBJECT
+        return await self._worker.admit(
+            output.schema, what=f"response_format '{output.name}'", code="invalid_json_schema", param="output.schema"
+        )
+
+    async def _kept(
+        self, generation: Generation, rules: _Rules, stream: AsyncGenerator[Delta, None]
+    ) -> AsyncGenerator[Delta, None]:
+        said = _Said()
+        async with aclosing(stream):
+            async for delta in stream:
+                # Free text need not be held back: nothing that comes after it can make it wrong.
+                if isinstance(delta, ReasoningDelta) or (rules.text_is_free and isinstance(delta, TextDelta)):
+                    yield delta
+                elif not isinstance(delta, Progress):
+                    said.take(delta)
+        for delta in await self._right(generation, rules, said):
+            yield delta
+
+    async def _right(self, generation: Generation, rules: _Rules, said: _Said) -> list[Delta]:
+        """What was held back, once it is what it must be. Raises `OutputInvalid` if it cannot be made so."""
+        if said.finish.reason in {"length", "content_filter"} or said.refused:
+            return said.deltas  # cut off, or refused: it is told as what it is
+        if said.calls:
+            return await self._right_calls(generation, rules, said)
+        if rules.required:
+            return await self._forced_call(generation, rules, said)
+        if rules.output is None:
+            return said.deltas
+        fixed = await self._json(generation, rules.output, said.text, "The answer", said)
+        kept = [delta for delta in said.deltas if not isinstance(delta, TextDelta | Finish)]
+        texts = said.texts if fixed == said.text else [TextDelta(fixed)]
+        return [*kept, *texts, said.finish]
+
+    async def _right_calls(self, generation: Generation, rules: _Rules, said: _Said) -> list[Delta]:
+        calls = said.calls if rules.parallel else said.calls[:1]
+        deltas: list[Delta] = list(said.texts) if rules.text_is_free else []
+        for start, pieces in calls:
+            if start.name not in rules.tools:
+                raise OutputInvalid(f"The model called '{start.name}', which is not among the tools it may call.")
+            text = "".join(pieces)
+            if start.kind == "function":
+                what = f"The arguments for '{start.name}'"
+                text = await self._json(generation, rules.arguments[start.name], text or "{}", what, said)
+            deltas += [start, *([CallArguments(text)] if text else [])]
+        return [*deltas, Finish("tool_calls", said.finish.usage)]
+
+    async def _forced_call(self, generation: Generation, rules: _Rules, said: _Said) -> list[Delta]:
+        """The call that must be there, found in the text; or asked for."""
+        call = await self._call_in(rules, said.text)
+        if call is None:
+            shown = [{"name": tool.name, "parameters": tool.parameters or {}} for tool in rules.tools.values()]
+            order = _CALL.format(tools=json.dumps(shown, ensure_ascii=False))
+            turns = (*generation.turns, Message("system", (TextPart(order),)))
+            answer = await self._ask_again(generation, turns, OutputFormat("json_object"), said)
+            call = await self._call_in(rules, answer)
+        if call is None:
+            raise OutputInvalid("The model did not call a tool, also after it was asked again.")
+        start = CallStart(call[0], new_id("call_"), rules.tools[call[0]].kind)
+        return [start, *([CallArguments(call[1])] if call[1] else []), Finish("tool_calls", said.finish.usage)]
+
+    async def _call_in(self, rules: _Rules, text: str) -> tuple[str, str] | None:
+        """The name and arguments of the call that `text` is, if it is one that may be made."""
+        value = _parsed(await self._worker.repair(text))
+        if not isinstance(value, dict) or value.get("name") not in rules.tools:
+            return None
+        tool = rules.tools[value["name"]]
+        arguments = value.get("arguments", {})
+        if tool.kind == "custom":
+            return tool.name, _free_text(arguments)
+        written = json.dumps(arguments, ensure_ascii=False)
+        return None if await self._worker.misfit(rules.arguments[tool.name], written) else (tool.name, written)
+
+    async def _json(self, generation: Generation, schema: str, text: str, what: str, said: _Said) -> str:
+        """`text` as JSON that fits `schema`: as it is, repaired, or fixed by the model."""
+        problem = await self._worker.misfit(schema, text)
+        if problem is None:
+            return text
+        repaired = await self._fitting(schema, text)
+        if repaired is None:
+            order = _FIX.format(schema=schema, problem=problem)
+            turns = (Message("system", (TextPart(order),)), Message("user", (TextPart(text or "(nothing)"),)))
+            wanted: JsonSchema = json.loads(schema)
+            answer = await self._ask_again(generation, turns, OutputFormat("json_schema", "fixed", wanted), said)
+            repaired = answer if await self._worker.misfit(schema, answer) is None else None
+            repaired = repaired or await self._fitting(schema, answer)
+        if repaired is None:
+            raise OutputInvalid(f"{what} does not fit its schema, also after asking again: {problem}")
+        return repaired
+
+    async def _fitting(self, schema: str, text: str) -> str | None:
+        """`text` repaired, if it fits then."""
+        repaired = await self._worker.repair(text)
+        return repaired if repaired and await self._worker.misfit(schema, repaired) is None else None
+
+    async def _ask_again(self, generation: Generation, turns: Sequence[Any], output: OutputFormat, said: _Said) -> str:
+        """The text of one more generation, whose tokens are added to what was used."""
+        again = Generation(
+            model=generation.model,
+            turns=tuple(turns),
+            output=output,
+            sampling=msgspec.structs.replace(generation.sampling, temperature=0.0, stop=(), top_logprobs=None),
+            extra=generation.extra,
+        )
+        answer = _Said()
+        async with aclosing(await self._inner.generate(again)) as stream:
+            async for delta in stream:
+                if not isinstance(delta, Progress):
+                    answer.take(delta)
+        said.finish = Finish(said.finish.reason, _sum(said.finish.usage, answer.finish.usage))
+        return answer.text
+
+
+# --- what is asked, and what was said ---------------------------------------------------------------------------------
+@dataclass(slots=True)
+class _Rules:
+    """`arguments`: each tool's schema as JSON text; `output`: that of the text, None if it is free."""
+
+    required: bool
+    parallel: bool
+    tools: dict[str, Tool] = field(default_factory=dict)
+    arguments: dict[str, str] = field(default_factory=dict)
+    output: str | None = None
+
+    @property
+    def text_is_free(self) -> bool:
+        return self.output is None and not self.required
+
+
+@dataclass(slots=True)
+class _Said:
+    """What was held back of an answer."""
+
+    deltas: list[Delta] = field(default_factory=list)
+    texts: list[TextDelta] = field(default_factory=list)
+    calls: list[tuple[CallStart, list[str]]] = field(default_factory=list)
+    refused: bool = False
+    finish: Finish = field(default_factory=lambda: Finish("stop"))
+
+    def take(self, delta: Delta) -> None:
+        self.deltas.append(delta)
+        match delta:
+            case TextDelta():
+                self.texts.append(delta)
+            case RefusalDelta():
+                self.refused = True
+            case CallStart():
+                self.calls.append((delta, []))
+            case CallArguments():
+                if not self.calls:
+                    raise OutputInvalid("The model gave arguments without a call.")
+                self.calls[-1][1].append(delta.text)
+            case Finish():
+                self.finish = delta
+
+    @property
+    def text(self) -> str:
+        return "".join(delta.text for delta in self.texts)
+
+
+def _sum(first: Usage, second: Usage) -> Usage:
+    return Usage(
+        input_tokens=first.input_tokens + second.input_tokens,
+        cached_tokens=first.cached_tokens + second.cached_tokens,
+        output_tokens=first.output_tokens + second.output_tokens,
+        reasoning_tokens=first.reasoning_tokens + second.reasoning_tokens,
+    )
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _free_text(arguments: Any) -> str:
+    """A custom tool's text, which models often write as the one member of an object."""
+    if isinstance(arguments, dict) and len(arguments) == 1:
+        arguments = next(iter(arguments.values()))
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+class _Owning(AsyncGenerator[Delta, None]):
+    """A generator that closes the stream behind it also if it is closed before its first step."""
+
+    def __init__(self, made: AsyncGenerator[Delta, None], stream: AsyncGenerator[Delta, None]) -> None:
+        self._made = made
+        self._stream = stream
+
+    async def asend(self, value: None) -> Delta:
+        """The next delta."""
+        return await self._made.asend(value)
+
+    async def athrow(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+    ) -> Delta:
+        """Raise an exception inside the generator."""
+        arguments: tuple[Any, ...] = (typ,) if val is None and tb is None else (typ, val, tb)
+        return await self._made.athrow(*arguments)
+
+    async def aclose(self) -> None:
+        """End the generation now."""
+        await self._made.aclose()
+        await self._stream.aclose()

@@ -1,0 +1,47 @@
+"""Reasoning that a client keeps: sealed when it is handed out, opened when it comes back.
+
+With `include: ["reasoning.encrypted_content"]` a reasoning item carries its own text in sealed form, so that a client
+which stores nothing here can send it back, and a client which must not read it need not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from antiphon.domain.errors import InvalidRequest
+from antiphon.domain.sealing import SealBroken, Sealer
+
+Json = dict[str, Any]
+Seal = Callable[[str], str]
+
+_PURPOSE = "reasoning"
+
+
+def seal_for(sealer: Sealer, project_id: str) -> Seal:
+    """What makes `encrypted_content` of a reasoning text, for one project."""
+    return lambda text: sealer.seal(project_id, _PURPOSE, text.encode())
+
+
+def opened(sealer: Sealer, project_id: str, items: Sequence[Json], *, path: str) -> list[Json]:
+    """Items as the model is shown them: sealed reasoning has its text.
+
+    Raises `InvalidRequest` for what was not sealed here for this project, or has been changed since; also where the
+    item has its text besides. `path` is where the items stand in the request.
+    """
+    return [_opened(sealer, project_id, item, f"{path}[{index}]") for index, item in enumerate(items)]
+
+
+def _opened(sealer: Sealer, project_id: str, item: Json, path: str) -> Json:
+    if item["type"] != "reasoning" or not item.get("encrypted_content"):
+        return item
+    try:
+        text = sealer.open(project_id, _PURPOSE, item["encrypted_content"]).decode()
+    except (SealBroken, UnicodeDecodeError):
+        raise InvalidRequest(
+            f"The encrypted content of item '{item['id']}' could not be verified. It was not made by this server for "
+            "this project, or it has been changed.",
+            code="invalid_encrypted_content",
+            param=f"{path}.encrypted_content",
+        ) from None
+    return item if item.get("content") else {**item, "content": [{"type": "reasoning_text", "text": text}]}

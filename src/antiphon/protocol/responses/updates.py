@@ -1,0 +1,44 @@
+"""Items that change how the conversation goes on: tools that are added, and settings that are changed on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from antiphon.protocol.responses import item_types
+from antiphon.protocol.responses import request as requests
+from antiphon.protocol.responses.request import ResponseRequest
+
+Json = dict[str, Any]
+
+
+def applied(request: ResponseRequest, items: Sequence[Json]) -> ResponseRequest:
+    """The request with what the items of its conversation change.
+
+    `additional_tools` and the results of a tool search make functions and custom tools callable; a tool of the request
+    itself has precedence over one of the same name. Of `configuration_update`s the last one counts, and only where the
+    request itself says nothing.
+    """
+    request = _with_tools(request, items)
+    update: Json = next((item for item in reversed(items) if item["type"] == "configuration_update"), {})
+    effort = (update.get("reasoning") or {}).get("effort")
+    if effort is not None and request.effort is None:
+        request = msgspec.structs.replace(request, effort=effort)
+    text_format = (update.get("text") or {}).get("format")
+    if text_format is not None and (request.body.get("text") or {}).get("format") is None:
+        request = msgspec.structs.replace(request, output=requests.output_format(text_format))
+    return request
+
+
+def _with_tools(request: ResponseRequest, items: Sequence[Json]) -> ResponseRequest:
+    tools = {tool.name: tool for tool in request.tools}
+    for tool in item_types.added_tools(items):
+        if tool["type"] in {"function", "custom"} and tool["name"] not in tools:
+            tools[tool["name"]] = requests.callable_tool(tool, "input")
+    if len(tools) == len(request.tools):
+        return request
+    made = tuple(tools.values())
+    choice = requests.tool_choice(request.body.get("tool_choice"), made, parallel=request.tool_choice.parallel)
+    return msgspec.structs.replace(request, tools=made, tool_choice=choice)
