@@ -12,7 +12,8 @@ from antiphon.protocol.responses import items
 from antiphon.protocol.responses.request import ResponseRequest, new_response, parse
 from conformance.spec import check_response
 
-FUNCTION = {"type": "function", "name": "add", "parameters": {"type": "object"}, "strict": True}
+NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
+FUNCTION = {"type": "function", "name": "add", "parameters": NOTHING, "strict": True}
 OTHER = {"type": "custom", "name": "run", "description": "Runs a command."}
 
 
@@ -114,7 +115,14 @@ def test_one_call_at_a_time() -> None:
         ({"context_management": [{"type": "compaction"}]}, "context_management"),
         ({"tools": [FUNCTION, {"type": "web_search"}]}, "tools[1].type"),
         ({"tools": [{**FUNCTION, "defer_loading": True}]}, "tools[0].defer_loading"),
-        ({"tools": [{**OTHER, "format": {"type": "grammar"}}]}, "tools[0].format.type"),
+        ({"tools": [{**FUNCTION, "async": True}]}, "tools[0].async"),
+        ({"tools": [{**OTHER, "allowed_callers": ["programmatic"]}]}, "tools[0].allowed_callers"),
+        ({"tools": [{**FUNCTION, "parameters": {"type": "object"}}]}, "tools[0].parameters"),
+        (
+            {"text": {"format": {"type": "json_schema", "name": "x", "schema": {}, "strict": True}}},
+            "text.format.schema",
+        ),
+        ({"max_tool_calls": 0}, "max_tool_calls"),
         ({"tools": [FUNCTION, FUNCTION]}, "tools[1].name"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "sub"}}, "tool_choice"),
@@ -123,7 +131,7 @@ def test_one_call_at_a_time() -> None:
             {"tools": [FUNCTION], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}},
             "tool_choice.tools",
         ),
-        ({"input": [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]}, "input[0].type"),
+        ({"input": [{"type": "compaction_trigger"}]}, "input[0].type"),
         ({"input": None}, "input"),
         ({"model": None}, "model"),
     ],

@@ -22,11 +22,13 @@ Shown = Callable[[Json], list[Turn]]
 
 @dataclass(frozen=True, slots=True)
 class ItemType:
-    """`prefix`: of ids made here. `defaults`: members filled in where they are missing or null. `shown`: the turns of
-    an item that stands for itself; `call` and `output`: those of one that needs its counterpart (same `call_id`)."""
+    """`prefix`: of ids made here. `defaults`: members filled in where they are missing or null; `inner`: those of a member
+    that is an object. `shown`: the turns of an item that stands for itself; `call` and `output`: those of one that needs
+    its counterpart (same `call_id`)."""
 
     prefix: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    inner: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     shown: Shown | None = None
     call: Shown | None = None
     output: Shown | None = None
@@ -37,8 +39,10 @@ def full(item: Json, item_type: str) -> Json:
     filled = {key: value for key, value in item.items() if value is not None}
     for name, value in TYPES[item_type].defaults.items():
         filled.setdefault(name, value(filled) if callable(value) else value)
-    if "tools" in filled and item_type in _TOOL_ITEMS:
-        filled["tools"] = [full_tool(tool) for tool in filled["tools"]]
+    for name, members in TYPES[item_type].inner.items():
+        filled[name] = {**members, **filled[name]}
+    if item_type in _TOOL_ITEMS:
+        filled["tools"] = [_stored_tool(tool) for tool in filled["tools"]]
     return filled
 
 
@@ -48,6 +52,10 @@ def full_tool(tool: Json) -> Json:
         return tool
     # `strict` is true unless it is switched off (published documentation of function tools).
     return {"description": None, "parameters": None, **tool, "strict": tool.get("strict") is not False}
+
+
+def _stored_tool(tool: Json) -> Json:
+    return tool if tool["type"] != "function" else {**full_tool(tool), "strict": tool.get("strict") is True}
 
 
 def paired(items: Iterable[Json]) -> frozenset[str]:
@@ -148,7 +156,10 @@ TYPES: dict[str, ItemType] = {
     # Input has no `call_id`: its `id` is that of the call (published specification).
     "local_shell_call_output": ItemType("lsho_", {"call_id": lambda item: item["id"]}, output=_said("output")),
     "shell_call": ItemType(
-        "sh_", {**_DONE, "environment": None}, call=lambda item: _call(item, "shell", item["action"])
+        "sh_",
+        {**_DONE, "environment": None},
+        {"action": {"timeout_ms": None, "max_output_length": None}},
+        call=lambda item: _call(item, "shell", {"commands": item["action"]["commands"]}),
     ),
     "shell_call_output": ItemType("sho_", {**_DONE, "max_output_length": None}, output=_shell_output),
     "apply_patch_call": ItemType("apc_", call=lambda item: _call(item, "apply_patch", item["operation"])),

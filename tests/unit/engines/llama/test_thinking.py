@@ -35,7 +35,7 @@ CASES: list[tuple[Thinking, str, str, str]] = [
     ("may", "<think>a </thin b</think>c</think>", "a </thin b", "c</think>"),
     ("begun", "a\n</think>\nb", "a", "b"),
     ("begun", "</think>b", "", "b"),
-    ("begun", "a b ", "a b ", ""),
+    ("begun", "a b ", "a b", ""),
     ("begun", "a</thi", "a</thi", ""),
     ("begun", "a</think> \n", "a", ""),
 ]
