@@ -22,9 +22,9 @@ Shown = Callable[[Json], list[Turn]]
 
 @dataclass(frozen=True, slots=True)
 class ItemType:
-    """`prefix`: of ids made here. `defaults`: members filled in where they are missing or null; `inner`: those of a member
-    that is an object. `shown`: the turns of an item that stands for itself; `call` and `output`: those of one that needs
-    its counterpart (same `call_id`)."""
+    """`prefix`: of ids made here. `defaults`: members filled in where they are missing or null; `inner`: those of a
+    member that is an object. `shown`: the turns of an item that stands for itself; `call` and `output`: those of one
+    that needs its counterpart (same `call_id`)."""
 
     prefix: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
