@@ -18,6 +18,7 @@ from antiphon.wire.sse import SSEParser
 from conformance import spec
 from conformance.sequence import check_sequence, check_usage
 from support.real import Server
+from support.serving import Serving
 
 Body = dict[str, Any]
 Check = Callable[[Any], None]
@@ -45,7 +46,7 @@ class Answers:
         assert not self.problems, "\n".join(self.problems)
 
     @contextlib.contextmanager
-    def client(self, server: Server) -> Iterator[OpenAI]:
+    def client(self, server: Server | Serving) -> Iterator[OpenAI]:
         """The official client, whose every answer is checked."""
         with httpx2.Client(transport=_Transport(self), timeout=60) as http:
             yield OpenAI(base_url=server.base_url, api_key=server.key, http_client=http, max_retries=0)

@@ -30,8 +30,10 @@ class Serving:
     settings: Settings
     loop: asyncio.AbstractEventLoop
     headers: dict[str, str] = field(init=False)
+    base_url: str = field(init=False)
 
     def __post_init__(self) -> None:
+        self.base_url = f"{self.url}/v1"
         self.headers = {"Authorization": f"Bearer {self.key}"}
 
     def call(self, function: Callable[[], object]) -> None:
