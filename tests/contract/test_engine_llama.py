@@ -224,7 +224,7 @@ def test_what_cannot_be_enforced_is_checked_and_tried_again(run: Run, engine: Ll
     schema = {"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 2, "uniqueItems": True}
     with pytest.raises(InvalidRequest, match="uniqueItems") as refused:
         ask(run, engine, asking("Go.", output=OutputFormat("json_schema", "it", schema, strict=True)))
-    assert refused.value.code == "invalid_schema"
+    assert refused.value.code == "invalid_json_schema"
     answers = set()
     for seed in range(4):
         try:

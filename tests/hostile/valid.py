@@ -9,7 +9,7 @@ Body = dict[str, Any]
 SCHEMA: Body = {
     "type": "object",
     "properties": {"city": {"type": "string", "enum": ["a", "b"]}, "days": {"type": ["integer", "null"]}},
-    "required": ["city"],
+    "required": ["city", "days"],
     "additionalProperties": False,
 }
 
