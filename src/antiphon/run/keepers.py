@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -121,7 +123,7 @@ class JournalKeeper(ResponseKeeper):
         first: int = events[0].body["sequence_number"]
         payload = b"".join([sse.event(event.type, wire_json.encode(event.body)) for event in events])
         batch = EventBatch(first, len(events), payload, join_progress(self._progress))
-        await self._commit(batch)
+        await _whole(self._commit(batch))
         self._machine.unsaved = False
         self._progress = []
         self._bus.publish(self._name)
@@ -142,6 +144,16 @@ class JournalKeeper(ResponseKeeper):
             self._bytes -= freed
         if before and self._store is not None:
             await self._store.trim_events(*self._name, before)
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Do `work` to its end even if the caller is cancelled: half a step would leave a gap in the log."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 def join_progress(pieces: list[bytes]) -> bytes | None:

@@ -254,6 +254,11 @@ class ResponseMachine:
 
     # --- after a crash ------------------------------------------------------------------------------------------------
     @property
+    def waiting(self) -> bool:
+        """Whether it has not been said yet that the response is being made."""
+        return self.state in {State.NEW, State.QUEUED}
+
+    @property
     def begun(self) -> bool:
         """Whether anything of the answer has been said."""
         return self.state not in {State.NEW, State.QUEUED, State.OPEN}
