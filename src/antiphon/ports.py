@@ -231,8 +231,8 @@ class ConversationStore(Protocol):
     ) -> None:
         """Append items, all or none. `now` is in Unix milliseconds.
 
-        Raises `NotFound`, `ConversationLocked`, and `InvalidRequest` (code "duplicate_item", param "items[…].id") for an
-        id that the conversation has already.
+        Raises `NotFound`, `ConversationLocked`, and `InvalidRequest` (code "duplicate_item", param "items[…].id") for
+        an id that the conversation has already.
         """
 
     async def list_conversation_items(
@@ -267,7 +267,7 @@ class ConversationStore(Protocol):
         """
 
     async def unlock_conversation(self, project_id: str, conversation_id: str, response_id: str) -> None:
-        """Free the conversation, if that response holds it."""
+        """Free the conversation, if that response holds it and is not stored as a background response to be made."""
 
     async def end_turn(
         self, project_id: str, conversation_id: str, response_id: str, items: Sequence[ConversationItem]

@@ -125,9 +125,7 @@ class ConversationLocked(Conflict):
 
     def __init__(self) -> None:
         # The published API's words.
-        super().__init__(
-            "Another process is currently operating on this conversation. Please retry in a few seconds."
-        )
+        super().__init__("Another process is currently operating on this conversation. Please retry in a few seconds.")
 
 
 class PayloadTooLarge(AntiphonError):

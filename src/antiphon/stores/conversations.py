@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum, auto
 from typing import NamedTuple
 
-from sqlalchemy import Integer, bindparam, delete, func, literal_column, null, select, text, update
+from sqlalchemy import Integer, bindparam, delete, func, literal_column, select, update
 
-from antiphon.domain.errors import ConversationLocked, InvalidRequest, LeaseLost, NotFound
-from antiphon.domain.records import ConversationItem, Page, StoredConversation, StoredResponse
+from antiphon.domain.errors import ConversationLocked, InvalidRequest, NotFound
+from antiphon.domain.records import ConversationItem, Page, StoredConversation
 from antiphon.stores.part import Cut, Part, possible, require_possible
 from antiphon.stores.query import Query, Session, insertion
-from antiphon.stores.tables import UNFINISHED, conversation_items, conversations, responses
+from antiphon.stores.tables import conversation_items, conversations
+from antiphon.stores.turns import THIS, Lock, Name, Outcome, Turn, append, end_turns, lock, state_of, unlock
 
 # The columns stand in the order of the dataclasses' fields.
 _CONVERSATION = (
@@ -23,7 +23,6 @@ _CONVERSATION = (
 )
 _ITEM = (conversation_items.c.id, conversation_items.c.body)
 
-_THIS = (conversations.c.project_id == bindparam("project_id"), conversations.c.id == bindparam("conversation_id"))
 _ITS = (
     conversation_items.c.project_id == bindparam("project_id"),
     conversation_items.c.conversation_id == bindparam("conversation_id"),
@@ -31,38 +30,11 @@ _ITS = (
 _THIS_ITEM = (*_ITS, conversation_items.c.id == bindparam("id"))
 
 _CREATE = insertion(conversations)
-_GET = Query(select(*_CONVERSATION).where(*_THIS))
-_UPDATE = Query(update(conversations).where(*_THIS).values(metadata=bindparam("new_metadata")))
+_GET = Query(select(*_CONVERSATION).where(*THIS))
+_UPDATE = Query(update(conversations).where(*THIS).values(metadata=bindparam("new_metadata")))
 # The items go by ON DELETE CASCADE.
-_DELETE = Query(delete(conversations).where(*_THIS))
+_DELETE = Query(delete(conversations).where(*THIS))
 
-# FOR UPDATE (PostgreSQL; SQLite has one writer anyway): what is decided from this row holds until the commit, and what
-# is read after it is as new as the row.
-_HOLDER = Query(
-    select(conversations.c.active_response_id, conversations.c.active_until).where(*_THIS).with_for_update()
-)
-_UNFINISHED = Query(
-    select(literal_column("1")).where(
-        responses.c.project_id == bindparam("project_id"),
-        responses.c.id == bindparam("response_id"),
-        text(f"responses.{UNFINISHED}"),
-    )
-)
-_LOCK = Query(
-    update(conversations)
-    .where(*_THIS)
-    .values(
-        active_response_id=bindparam("response_id"), active_owner=bindparam("owner"), active_until=bindparam("until")
-    )
-)
-_HAND_OVER = Query(update(conversations).where(*_THIS).values(active_owner=null()))
-_UNLOCK = Query(
-    update(conversations)
-    .where(*_THIS, conversations.c.active_response_id == bindparam("response_id"))
-    .values(active_response_id=null(), active_owner=null(), active_until=null())
-)
-
-_APPEND = insertion(conversation_items, replace=("project_id", "conversation_id", "id"))
 _ITEM_SEQ = Query(select(conversation_items.c.seq).where(*_THIS_ITEM))
 _GET_ITEM = Query(select(*_ITEM).where(*_THIS_ITEM))
 _DELETE_ITEM = Query(delete(conversation_items).where(*_THIS_ITEM))
@@ -85,53 +57,21 @@ _PAGE_DOWN = Query(
 _FIRST, _LAST = -1, 2**63 - 1
 
 
-class _Outcome(Enum):
-    """What became of a change. Told by a value: an exception would cost its whole group a second try."""
-
-    DONE = auto()
-    MISSING = auto()
-    LOCKED = auto()
-    NO_ITEM = auto()
-
-
-class _Name(NamedTuple):
-    project_id: str
-    conversation_id: str
-
-    @property
-    def parameters(self) -> dict[str, object]:
-        return {"project_id": self.project_id, "conversation_id": self.conversation_id}
-
-
 class _Create(NamedTuple):
     conversation: StoredConversation
     items: Sequence[ConversationItem]
 
 
 class _Add(NamedTuple):
-    name: _Name
+    name: Name
     items: Sequence[ConversationItem]
     now: int
 
 
 class _DeleteItem(NamedTuple):
-    name: _Name
+    name: Name
     item_id: str
     now: int
-
-
-class _Lock(NamedTuple):
-    name: _Name
-    response_id: str
-    owner: str
-    now: int
-    until: int
-
-
-class _Turn(NamedTuple):
-    name: _Name
-    response_id: str
-    items: Sequence[ConversationItem]
 
 
 class Conversations(Part):
@@ -150,7 +90,7 @@ class Conversations(Part):
         """The conversation, or None if this project has none of that id."""
         if not possible(project_id, conversation_id):
             return None
-        return await self._database.read(_get, _Name(project_id, conversation_id))
+        return await self._database.read(_get, Name(project_id, conversation_id))
 
     async def update_conversation(
         self, project_id: str, conversation_id: str, metadata: bytes
@@ -158,14 +98,14 @@ class Conversations(Part):
         """Replace the metadata; None if there is no such conversation."""
         if not possible(project_id, conversation_id):
             return None
-        name = _Name(project_id, conversation_id)
+        name = Name(project_id, conversation_id)
         return await self._database.write(_update, (name, metadata), key=_key(*name))
 
     async def delete_conversation(self, project_id: str, conversation_id: str) -> bool:
         """Delete a conversation and its items, whatever is going on in it; False if there was none."""
         if not possible(project_id, conversation_id):
             return False
-        name = _Name(project_id, conversation_id)
+        name = Name(project_id, conversation_id)
         return await self._database.write(_delete, name, key=_key(*name), erases=True)
 
     # --- items --------------------------------------------------------------------------------------------------------
@@ -196,7 +136,7 @@ class Conversations(Part):
         """The item, or None if the conversation has none of that id."""
         if not possible(project_id, conversation_id, item_id):
             return None
-        return await self._database.read(_get_item, _Name(project_id, conversation_id), item_id)
+        return await self._database.read(_get_item, Name(project_id, conversation_id), item_id)
 
     async def delete_conversation_item(
         self, project_id: str, conversation_id: str, item_id: str, *, now: int
@@ -207,7 +147,7 @@ class Conversations(Part):
             return None
         change = _DeleteItem(name, item_id, now)
         outcome = await self._database.write(_delete_item, change, key=_key(*name), erases=True)
-        if outcome is _Outcome.NO_ITEM:
+        if outcome is Outcome.NO_ITEM:
             return None
         _check(outcome, name)
         return await self.get_conversation(project_id, conversation_id)
@@ -224,37 +164,37 @@ class Conversations(Part):
     ) -> None:
         """Give the conversation to a response; see `ports`."""
         name = _possible(project_id, conversation_id)
-        outcome = await self._database.write(_lock, _Lock(name, response_id, owner, now, until), key=_key(*name))
+        outcome = await self._database.write(lock, Lock(name, response_id, owner, now, until), key=_key(*name))
         _check(outcome, name)
 
     async def unlock_conversation(self, project_id: str, conversation_id: str, response_id: str) -> None:
         """Free the conversation, if that response holds it."""
-        name = _Name(project_id, conversation_id)
-        await self._database.write(_unlock, (name, response_id), key=_key(*name))
+        name = Name(project_id, conversation_id)
+        await self._database.write(unlock, (name, response_id), key=_key(*name))
 
     async def end_turn(
         self, project_id: str, conversation_id: str, response_id: str, items: Sequence[ConversationItem]
     ) -> None:
         """Append what a response that is not stored has said, and free the conversation; see `ports`."""
         require_possible(*(item.id for item in items))
-        name = _Name(project_id, conversation_id)
-        await self._database.write(_end_turns, _Turn(name, response_id, items), key=_key(*name))
+        name = Name(project_id, conversation_id)
+        await self._database.write(end_turns, Turn(name, response_id, items), key=_key(*name))
 
 
 def _key(project_id: str, conversation_id: str) -> tuple[str, str, str]:
     return ("conversation", project_id, conversation_id)
 
 
-def _possible(project_id: str, conversation_id: str) -> _Name:
+def _possible(project_id: str, conversation_id: str) -> Name:
     if not possible(project_id, conversation_id):
         raise unknown_conversation(conversation_id)
-    return _Name(project_id, conversation_id)
+    return Name(project_id, conversation_id)
 
 
-def _check(outcome: _Outcome, name: _Name) -> None:
-    if outcome is _Outcome.MISSING:
+def _check(outcome: Outcome, name: Name) -> None:
+    if outcome is Outcome.MISSING:
         raise unknown_conversation(name.conversation_id)
-    if outcome is _Outcome.LOCKED:
+    if outcome is Outcome.LOCKED:
         raise ConversationLocked
 
 
@@ -285,17 +225,17 @@ def _unknown_after(after: str) -> NotFound:
 
 
 # --- in the reader's threads ------------------------------------------------------------------------------------------
-def _get(session: Session, name: _Name) -> StoredConversation | None:
+def _get(session: Session, name: Name) -> StoredConversation | None:
     row = session.one(_GET, name.parameters)
     return StoredConversation(*row) if row else None
 
 
-def _get_item(session: Session, name: _Name, item_id: str) -> ConversationItem | None:
+def _get_item(session: Session, name: Name, item_id: str) -> ConversationItem | None:
     row = session.one(_GET_ITEM, {**name.parameters, "id": item_id})
     return ConversationItem(*row) if row else None
 
 
-def _list(session: Session, name: _Name, cut: Cut) -> Page[ConversationItem]:
+def _list(session: Session, name: Name, cut: Cut) -> Page[ConversationItem]:
     after, limit, ascending = cut
     with session.snapshot():
         if session.one(_GET, name.parameters) is None:
@@ -311,7 +251,7 @@ def _list(session: Session, name: _Name, cut: Cut) -> Page[ConversationItem]:
     return Page([ConversationItem(*row) for row in rows[:limit]], has_more=len(rows) > limit)
 
 
-def _history(session: Session, name: _Name, limit: int) -> list[ConversationItem]:
+def _history(session: Session, name: Name, limit: int) -> list[ConversationItem]:
     with session.snapshot():
         if session.one(_GET, name.parameters) is None:
             raise unknown_conversation(name.conversation_id)
@@ -338,15 +278,11 @@ def _create(session: Session, batch: Sequence[_Create]) -> list[None]:
             "active_until": None,
         }
         session.run(_CREATE, row)
-        _append(session, _Name(new.conversation.project_id, new.conversation.id), new.items)
+        append(session, Name(new.conversation.project_id, new.conversation.id), new.items)
     return [None] * len(batch)
 
 
-def _append(session: Session, name: _Name, items: Sequence[ConversationItem]) -> None:
-    session.many(_APPEND, [{**name.parameters, "id": item.id, "body": item.body} for item in items])
-
-
-def _update(session: Session, batch: Sequence[tuple[_Name, bytes]]) -> list[StoredConversation | None]:
+def _update(session: Session, batch: Sequence[tuple[Name, bytes]]) -> list[StoredConversation | None]:
     updated = []
     for name, metadata in batch:
         session.run(_UPDATE, {**name.parameters, "new_metadata": metadata})
@@ -354,108 +290,31 @@ def _update(session: Session, batch: Sequence[tuple[_Name, bytes]]) -> list[Stor
     return updated
 
 
-def _delete(session: Session, batch: Sequence[_Name]) -> list[bool]:
+def _delete(session: Session, batch: Sequence[Name]) -> list[bool]:
     return [session.run(_DELETE, name.parameters) > 0 for name in batch]
 
 
-def _state(session: Session, name: _Name, now: int) -> _Outcome:
-    """Whether the conversation is there and free. Nobody else can change that before the commit."""
-    row = session.one(_HOLDER, name.parameters)
-    if row is None:
-        return _Outcome.MISSING
-    holder, until = row
-    if holder is None:
-        return _Outcome.DONE
-    if until is not None and until >= now:
-        return _Outcome.LOCKED
-    unfinished = session.one(_UNFINISHED, {"project_id": name.project_id, "response_id": holder})
-    return _Outcome.DONE if unfinished is None else _Outcome.LOCKED
-
-
-def _add(session: Session, batch: Sequence[_Add]) -> list[_Outcome | int]:
+def _add(session: Session, batch: Sequence[_Add]) -> list[Outcome | int]:
     """What became of each; the index of an item that is there already."""
     return [_add_one(session, change) for change in batch]
 
 
-def _add_one(session: Session, change: _Add) -> _Outcome | int:
-    state = _state(session, change.name, change.now)
-    if state is not _Outcome.DONE:
+def _add_one(session: Session, change: _Add) -> Outcome | int:
+    state = state_of(session, change.name, change.now)
+    if state is not Outcome.DONE:
         return state
     for index, item in enumerate(change.items):
         if session.one(_ITEM_SEQ, {**change.name.parameters, "id": item.id}) is not None:
             return index
-    _append(session, change.name, change.items)
+    append(session, change.name, change.items)
     return state
 
 
-def _delete_item(session: Session, batch: Sequence[_DeleteItem]) -> list[_Outcome]:
+def _delete_item(session: Session, batch: Sequence[_DeleteItem]) -> list[Outcome]:
     outcomes = []
     for name, item_id, now in batch:
-        state = _state(session, name, now)
-        if state is _Outcome.DONE and not session.run(_DELETE_ITEM, {**name.parameters, "id": item_id}):
-            state = _Outcome.NO_ITEM
+        state = state_of(session, name, now)
+        if state is Outcome.DONE and not session.run(_DELETE_ITEM, {**name.parameters, "id": item_id}):
+            state = Outcome.NO_ITEM
         outcomes.append(state)
     return outcomes
-
-
-def _lock(session: Session, batch: Sequence[_Lock]) -> list[_Outcome]:
-    outcomes = []
-    for name, response_id, owner, now, until in batch:
-        state = _state(session, name, now)
-        if state is _Outcome.DONE:
-            session.run(_LOCK, {**name.parameters, "response_id": response_id, "owner": owner, "until": until})
-        outcomes.append(state)
-    return outcomes
-
-
-def _unlock(session: Session, batch: Sequence[tuple[_Name, str]]) -> list[None]:
-    for name, response_id in batch:
-        session.run(_UNLOCK, {**name.parameters, "response_id": response_id})
-    return [None] * len(batch)
-
-
-def _end_turns(session: Session, batch: Sequence[_Turn]) -> list[None]:
-    for name, response_id, items in batch:
-        _end_turn(session, name, response_id, items)
-    return [None] * len(batch)
-
-
-def _end_turn(session: Session, name: _Name, response_id: str, items: Sequence[ConversationItem]) -> None:
-    """Append and unlock. A conversation that was deleted meanwhile gains nothing."""
-    row = session.one(_HOLDER, name.parameters)
-    if row is None:
-        return
-    if row[0] == response_id:
-        _append(session, name, items)
-        session.run(_UNLOCK, {**name.parameters, "response_id": response_id})
-    elif items:
-        raise LeaseLost("Another response has been given this conversation meanwhile.")
-
-
-def keep_turn(session: Session, response: StoredResponse, items: Sequence[ConversationItem]) -> None:
-    """What storing a response means for its conversation, in the same transaction.
-
-    The conversation of one that has ended gains `items` and is free. One that has not must still hold it. A
-    conversation that was deleted gains nothing. Raises `LeaseLost` if another response holds it by now.
-    """
-    if response.conversation_id is None:
-        return
-    name = _Name(response.project_id, response.conversation_id)
-    if response.ended:
-        _end_turn(session, name, response.id, items)
-        return
-    row = session.one(_HOLDER, name.parameters)
-    if row is None:
-        return
-    if row[0] != response.id:
-        raise LeaseLost("Another response has been given this conversation meanwhile.")
-    elif response.owner is None:
-        # From here on it is held by the stored response, whoever will make it.
-        session.run(_HAND_OVER, name.parameters)
-
-
-def free_turn(session: Session, response: StoredResponse) -> None:
-    """Free the conversation of a response that is about to be deleted."""
-    if response.conversation_id is not None:
-        name = _Name(response.project_id, response.conversation_id)
-        session.run(_UNLOCK, {**name.parameters, "response_id": response.id})

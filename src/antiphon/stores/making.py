@@ -10,11 +10,11 @@ from sqlalchemy import Integer, and_, bindparam, delete, func, literal_column, n
 
 from antiphon.domain.errors import LeaseLost
 from antiphon.domain.records import ConversationItem, EventBatch, EventPage, StoredItem, StoredResponse
-from antiphon.stores.conversations import keep_turn
 from antiphon.stores.part import Part, possible, require_possible
 from antiphon.stores.query import Query, Session
 from antiphon.stores.responses import RESPONSE, add_events, add_items, response_of
 from antiphon.stores.tables import UNFINISHED, conversations, response_events, responses
+from antiphon.stores.turns import keep_turn
 
 #: Responses asked about in one statement.
 _AT_ONCE = 500

@@ -9,10 +9,10 @@ from sqlalchemy import CTE, Integer, and_, bindparam, delete, func, literal_colu
 
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.domain.records import ConversationItem, EventBatch, Page, StoredItem, StoredResponse
-from antiphon.stores.conversations import free_turn, keep_turn
 from antiphon.stores.part import Cut, Part, possible, require_possible
 from antiphon.stores.query import Query, Row, Session, insertion
 from antiphon.stores.tables import conversation_items, items, response_events, responses
+from antiphon.stores.turns import free_turn, keep_turn
 
 #: Ids looked for in one statement.
 _IDS_AT_ONCE = 500

@@ -147,9 +147,9 @@ chat_completion_metadata = Table(
     Index(None, "project_id", "key", "value"),
 )
 
-# `active_response_id`: the response that is being made in it; there is at most one. It holds the conversation for as long
-# as a response of that id is stored as unfinished, and until `active_until` (Unix milliseconds), which the worker
-# `active_owner` renews.
+# `active_response_id`: the response that is being made in it; there is at most one. It holds the conversation for as
+# long as a response of that id is stored as unfinished, and in any case until `active_until` (Unix milliseconds), which
+# the worker `active_owner` renews.
 conversations = Table(
     "conversations",
     metadata,
