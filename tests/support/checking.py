@@ -74,6 +74,12 @@ def _check_of(method: str, path: str) -> Check:
         ("GET", r"/v1/responses/[^/]+", _response),
         ("DELETE", r"/v1/responses/[^/]+", _deleted("response")),
         ("GET", r"/v1/responses/[^/]+/input_items", _items),
+        ("POST", r"/v1/conversations", spec.check_conversation),
+        ("GET|POST", r"/v1/conversations/[^/]+", spec.check_conversation),
+        ("DELETE", r"/v1/conversations/[^/]+", _deleted("conversation.deleted")),
+        ("GET|POST", r"/v1/conversations/[^/]+/items", _conversation_items),
+        ("GET", r"/v1/conversations/[^/]+/items/[^/]+", spec.check_conversation_item),
+        ("DELETE", r"/v1/conversations/[^/]+/items/[^/]+", spec.check_conversation),
         ("POST", r"/v1/chat/completions", spec.check_chat_completion),
         ("GET", r"/v1/chat/completions", lambda body: spec.check_list(body, "CreateChatCompletionResponse")),
         ("GET|POST", r"/v1/chat/completions/[^/]+", spec.check_chat_completion),
@@ -98,6 +104,12 @@ def _items(body: Body) -> None:
     spec.check_list(body, "ItemResource")
     for item in body["data"]:
         spec.check_item(item)
+
+
+def _conversation_items(body: Body) -> None:
+    spec.check_list(body, "ConversationItem")
+    for item in body["data"]:
+        spec.check_conversation_item(item)
 
 
 def _messages(body: Body) -> None:
