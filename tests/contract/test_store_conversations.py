@@ -24,7 +24,9 @@ def entries(*names: str) -> list[ConversationItem]:
     return [ConversationItem(name, b'{"id":"%s"}' % name.encode()) for name in names]
 
 
-def talk(name: str, *, status: str = "in_progress", owner: str | None = "me", background: bool = False) -> StoredResponse:
+def talk(
+    name: str, *, status: str = "in_progress", owner: str | None = "me", background: bool = False
+) -> StoredResponse:
     """A response in the conversation conv_1."""
     return replace(response(name, status=status, owner=owner), conversation_id="conv_1", background=background)
 
@@ -101,7 +103,9 @@ def test_an_id_stands_once_in_a_conversation(url: str) -> None:
         assert twice == (InvalidRequest, "duplicate_item", "items[1].id")
         twice = await refused(store.add_conversation_items(ONE, "conv_1", entries("b", "c", "b"), now=NOW))
         assert twice == (InvalidRequest, "duplicate_item", "items[2].id")
-        assert (await refused(store.create_conversation(conversation("conv_3"), entries("b", "b"))))[0] is InvalidRequest
+        assert (await refused(store.create_conversation(conversation("conv_3"), entries("b", "b"))))[
+            0
+        ] is InvalidRequest
         assert await names(store) == ["a"]
 
     run(url, test)

@@ -58,7 +58,7 @@ def set_project(
         str, typer.Option(metavar="N|never", help="Days that responses made from now on are kept; never: no end.")
     ],
 ) -> None:
-    """Change a project. A running server knows it within seconds; responses that are stored already stay as they are."""
+    """Change a project. A running server knows it within seconds; what is stored already stays as it is."""
     from antiphon.cli.tenants import get_project, with_store
 
     ttl = _ttl(response_ttl_days)

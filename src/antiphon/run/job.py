@@ -59,6 +59,12 @@ class Job:
         if self._keeper is not None:
             self._keeper.abandoned = True
 
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        """End it as cancelled; `task` runs it. One that has not come to the engine yet looks for that by itself."""
+        self._response = replace(self._response, cancel_requested=True)
+        if self._keeper is not None:
+            task.cancel()
+
     async def run(self) -> None:
         """Make it. Whatever happens, the response reaches its end, unless the lease is lost or the store is gone."""
         try:

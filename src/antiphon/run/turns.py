@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from antiphon.domain.errors import AntiphonError, NotFound
 from antiphon.domain.ids import new_id
 from antiphon.domain.records import ConversationItem
 from antiphon.ports import Clock, ConversationStore
 from antiphon.protocol.responses import request as requests
-from antiphon.run.worker import Worker
 from antiphon.telemetry.logs import logger
+
+if TYPE_CHECKING:
+    # A worker's jobs have keepers, and those know turns.
+    from antiphon.run.worker import Worker
 
 Json = dict[str, Any]
 

@@ -88,7 +88,8 @@ class Worker:
 
     def _cancel(self, name: Name) -> None:
         if name in self._jobs:
-            self._jobs[name][1].cancel()
+            job, task = self._jobs[name]
+            job.cancel(task)
 
     # --- its habits ---------------------------------------------------------------------------------------------------
     async def _claim_loop(self) -> None:
