@@ -99,7 +99,7 @@ class Conversations(Part):
         if not possible(project_id, conversation_id):
             return None
         name = Name(project_id, conversation_id)
-        return await self._database.write(_update, (name, metadata), key=_key(*name))
+        return await self._database.write(_update, (name, metadata), key=_key(*name), erases=True)
 
     async def delete_conversation(self, project_id: str, conversation_id: str) -> bool:
         """Delete a conversation and its items, whatever is going on in it; False if there was none."""
