@@ -18,6 +18,7 @@ from openai import OpenAI
 from support.checking import Answers
 from support.serving import Serving, other_project, serving
 
+from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed
 from antiphon.engines.scripted import ScriptedEngine, Step
 from antiphon.protocol.generation import (
@@ -405,7 +406,7 @@ def test_the_sdk_waits_its_turn_by_itself(served: Serving, client: OpenAI) -> No
     patient = served.client(max_retries=8)
 
     def ask(number: int) -> str:
-        return patient.responses.create(**ASK, input=f"q{number}", conversation=made.id).output_text
+        return str(patient.responses.create(**ASK, input=f"q{number}", conversation=made.id).output_text)
 
     with ThreadPoolExecutor(3) as pool:
         assert sorted(pool.map(ask, range(3))) == ["echo q0", "echo q1", "echo q2"]
@@ -449,7 +450,7 @@ def test_a_cancel_that_comes_before_the_job_has_begun(client: OpenAI) -> None:
 def test_the_conversation_is_deleted_meanwhile(client: OpenAI) -> None:
     made = client.conversations.create()
     with ThreadPoolExecutor() as pool:
-        running = pool.submit(client.responses.create, **ASK, input="wait", conversation=made.id)
+        running = pool.submit(lambda: client.responses.create(**ASK, input="wait", conversation=made.id))
         director.until_waiting()
         client.conversations.delete(made.id)
         director.open()
@@ -519,3 +520,31 @@ def test_a_crash_frees_the_conversation(tmp_path: Path) -> None:
         client = served.client(max_retries=5)
         assert client.responses.create(**ASK, input="b", conversation=made.id).output_text == "echo b"
         assert client.responses.retrieve(response.id).status == "failed"
+
+
+def test_a_background_response_holds_its_conversation_across_servers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_BACKGROUND", 0)  # so that nobody begins with it
+    with serving(ScriptedEngine(director), tmp_path) as served:
+        client = served.client()
+        kept, lost = client.conversations.create(), client.conversations.create()
+        queued = [
+            client.responses.create(**ASK, input="q", conversation=made.id, background=True) for made in (kept, lost)
+        ]
+    with serving(ScriptedEngine(director), tmp_path) as served:
+        client = served.client()
+        with pytest.raises(openai.ConflictError):
+            client.responses.create(**ASK, input="y", conversation=kept.id)
+        client.conversations.delete(lost.id)
+    monkeypatch.undo()
+    with serving(ScriptedEngine(director), tmp_path) as served:
+        client = served.client()
+        for response in queued:
+            list(client.responses.retrieve(response.id, stream=True))
+        first, second = (client.responses.retrieve(response.id) for response in queued)
+        assert (first.status, second.status) == ("completed", "failed")
+        assert second.error is not None
+        assert second.error.message == f"Conversation with id '{lost.id}' not found."
+        assert said(client, kept.id) == ["q", "echo q"]
+        assert client.responses.create(**ASK, input="y", conversation=kept.id).output_text == "echo y"
