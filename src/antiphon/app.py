@@ -20,6 +20,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, EngineUnavailable, SetupError, ShuttingDown
 from antiphon.domain.routes import Route, Routes
 from antiphon.http import chat as chat_http
+from antiphon.http import conversations as conversations_http
 from antiphon.http import health as health_http
 from antiphon.http import models as models_http
 from antiphon.http import responses as responses_http
@@ -32,6 +33,7 @@ from antiphon.ports import Engine, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
+from antiphon.run.conversations import Conversations
 from antiphon.run.prepare import Preparer
 from antiphon.run.responses import Responses
 from antiphon.run.tail import Poller
@@ -100,6 +102,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     api = Api(
         [
             *responses_http.resources(responses),
+            *conversations_http.resources(Conversations(store, clock)),
             *chat_http.resources(Chat(store, routes, clock)),
             *models_http.resources(routes),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),

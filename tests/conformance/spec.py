@@ -66,6 +66,22 @@ def check_item(item: Any) -> None:
     check_type(ResponseItem, item)
 
 
+def check_conversation(body: Any) -> None:
+    """A conversation."""
+    from openai.types.conversations import Conversation
+
+    check("openai", "ConversationResource", body)
+    check_type(Conversation, body)
+
+
+def check_conversation_item(item: Any) -> None:
+    """An item of a conversation."""
+    from openai.types.conversations import ConversationItem
+
+    check("openai", "ConversationItem", item)
+    check_type(ConversationItem, item)
+
+
 def check_chat_completion(body: Any) -> None:
     """A chat completion."""
     from openai.types.chat import ChatCompletion

@@ -21,6 +21,8 @@ MAX_JSON_VALUES = 2_000_000
 MAX_INPUT_ITEMS = 10_000
 #: Responses followed by previous_response_id.
 MAX_CHAIN = 1_000
+#: Items of a conversation that a response can be made in. More would not fit into any model's context.
+MAX_CONVERSATION_ITEMS = 10_000
 #: `X-Client-Request-Id`, in ASCII characters (OpenAI's documented limit).
 MAX_CLIENT_REQUEST_ID = 512
 #: Choices of one chat completion (published specification, CreateChatCompletionRequest.n).
@@ -132,5 +134,5 @@ TAIL_PAGE = 256
 SWEEP_TICK = 60.0
 #: Responses deleted in one step of a sweep.
 SWEEP_STEP = 500
-#: How long a stored response is kept (OpenAI keeps them 30 days).
+#: How long a stored response is kept, unless its project says otherwise (OpenAI keeps them 30 days).
 RESPONSE_TTL = 30 * 24 * 3600

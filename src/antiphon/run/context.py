@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from antiphon.domain import limits
-from antiphon.domain.errors import InvalidRequest
-from antiphon.ports import Engine, ResponseStore
+from antiphon.domain.errors import InvalidRequest, NotFound
+from antiphon.ports import ConversationStore, Engine, ResponseStore
 from antiphon.protocol.generation import Generation, Message, Turn
 from antiphon.protocol.responses import items as item_rules
 
@@ -38,7 +38,38 @@ async def history(store: ResponseStore, project_id: str, previous_id: str) -> li
             code="previous_response_not_completed",
             param="previous_response_id",
         )
-    items = [msgspec.json.decode(item.body) for _, stored in chain for item in stored]
+    return _shown([item.body for _, stored in chain for item in stored])
+
+
+async def conversation(store: ConversationStore, project_id: str, conversation_id: str) -> list[Json]:
+    """The items of a conversation, oldest first.
+
+    Raises `NotFound`, and `InvalidRequest` (code "conversation_too_long"), both with param "conversation".
+    """
+    try:
+        items = await store.conversation_history(project_id, conversation_id, limit=limits.MAX_CONVERSATION_ITEMS)
+    except NotFound as error:
+        error.param = "conversation"
+        raise
+    return _shown([item.body for item in items])
+
+
+def check_new(items: Sequence[Json], before: Sequence[Json]) -> None:
+    """Raise `InvalidRequest` for an input item whose id the conversation has already, or that stands there twice."""
+    known = {item["id"] for item in before}
+    for index, item in enumerate(items):
+        if item["id"] in known:
+            raise InvalidRequest(
+                f"Duplicate item found with id '{item['id']}'. Remove duplicate items from your input and try again.",
+                code="duplicate_item",
+                param=f"input[{index}].id",
+            )
+        known.add(item["id"])
+
+
+def _shown(bodies: Sequence[bytes]) -> list[Json]:
+    """Stored items that the model can be shown."""
+    items = [msgspec.json.decode(body) for body in bodies]
     # A call that was cut off has arguments that are no JSON, and nobody can have answered it.
     return [item for item in items if not (item["type"].endswith("_call") and item.get("status") == "incomplete")]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from antiphon.domain.errors import ContextLengthExceeded, InvalidRequest
 from antiphon.domain.routes import Routes
-from antiphon.ports import Engine, ResponseStore
+from antiphon.ports import Engine, Store
 from antiphon.protocol.generation import Generation, Turn
-from antiphon.protocol.refusals import unknown_parameter
+from antiphon.protocol.refusals import missing_parameter, unknown_parameter
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.request import ResponseRequest
@@ -32,7 +32,7 @@ class Prepared:
 class Preparer:
     """Understands requests. Everything that can be refused before an engine is asked is refused here."""
 
-    def __init__(self, store: ResponseStore, routes: Routes[Engine]) -> None:
+    def __init__(self, store: Store, routes: Routes[Engine]) -> None:
         self._store = store
         self._routes = routes
 
@@ -53,6 +53,9 @@ class Preparer:
         before: list[Json] = []
         if request.previous_response_id is not None:
             before = await context.history(self._store, project_id, request.previous_response_id)
+        elif request.conversation is not None:
+            before = await context.conversation(self._store, project_id, request.conversation)
+            context.check_new(items, before)
         generation = await self._generation(engine, request, before, items)
         return Prepared(request, engine, generation, items)
 
@@ -60,7 +63,10 @@ class Preparer:
     async def _generation(
         engine: Engine, request: ResponseRequest, before: Sequence[Json], items: Sequence[Json]
     ) -> Generation:
-        turns = [*item_rules.turns(before, path="previous_response_id"), *item_rules.turns(items)]
+        path = "previous_response_id" if request.conversation is None else "conversation"
+        turns = [*item_rules.turns(before, path=path), *item_rules.turns(items)]
+        if request.conversation is not None and not turns:
+            raise missing_parameter("input")
         item_rules.check_calls(turns)
 
         def build(kept: Sequence[Turn]) -> Generation:

@@ -37,15 +37,16 @@ _PREFIXES = {
 SHOWN_TYPES = frozenset(_PREFIXES)
 
 
-def normalize_input(value: str | list[Json]) -> list[Json]:
+def normalize_input(value: str | list[Json], *, path: str = "input") -> list[Json]:
     """The request's `input` as full items with ids and types, as they are stored and listed.
 
-    A string is one user message; easy messages become typed ones. `item_reference`s stay (see `references`).
+    A string is one user message; easy messages become typed ones. `item_reference`s stay (see `references`). `path`:
+    where the items stand in the request.
     Raises `InvalidRequest` for item types that no engine here can be shown.
     """
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
-    return [_normalize_item(item, f"input[{index}]") for index, item in enumerate(value)]
+    return [_normalize_item(item, f"{path}[{index}]") for index, item in enumerate(value)]
 
 
 def _normalize_item(item: Json, path: str) -> Json:
