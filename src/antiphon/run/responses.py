@@ -20,7 +20,8 @@ from antiphon.protocol.generation import Delta
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.run.bus import Bus
-from antiphon.run.driver import drive, finish
+from antiphon.run.chains import Chains
+from antiphon.run.driver import Facts, drive, finish
 from antiphon.run.job import Accepted
 from antiphon.run.keepers import JournalKeeper, ResponseKeeper, ResultKeeper
 from antiphon.run.prepare import Prepared, Preparer, in_words_of_responses
@@ -50,21 +51,22 @@ class ResponseRun:
         self._worker = worker
         self._record = record
         self._items = prepared.items
-        self._machine = machine
-        self._deltas = deltas
+        self.prepared = prepared
+        self.machine = machine
+        self.deltas = deltas
 
-    async def events(self) -> AsyncGenerator[list[Event], None]:
-        """The stream. What it shows is stored before it is yielded."""
-        keeper = ResponseKeeper(self._store, self._machine, self._record, self._items)
+    async def events(self, facts: Facts[Any] | None = None) -> AsyncGenerator[list[Event], None]:
+        """The stream. What it shows is stored before it is yielded. `facts`: what to feed instead of the deltas."""
+        keeper = ResponseKeeper(self._store, self.machine, self._record, self._items)
         with self._worker.foreground():
-            async with aclosing(drive(self._machine, self._machine.start(), self._deltas, keeper)) as events:
+            async with aclosing(drive(self.machine, self.machine.start(), facts or self.deltas, keeper)) as events:
                 async for batch in events:
                     yield batch
 
     async def result(self) -> bytes:
         """The finished Response object as JSON, stored if it is to be. Raises what broke the generation."""
-        keeper = ResultKeeper(self._store, self._machine, self._record, self._items)
-        await finish(self._machine, self._machine.start(), self._deltas, keeper)
+        keeper = ResultKeeper(self._store, self.machine, self._record, self._items)
+        await finish(self.machine, self.machine.start(), self.deltas, keeper)
         return keeper.body
 
 
@@ -79,9 +81,14 @@ class Responses:
         self._preparer = preparer
 
     # --- making -------------------------------------------------------------------------------------------------------
-    async def begin(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> ResponseRun:
-        """Admit a request: everything that can be refused is refused here, before anything is made or stored."""
-        prepared = await self._preparer.prepare(project_id, body, extra)
+    async def begin(
+        self, project_id: str, body: Json, extra: Mapping[str, Any], *, chains: Chains | None = None
+    ) -> ResponseRun:
+        """Admit a request: everything that can be refused is refused here, before anything is made or stored.
+
+        `chains`: what the client's connection remembers.
+        """
+        prepared = await self._preparer.prepare(project_id, body, extra, chains)
         deltas = await self._admit(prepared)
         record, base = self._record(project_id, prepared)
         return ResponseRun(self._store, self._worker, record, prepared, self._machine(prepared, base), deltas)
