@@ -164,9 +164,13 @@ class Session:
             await asyncio.wait({reading, idle}, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
             idle.cancel()
         if not reading.done():
-            if isinstance(self._why, Expired):
-                await self._say(error_event(self._why))
-            await self._send({"type": "websocket.close", "code": _GOING_AWAY, "reason": self._why.code})
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._close(), limits.CLOSE_TIMEOUT)
+
+    async def _close(self) -> None:
+        if isinstance(self._why, Expired):
+            await self._say(error_event(self._why))
+        await self._send({"type": "websocket.close", "code": _GOING_AWAY, "reason": self._why.code})
 
     async def _read(self, receive: Receive) -> None:
         while (message := await receive())["type"] != "websocket.disconnect":
