@@ -26,6 +26,7 @@ from antiphon.http import models as models_http
 from antiphon.http import responses as responses_http
 from antiphon.http.api import Api
 from antiphon.http.server import HttpServer, with_cors
+from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.first_run import first_run
@@ -59,6 +60,7 @@ class Parts:
     worker: Worker
     bus: Bus
     poller: Poller | None
+    sockets: Sockets
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
@@ -68,6 +70,7 @@ class Parts:
 
     async def stop(self) -> None:
         """End it. Whoever follows a response is let go: another server goes on with it, or this one's next start."""
+        self.sockets.close()
         await self.worker.stop()
         self.bus.close()
         if self.poller is not None:
@@ -99,6 +102,8 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     alone = settings.database.startswith("sqlite:")
     worker = Worker(store, preparer, bus, clock, alone=alone)
     responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
+    authenticator = Authenticator(store, secret, clock)
+    sockets = Sockets(responses, authenticator, drain_timeout=settings.drain_timeout)
     api = Api(
         [
             *responses_http.resources(responses),
@@ -107,10 +112,11 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
             *models_http.resources(routes),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
-        Authenticator(store, secret, clock),
+        authenticator,
         max_body=settings.max_body,
+        sockets=sockets,
     )
-    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus))
+    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets)
 
 
 def _routes(settings: Settings, engine: Engine) -> Routes[Engine]:
@@ -153,7 +159,11 @@ async def _serve(
     announce: Announce,
     stop: asyncio.Event,
 ) -> None:
-    server = HttpServer(with_cors(parts.api, settings.cors_origins), drain_timeout=settings.drain_timeout)
+    server = HttpServer(
+        with_cors(parts.api, settings.cors_origins),
+        drain_timeout=settings.drain_timeout,
+        max_message=settings.max_body,
+    )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     host, port = listener.getsockname()[:2]
     await server.wait_started(serving)

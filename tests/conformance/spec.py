@@ -13,6 +13,7 @@ Where the specifications disagree, what clients of both accept is right:
   from must have one). Any object is right.
 - Open Responses wants `usage` in every Response, null until it is known, and `description` in every JSON schema
   format, null if there is none. OpenAI's document has no null there, its package has.
+- OpenAI's package knows "steered" as a reason of what is incomplete, its document does not (it has no WebSocket mode).
 - OpenAI's lists must have strings as `first_id` and `last_id`. An empty list has no ids; null is right there.
 """
 
@@ -174,6 +175,8 @@ def schemas(source: str) -> Body:
     """All schemas of a source, by name."""
     defs: Body = json.loads((HERE / f"{source}.json").read_text(encoding="utf-8"))["$defs"]
     if source == "openai":
+        reason = defs["Response"]["allOf"][2]["properties"]["incomplete_details"]["anyOf"][0]["properties"]["reason"]
+        reason["enum"] = [*reason["enum"], "steered"]
         defs["ResponseUsage"]["type"] = ["object", "null"]
         defs["TextResponseFormatJsonSchema"]["properties"]["description"]["type"] = ["string", "null"]
     else:

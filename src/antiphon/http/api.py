@@ -42,17 +42,26 @@ class Api:
     """The whole API as an ASGI application, free of any server."""
 
     def __init__(
-        self, resources: Sequence[Resource], authenticate: Authenticator, *, max_body: int = limits.MAX_BODY
+        self,
+        resources: Sequence[Resource],
+        authenticate: Authenticator,
+        *,
+        max_body: int = limits.MAX_BODY,
+        sockets: ASGIApp | None = None,
     ) -> None:
         self._authenticate = authenticate
         self._max_body = max_body
+        self._sockets = sockets
         routes = [Route(resource.path, self._endpoint(resource)) for resource in resources]
         self._router = Router(routes, redirect_slashes=False, default=self._unknown_path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection's exchange. WebSockets are refused: nothing here speaks them yet."""
+        """Serve one connection's exchange, or a WebSocket for as long as it is open."""
         if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
+            if self._sockets is None:
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await self._sockets(scope, receive, send)
         elif scope["type"] == "http":
             exchange = Exchange(scope, receive, send, new_request_id(), max_body=self._max_body)
             scope["antiphon.exchange"] = exchange

@@ -11,6 +11,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.ports import ConversationStore, Engine, ResponseStore
 from antiphon.protocol.generation import Generation, Message, Turn
+from antiphon.protocol.refusals import previous_not_found
 from antiphon.protocol.responses import items as item_rules
 
 Json = dict[str, Any]
@@ -27,11 +28,7 @@ async def history(store: ResponseStore, project_id: str, previous_id: str) -> li
     """
     chain = await store.chain(project_id, previous_id, limit=limits.MAX_CHAIN)
     if not chain:
-        raise InvalidRequest(
-            f"Previous response with id '{previous_id}' not found.",
-            code="previous_response_not_found",
-            param="previous_response_id",
-        )
+        raise previous_not_found(previous_id)
     if chain[-1][0].status in {"in_progress", "queued"}:
         raise InvalidRequest(
             f"Previous response with id '{previous_id}' is not finished yet.",
@@ -69,9 +66,7 @@ def check_new(items: Sequence[Json], before: Sequence[Json]) -> None:
 
 def _shown(bodies: Sequence[bytes]) -> list[Json]:
     """Stored items that the model can be shown."""
-    items = [msgspec.json.decode(body) for body in bodies]
-    # A call that was cut off has arguments that are no JSON, and nobody can have answered it.
-    return [item for item in items if not (item["type"].endswith("_call") and item.get("status") == "incomplete")]
+    return item_rules.whole(msgspec.json.decode(body) for body in bodies)
 
 
 async def resolve(store: ResponseStore, project_id: str, items: Sequence[Json]) -> list[Json]:

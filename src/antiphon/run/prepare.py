@@ -15,6 +15,7 @@ from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.request import ResponseRequest
 from antiphon.run import context
+from antiphon.run.chains import Chains, Link
 
 Json = dict[str, Any]
 
@@ -27,6 +28,9 @@ class Prepared:
     engine: Engine
     generation: Generation
     items: list[Json]
+    #: Of a request on a connection that remembers: the link it goes on from, or else the items before it.
+    parent: Link | None = None
+    before: Sequence[Json] = ()
 
 
 class Preparer:
@@ -36,28 +40,39 @@ class Preparer:
         self._store = store
         self._routes = routes
 
-    async def prepare(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> Prepared:
-        """Understand a new request."""
+    async def prepare(
+        self, project_id: str, body: Json, extra: Mapping[str, Any], chains: Chains | None = None
+    ) -> Prepared:
+        """Understand a new request. `chains`: what its connection remembers."""
         request = requests.parse(body, extra)
         items = await context.resolve(self._store, project_id, request.items)
-        return await self._with(project_id, request, items)
+        return await self._with(project_id, request, items, chains)
 
     async def again(self, project_id: str, body: Json, extra: Mapping[str, Any], items: list[Json]) -> Prepared:
         """Understand a request that was accepted before; `items` are its input items as they were stored."""
         return await self._with(project_id, requests.parse(body, extra), items)
 
-    async def _with(self, project_id: str, request: ResponseRequest, items: list[Json]) -> Prepared:
+    async def _with(
+        self, project_id: str, request: ResponseRequest, items: list[Json], chains: Chains | None = None
+    ) -> Prepared:
         engine = self._routes.find(request.model).target
         if request.extra and not engine.capabilities.passes_extra:
             raise unknown_parameter(next(iter(request.extra)))
         before: list[Json] = []
-        if request.previous_response_id is not None:
+        parent = None
+        if chains is not None:
+            parent = chains.parent(request.previous_response_id, stored=request.store)
+        if parent is not None and not parent.persisted:
+            before = parent.history()
+        elif request.previous_response_id is not None:
             before = await context.history(self._store, project_id, request.previous_response_id)
         elif request.conversation is not None:
             before = await context.conversation(self._store, project_id, request.conversation)
             context.check_new(items, before)
         generation = await self._generation(engine, request, before, items)
-        return Prepared(request, engine, generation, items)
+        if chains is None:
+            return Prepared(request, engine, generation, items)
+        return Prepared(request, engine, generation, items, parent, before)
 
     @staticmethod
     async def _generation(

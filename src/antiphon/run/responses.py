@@ -20,7 +20,8 @@ from antiphon.protocol.generation import Delta
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.run.bus import Bus
-from antiphon.run.driver import drive, finish
+from antiphon.run.chains import Chains
+from antiphon.run.driver import Facts, drive, finish
 from antiphon.run.job import Accepted
 from antiphon.run.keepers import JournalKeeper, ResponseKeeper, ResultKeeper
 from antiphon.run.prepare import Prepared, Preparer, in_words_of_responses
@@ -53,26 +54,27 @@ class ResponseRun:
         self._worker = worker
         self._record = record
         self._items = prepared.items
-        self._machine = machine
-        self._deltas = deltas
         self._turn = turn
+        self.prepared = prepared
+        self.machine = machine
+        self.deltas = deltas
 
-    async def events(self) -> AsyncGenerator[list[Event], None]:
-        """The stream. What it shows is stored before it is yielded."""
-        keeper = ResponseKeeper(self._store, self._machine, self._record, self._items, self._turn)
+    async def events(self, facts: Facts[Any] | None = None) -> AsyncGenerator[list[Event], None]:
+        """The stream. What it shows is stored before it is yielded. `facts`: what to feed instead of the deltas."""
+        keeper = ResponseKeeper(self._store, self.machine, self._record, self._items, self._turn)
         with self._worker.foreground():
             async with (
                 self._over(),
-                aclosing(drive(self._machine, self._machine.start(), self._deltas, keeper)) as events,
+                aclosing(drive(self.machine, self.machine.start(), facts or self.deltas, keeper)) as events,
             ):
                 async for batch in events:
                     yield batch
 
     async def result(self) -> bytes:
         """The finished Response object as JSON, stored if it is to be. Raises what broke the generation."""
-        keeper = ResultKeeper(self._store, self._machine, self._record, self._items, self._turn)
+        keeper = ResultKeeper(self._store, self.machine, self._record, self._items, self._turn)
         async with self._over():
-            await finish(self._machine, self._machine.start(), self._deltas, keeper)
+            await finish(self.machine, self.machine.start(), self.deltas, keeper)
         return keeper.body
 
     @contextlib.asynccontextmanager
@@ -98,10 +100,15 @@ class Responses:
         self._retention = Retention(store, clock)
 
     # --- making -------------------------------------------------------------------------------------------------------
-    async def begin(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> ResponseRun:
-        """Admit a request: everything that can be refused is refused here, before anything is made or stored."""
+    async def begin(
+        self, project_id: str, body: Json, extra: Mapping[str, Any], *, chains: Chains | None = None
+    ) -> ResponseRun:
+        """Admit a request: everything that can be refused is refused here, before anything is made or stored.
+
+        `chains`: what the client's connection remembers.
+        """
         async with self._turns.taken(project_id, body) as turn:
-            prepared = await self._preparer.prepare(project_id, body, extra)
+            prepared = await self._preparer.prepare(project_id, body, extra, chains)
             record, base = await self._record(project_id, prepared, turn)
             deltas = await self._admit(prepared)
             machine = self._machine(prepared, base)

@@ -119,6 +119,11 @@ def resolve_references(items: Sequence[Json], found: dict[str, Json]) -> list[Js
     return resolved
 
 
+def whole(items: Iterable[Json]) -> list[Json]:
+    """Items of the past without calls that were cut off: their arguments are no JSON, and nobody can answer them."""
+    return [item for item in items if not (item["type"].endswith("_call") and item.get("status") == "incomplete")]
+
+
 def turns(items: Sequence[Json], *, path: str = "input", offset: int = 0) -> list[Turn]:
     """Items as the model is shown them. `offset` is where the first one stands in the request, for error paths."""
     return [_turn(item, f"{path}[{offset + index}]") for index, item in enumerate(items)]

@@ -26,6 +26,7 @@ from antiphon.protocol.generation import (
     TextDelta,
 )
 from antiphon.protocol.responses import objects
+from antiphon.protocol.responses.ending import Steered, Warmed
 from antiphon.protocol.responses.objects import Json
 
 
@@ -57,6 +58,8 @@ class Fact(Enum):
     FINISH = auto()
     FAULT = auto()
     CANCEL = auto()
+    STEER = auto()
+    WARM = auto()
 
 
 _Row = tuple[State, tuple[str, ...]]
@@ -93,6 +96,9 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.FINISH: (_S.ENDED, ("open_message", "open_text", *_END_TEXT, "finish")),
         _F.FAULT: (_S.ENDED, ("fail",)),
         _F.CANCEL: (_S.ENDED, ("cancel",)),
+        _F.STEER: (_S.ENDED, ("steer",)),
+        # A warm-up says nothing.
+        _F.WARM: (_S.ENDED, ("finish",)),
     },
     _S.TEXT: {
         _F.TEXT: (_S.TEXT, ("text",)),
@@ -103,6 +109,7 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.FINISH: (_S.ENDED, (*_END_TEXT, "finish")),
         _F.FAULT: (_S.ENDED, (*_END_TEXT, "fail")),
         _F.CANCEL: (_S.ENDED, (*_END_TEXT, "cancel")),
+        _F.STEER: (_S.ENDED, (*_END_TEXT, "steer")),
     },
     _S.REFUSAL: {
         _F.TEXT: (_S.TEXT, ("close_refusal", "open_text", "text")),
@@ -113,6 +120,7 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.FINISH: (_S.ENDED, (*_END_REFUSAL, "finish")),
         _F.FAULT: (_S.ENDED, (*_END_REFUSAL, "fail")),
         _F.CANCEL: (_S.ENDED, (*_END_REFUSAL, "cancel")),
+        _F.STEER: (_S.ENDED, (*_END_REFUSAL, "steer")),
     },
     _S.REASONING: {
         _F.TEXT: (_S.TEXT, (*_END_REASONING, *_NEW_TEXT)),
@@ -123,6 +131,7 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.FINISH: (_S.ENDED, (*_END_REASONING, "finish")),
         _F.FAULT: (_S.ENDED, (*_END_REASONING, "fail")),
         _F.CANCEL: (_S.ENDED, (*_END_REASONING, "cancel")),
+        _F.STEER: (_S.ENDED, (*_END_REASONING, "steer")),
     },
     _S.CALL: {
         _F.TEXT: (_S.TEXT, ("close_call", *_NEW_TEXT)),
@@ -219,8 +228,14 @@ class ResponseMachine:
         self._status = "in_progress"
         return self._take(Fact.START, None)
 
-    def feed(self, delta: AnswerDelta) -> list[Event]:
-        """One delta of the generation. Raises `MachineError` if it has no row in the table."""
+    def feed(self, delta: AnswerDelta | Steered | Warmed) -> list[Event]:
+        """One delta of the generation, or what ends it. Raises `MachineError` if it has no row in the table."""
+        if isinstance(delta, Steered):
+            self._item_status = "incomplete"
+            return self._take(Fact.STEER, None)
+        if isinstance(delta, Warmed):
+            self._finish = Finish("stop", delta.usage)
+            return self._take(Fact.WARM, None)
         return self._take(fact_of(delta), delta)
 
     def fault(self, error: AntiphonError) -> list[Event]:
@@ -251,6 +266,12 @@ class ResponseMachine:
             _ACTIONS[action](self, delta)
         events, self._events = self._events, []
         return events
+
+    @property
+    def steerable(self) -> bool:
+        """Whether the response may end here so that another goes on from it: nothing it has said may need an answer."""
+        waits = any(item["type"].endswith("_call") for item in self.output)
+        return Fact.STEER in TRANSITIONS[self.state] and not waits
 
     # --- after a crash ------------------------------------------------------------------------------------------------
     @property
@@ -350,6 +371,10 @@ class ResponseMachine:
 
     def _cancel(self, _: AnswerDelta | None) -> None:
         final = self._end("cancelled")
+        self._emit("response.incomplete", response=final)
+
+    def _steer(self, _: AnswerDelta | None) -> None:
+        final = self._end("incomplete", incomplete_details={"reason": "steered"})
         self._emit("response.incomplete", response=final)
 
     # --- items --------------------------------------------------------------------------------------------------------
