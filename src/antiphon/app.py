@@ -22,6 +22,7 @@ from antiphon.domain.routes import Route, Routes
 from antiphon.http import chat as chat_http
 from antiphon.http import health as health_http
 from antiphon.http import models as models_http
+from antiphon.http import prompts as prompts_http
 from antiphon.http import responses as responses_http
 from antiphon.http.api import Api
 from antiphon.http.server import HttpServer, with_cors
@@ -33,6 +34,7 @@ from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
 from antiphon.run.prepare import Preparer
+from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
 from antiphon.run.tail import Poller
 from antiphon.run.worker import Worker
@@ -92,7 +94,8 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     clock = SystemClock()
     routes = _routes(settings, engine)
     bus = Bus()
-    preparer = Preparer(store, routes)
+    prompts = Prompts(store, clock)
+    preparer = Preparer(store, routes, prompts)
     # One server has a data directory, and so its SQLite database, to itself; PostgreSQL may serve several.
     alone = settings.database.startswith("sqlite:")
     worker = Worker(store, preparer, bus, clock, alone=alone)
@@ -100,6 +103,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     api = Api(
         [
             *responses_http.resources(responses),
+            *prompts_http.resources(prompts),
             *chat_http.resources(Chat(store, routes, clock)),
             *models_http.resources(routes),
             *health_http.resources(lambda: switch.check(engine, store)),

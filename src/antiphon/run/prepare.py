@@ -15,6 +15,7 @@ from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.request import ResponseRequest
 from antiphon.run import context
+from antiphon.run.prompts import Prompts
 
 Json = dict[str, Any]
 
@@ -32,13 +33,14 @@ class Prepared:
 class Preparer:
     """Understands requests. Everything that can be refused before an engine is asked is refused here."""
 
-    def __init__(self, store: ResponseStore, routes: Routes[Engine]) -> None:
+    def __init__(self, store: ResponseStore, routes: Routes[Engine], prompts: Prompts) -> None:
         self._store = store
         self._routes = routes
+        self._prompts = prompts
 
     async def prepare(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> Prepared:
-        """Understand a new request."""
-        request = requests.parse(body, extra)
+        """Understand a new request. `Prepared.request.body` is the body with its prompt put in."""
+        request = requests.parse(await self._prompts.resolve(project_id, body), extra)
         items = await context.resolve(self._store, project_id, request.items)
         return await self._with(project_id, request, items)
 
