@@ -25,6 +25,7 @@ from antiphon.http import models as models_http
 from antiphon.http import prompts as prompts_http
 from antiphon.http import responses as responses_http
 from antiphon.http.api import Api
+from antiphon.http.idempotent import Idempotent
 from antiphon.http.server import HttpServer, with_cors
 from antiphon.models.resolve import ResolvedModel
 from antiphon.policy.authenticate import Authenticator
@@ -33,6 +34,7 @@ from antiphon.ports import Engine, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
+from antiphon.run.idempotency import Idempotency
 from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
@@ -59,16 +61,19 @@ class Parts:
     worker: Worker
     bus: Bus
     poller: Poller | None
+    keys: Idempotency
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
         await self.worker.start()
+        self.keys.start()
         if self.poller is not None:
             self.poller.start()
 
     async def stop(self) -> None:
         """End it. Whoever follows a response is let go: another server goes on with it, or this one's next start."""
         await self.worker.stop()
+        await self.keys.stop()
         self.bus.close()
         if self.poller is not None:
             await self.poller.stop()
@@ -100,6 +105,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     alone = settings.database.startswith("sqlite:")
     worker = Worker(store, preparer, bus, clock, alone=alone)
     responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
+    keys = Idempotency(store, clock, secret)
     api = Api(
         [
             *responses_http.resources(responses),
@@ -110,8 +116,9 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
         ],
         Authenticator(store, secret, clock),
         max_body=settings.max_body,
+        once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
     )
-    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus))
+    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), keys)
 
 
 def _routes(settings: Settings, engine: Engine) -> Routes[Engine]:

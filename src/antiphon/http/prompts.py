@@ -47,9 +47,7 @@ def resources(prompts: Prompts) -> list[Resource]:
         Query(exchange, ())
         prompt_id = _prompt_id(exchange)
         await prompts.delete(exchange.project_id, prompt_id)
-        await exchange.reply(
-            200, wire_json.encode({"id": prompt_id, "object": "prompt.deleted", "deleted": True})
-        )
+        await exchange.reply(200, wire_json.encode({"id": prompt_id, "object": "prompt.deleted", "deleted": True}))
 
     async def add_version(exchange: Exchange) -> None:
         Query(exchange, ())
@@ -120,7 +118,7 @@ def _prompt(prompt: StoredPrompt) -> bytes:
 
 
 def _version(version: StoredPromptVersion) -> bytes:
-    """A version as clients see it. The stored template goes in as it is."""
+    """A version as clients see it."""
     head = {
         "object": "prompt.version",
         "prompt_id": version.prompt_id,

@@ -108,9 +108,7 @@ class Prompts(Part):
         """Make this version the one that answers; False if there is no such version."""
         if not possible(project_id, prompt_id):
             return False
-        return await self._database.write(
-            _publish, (project_id, prompt_id, version), key=_order(project_id, prompt_id)
-        )
+        return await self._database.write(_publish, (project_id, prompt_id, version), key=_order(project_id, prompt_id))
 
     async def get_prompt_version(self, project_id: str, prompt_id: str, version: int) -> StoredPromptVersion | None:
         """A version, or None if there is none of that number."""
