@@ -258,7 +258,7 @@ class Exchange:
             return await work
         doing = asyncio.current_task()
         assert doing is not None
-        gone = False
+        gone = done = False
 
         async def watch() -> None:
             nonlocal gone
@@ -269,7 +269,9 @@ class Exchange:
                 except TimeoutError:
                     since = self._sending_since
                     gone = bool(since) and time.monotonic() - since > limits.SEND_TIMEOUT
-            doing.cancel()
+            # Python 3.11's `wait_for` may not pass on that this watch was ended, if it had just got a message.
+            if not done:
+                doing.cancel()
 
         watcher = asyncio.create_task(watch())
         try:
@@ -280,6 +282,7 @@ class Exchange:
             doing.uncancel()
             raise ClientGone from None
         finally:
+            done = True
             watcher.cancel()
 
 

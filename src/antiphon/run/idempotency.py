@@ -62,6 +62,8 @@ class Attempt:
     def __init__(self, keys: Idempotency, claim: KeyClaim, *, on_disk: bool) -> None:
         self.claim = claim
         self.on_disk = on_disk
+        #: Whether the key is this attempt's; until then, nobody is to be refused because of it.
+        self.held = False
         self.over: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         self._keys = keys
         self._pieces: list[bytes] = []
@@ -155,7 +157,8 @@ class Idempotency:
         while True:
             running = self._running.get(name)
             if running is not None:
-                _check(running.claim.fingerprint, fingerprint)
+                if running.held:
+                    _check(running.claim.fingerprint, fingerprint)
                 answer = await asyncio.shield(running.over)
                 if answer is not None:
                     return answer
@@ -165,6 +168,7 @@ class Idempotency:
             )
             state = await self._claim(attempt)
             if state is None:
+                attempt.held = True
                 return attempt
             try:
                 _check(state.fingerprint, fingerprint)
