@@ -257,9 +257,7 @@ def test_deleting_what_an_answer_shows_deletes_the_answer(
         assert world.said == said
 
 
-def test_too_large_an_answer_is_not_kept(
-    world: World, http: httpx2.Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_large_an_answer_is_not_kept(world: World, http: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_KEPT_ANSWER", 2_000)
     key = new_key()
     body = ask(input="x" * 3_000, stream=True)
@@ -352,5 +350,3 @@ def test_a_dead_servers_key_can_be_used_again(
     assert not replayed(answer)
     assert 300 < int(answer.headers["openai-processing-ms"]) < 10_000
     assert replayed(http.post("/responses", content=sent, headers=headers))
-
-
