@@ -304,16 +304,20 @@ def test_two_servers_on_one_database(tmp_path: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(limits, "KEY_TICK", 0.02)
     first, second = World(), World()
     first.gate.open.clear()
-    with serving(first.engine, tmp_path) as one, serving(second.engine, tmp_path) as two:
-        with httpx2.Client(headers=one.headers, timeout=30) as http, ThreadPoolExecutor(2) as pool:
-            headers = {"Idempotency-Key": "shared"}
-            asked = pool.submit(http.post, f"{one.url}/v1/responses", json=ask(), headers=headers)
-            assert first.began.acquire(timeout=10)
-            again = pool.submit(http.post, f"{two.url}/v1/responses", json=ask(), headers=headers)
-            other = http.post(f"{two.url}/v1/responses", json=ask(input="other"), headers=headers)
-            assert code(other) == (409, "idempotency_key_reused")
-            first.gate.set()
-            assert again.result(30).content == asked.result(30).content
+    with (
+        serving(first.engine, tmp_path) as one,
+        serving(second.engine, tmp_path) as two,
+        httpx2.Client(headers=one.headers, timeout=30) as http,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        headers = {"Idempotency-Key": "shared"}
+        asked = pool.submit(http.post, f"{one.url}/v1/responses", json=ask(), headers=headers)
+        assert first.began.acquire(timeout=10)
+        again = pool.submit(http.post, f"{two.url}/v1/responses", json=ask(), headers=headers)
+        other = http.post(f"{two.url}/v1/responses", json=ask(input="other"), headers=headers)
+        assert code(other) == (409, "idempotency_key_reused")
+        first.gate.set()
+        assert again.result(30).content == asked.result(30).content
     assert second.said == 0
 
 
@@ -350,3 +354,15 @@ def test_a_dead_servers_key_can_be_used_again(
     assert not replayed(answer)
     assert 300 < int(answer.headers["openai-processing-ms"]) < 10_000
     assert replayed(http.post("/responses", content=sent, headers=headers))
+
+
+def test_answers_in_memory_are_bounded(http: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest go first."""
+    keys = [new_key() for _ in range(3)]
+    body = ask(store=False, input="y" * 1_000)
+    size = len(post(http, new_key(), body).content)
+    monkeypatch.setattr(limits, "MAX_ANSWERS_IN_MEMORY", 2 * size + size // 2)
+    answers = [post(http, key, body) for key in keys]
+    assert code(post(http, keys[0], body)) == (409, "idempotent_answer_not_kept")
+    for key, first in list(zip(keys, answers, strict=True))[1:]:
+        assert post(http, key, body).content == first.content

@@ -18,6 +18,7 @@ from support.serving import Serving, other_project, serving
 
 Body = dict[str, Any]
 _numbers = itertools.count()
+GOOD: Body = {"name": "a", "instructions": "x"}
 
 
 class Api:
@@ -259,9 +260,9 @@ def test_lists(api: Api) -> None:
         ({"name": "a", "messages": [{"role": "user"}]}, ("missing_required_parameter", "messages[0].content")),
         ({"name": "a", "instructions": "x", "variables": {"a b": {}}}, ("invalid_value", "variables.a b")),
         ({"name": "a", "instructions": "x", "variables": {"a": {"x": 1}}}, ("unknown_parameter", "variables.a.x")),
-        ({"name": "a", "instructions": "x", "defaults": {"temperature": 3}}, ("decimal_above_max_value", "defaults.temperature")),
-        ({"name": "a", "instructions": "x", "defaults": {"store": True}}, ("unknown_parameter", "defaults.store")),
-        ({"name": "a", "instructions": "x", "defaults": {"tool_choice": {"type": "function", "name": "f"}}}, (None, "defaults.tool_choice")),
+        ({**GOOD, "defaults": {"temperature": 3}}, ("decimal_above_max_value", "defaults.temperature")),
+        ({**GOOD, "defaults": {"store": True}}, ("unknown_parameter", "defaults.store")),
+        ({**GOOD, "defaults": {"tool_choice": {"type": "function", "name": "f"}}}, (None, "defaults.tool_choice")),
         ({"name": "a", "instructions": "x" * 1_100_000}, ("prompt_too_large", None)),
     ],
 )  # fmt: skip

@@ -75,14 +75,15 @@ def read_all(root: Path) -> list[PromptFile]:
     return found
 
 
-def folders_by_id(root: Path) -> dict[str, Path]:
-    """Which folder below `root` holds which prompt, for those that are there already."""
+def look(root: Path) -> tuple[dict[str, Path], list[str]]:
+    """Which folder below `root` holds which prompt, by id, and all names that are taken there. `root` is made."""
+    root.mkdir(parents=True, exist_ok=True)
     found = {}
     for head in sorted(root.glob(f"*/{_HEAD}")):
         prompt_id = _json(head).get("id")
         if isinstance(prompt_id, str):
             found[prompt_id] = head.parent
-    return found
+    return found, [path.name for path in root.iterdir()]
 
 
 def folder_name(name: str, taken: Iterable[str]) -> str:

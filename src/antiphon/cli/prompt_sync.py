@@ -33,9 +33,7 @@ async def all_prompts(store: PromptStore, project_id: str) -> list[StoredPrompt]
 
 async def export_prompts(store: PromptStore, project_id: str, root: Path, *, published: bool) -> list[str]:
     """Write every prompt below `root`; a prompt that is there already keeps its folder. Returns a line for each."""
-    root.mkdir(parents=True, exist_ok=True)
-    folders = prompt_files.folders_by_id(root)
-    taken = [path.name for path in root.iterdir()]
+    folders, taken = prompt_files.look(root)
     lines = []
     for prompt in await all_prompts(store, project_id):
         version = prompt.published if published else prompt.latest

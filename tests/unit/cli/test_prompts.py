@@ -16,6 +16,8 @@ from antiphon.protocol import prompts as rules
 
 from .conftest import Run
 
+WITH_NULL = {"type": "json_schema", "name": "n", "schema": {"enum": [None]}}
+WHOLE = {"prompt.json": '{"name": "a"}', "instructions.md": "x"}
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1)
 
 
@@ -54,8 +56,8 @@ def test_what_is_written_comes_back(
         instructions=text,
         messages=messages,
         variables={"v": {"default": default}},
-        defaults={"temperature": temperature, "text": {"format": {"type": "json_schema", "name": "n", "schema": {"enum": [None]}}}},
-    )  # fmt: skip
+        defaults={"temperature": temperature, "text": {"format": WITH_NULL}},
+    )
     prompt_files.write(root / "it", "pmpt_1", "näme", written)
     assert prompt_files.read_all(root) == [prompt_files.PromptFile("pmpt_1", "näme", written)]
 
@@ -96,7 +98,7 @@ def test_the_files_are_readable(tmp_path: Path) -> None:
         ({"a/prompt.json": '{"name": "a", "what": 1}', "a/instructions.md": "x"}, "Unknown parameter: 'what'"),
         ({"a/prompt.json": '{"name": "a", "id": "../x"}', "a/instructions.md": "x"}, "Invalid 'id'"),
         ({"a/prompt.json": '{"name": "a"}', "a/messages/1-user.json": '{"role": "system"}'}, "another role"),
-        ({name: text for letter in "ab" for name, text in ((f"{letter}/prompt.json", '{"name": "a"}'), (f"{letter}/instructions.md", "x"))}, "have the name 'a'"),
+        ({f"{letter}/{name}": text for letter in "ab" for name, text in WHOLE.items()}, "have the name 'a'"),
     ],
 )  # fmt: skip
 def test_folders_that_are_not_right(tmp_path: Path, files: dict[str, str], said: str) -> None:
