@@ -206,7 +206,7 @@ RESPONSES: list[Case] = [
     # what the API has and this server has not
     (r(background=True), 400, NO_PARAMETER, "background"),
     (r(conversation="conv_1"), 400, NO_PARAMETER, "conversation"),
-    (r(prompt={"id": "pmpt_1"}), 400, NO_PARAMETER, "prompt"),
+    (r(prompt={"id": "pmpt_1"}), 404, "prompt_not_found", "prompt.id"),
     # what the API has not
     (r(foo=1), 400, UNKNOWN, "foo"),
     (r(messages=[USER]), 400, UNKNOWN, "messages"),
