@@ -46,6 +46,7 @@ def resources(responses: Responses) -> list[Resource]:
     async def create_background(exchange: Exchange, body: dict[str, Any], extra: dict[str, Any]) -> None:
         accepted = await responses.begin_background(exchange.project_id, body, extra)
         if body.get("stream"):
+            await exchange.record_as_stream_of(accepted.id)
             await exchange.stream(await responses.follow(exchange.project_id, accepted.id, after=-1))
         else:
             await exchange.reply(200, accepted.body)
