@@ -11,7 +11,6 @@ from .cases import (
     CALL,
     FUNCTION,
     MISSING,
-    NO_PARAMETER,
     NO_VALUE,
     RESULT,
     TYPE,
@@ -181,7 +180,7 @@ RESPONSES: list[Case] = [
     # what the API has and this server has not
     (r(background=True, store=False), 400, VALUE, "store"),
     (r(conversation="conv_1", previous_response_id="r"), 400, "mutually_exclusive_parameters", "conversation"),
-    (r(prompt={"id": "pmpt_1"}), 400, NO_PARAMETER, "prompt"),
+    (r(prompt={"id": "pmpt_1"}), 404, "prompt_not_found", "prompt.id"),
     # what the API has not
     (r(foo=1), 400, UNKNOWN, "foo"),
     (r(messages=[USER]), 400, UNKNOWN, "messages"),

@@ -24,6 +24,7 @@ from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
 from antiphon.run.bus import Bus
 from antiphon.run.prepare import Preparer
+from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
 from antiphon.run.worker import Worker
 from conformance.sequence import check_sequence
@@ -48,8 +49,8 @@ class Server:
             capabilities=Capabilities(context_tokens=10_000, continues=world.continues),
             admit=world.admit,
         )
-        preparer = Preparer(store, Routes({"m": Route("m", engine, 0)}))
         clock = VirtualClock(world.loop)
+        preparer = Preparer(store, Routes({"m": Route("m", engine, 0)}), Prompts(store, clock))
         bus = Bus()
         self.bus = bus
         self.worker = Worker(store, preparer, bus, clock, alone=False)

@@ -18,6 +18,7 @@ from antiphon.ports import Engine
 from antiphon.run.bus import Bus
 from antiphon.run.conversations import Conversations
 from antiphon.run.prepare import Preparer
+from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
 from antiphon.run.worker import Worker
 from antiphon.stores.store import SqlStore
@@ -47,7 +48,7 @@ class World:
         self.clock = FakeClock()
         self.store = store
         self.bus = Bus()
-        self.preparer = Preparer(store, Routes({"m": Route("m", engine, 1)}))
+        self.preparer = Preparer(store, Routes({"m": Route("m", engine, 1)}), Prompts(store, self.clock))
         worker = self._worker()
         self.responses = Responses(store, self.clock, bus=self.bus, worker=worker, preparer=self.preparer)
         self.conversations = Conversations(store, self.clock)
