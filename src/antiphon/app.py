@@ -75,13 +75,20 @@ class Parts:
             self.poller.start()
 
     async def stop(self) -> None:
-        """End it. Whoever follows a response is let go: another server goes on with it, or this one's next start."""
+        """Begin to end. Whoever follows a response is let go: another server goes on with it, or this one's next start.
+
+        What clients wait for goes on.
+        """
         self.sockets.close()
         await self.worker.stop()
-        await self.keys.stop()
         self.bus.close()
         if self.poller is not None:
             await self.poller.stop()
+
+    async def close(self) -> None:
+        """End, when no client waits any more."""
+        await self.keys.stop()
+        await self.worker.close()
 
 
 class Switch:
@@ -154,8 +161,11 @@ async def run(settings: Settings, data_dir: DataDir, engine: Engine, announce: A
         try:
             await first_run(store, data_dir)
             parts = compose(settings, data_dir.secret(), store, engine, switch)
-            await parts.start()
-            await _serve(settings, data_dir, parts, switch, listener, announce, stop)
+            try:
+                await parts.start()
+                await _serve(settings, data_dir, parts, switch, listener, announce, stop)
+            finally:
+                await parts.close()
         finally:
             await engine.stop()
             await store.close()
