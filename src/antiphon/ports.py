@@ -160,6 +160,9 @@ class ResponseStore(Protocol):
     async def release_leases(self, owner: str) -> None:
         """Let others take over what `owner` is making in the background, at once."""
 
+    async def release_lease(self, response: StoredResponse, until: int) -> None:
+        """Let others take over one response that `response.owner` holds, from `until` (Unix milliseconds) on."""
+
     async def request_cancel(self, project_id: str, response_id: str) -> None:
         """Ask whoever makes this background response to stop. Nothing happens if it has ended."""
 

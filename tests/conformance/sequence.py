@@ -13,7 +13,13 @@ from typing import Any
 Body = dict[str, Any]
 
 PHASES = ["response.created", "response.queued", "response.in_progress"]
-TERMINAL = {"response.completed": "completed", "response.failed": "failed", "response.incomplete": "incomplete"}
+#: Each terminal event and the statuses it may show. Neither specification has an event for a cancelled response; the
+#: nearest one ends its stream.
+TERMINAL = {
+    "response.completed": ("completed",),
+    "response.failed": ("failed",),
+    "response.incomplete": ("incomplete", "cancelled"),
+}
 #: Texts that are streamed: event without ".delta" or ".done", to the member of the done event that holds the text.
 TEXTS = {
     "response.output_text": "text",
@@ -128,8 +134,9 @@ class _Stream:
         self._phase = phase
         return None
 
-    def _terminal(self, status: str, response: Body) -> None:
-        assert response["status"] == status, f"status is {response['status']}"
+    def _terminal(self, statuses: tuple[str, ...], response: Body) -> None:
+        status = response["status"]
+        assert status in statuses, f"status is {status}"
         # A failure may cut an item off; anything else may not.
         open_ = [item.added["id"] for item in self._items if item.done is None]
         assert not open_ or status == "failed", f"items without output_item.done: {open_}"

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx2
-from conformance import spec
-from conformance.sequence import check_sequence, check_usage
 
 from antiphon.wire.sse import SSEParser
+from conformance import spec
+from conformance.sequence import check_sequence, check_usage
 
 Body = dict[str, Any]
 Check = Callable[[Any], None]

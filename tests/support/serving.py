@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,15 @@ class Serving:
     key: str
     data_dir: DataDir
     settings: Settings
+    loop: asyncio.AbstractEventLoop
     headers: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.headers = {"Authorization": f"Bearer {self.key}"}
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Have the server's loop call a function, such as the `set` of an event that a script waits for."""
+        self.loop.call_soon_threadsafe(function)
 
     def client(self, **options: Any) -> OpenAI:
         """The official SDK, pointed here."""
@@ -76,7 +81,7 @@ def serving(engine: Engine, path: Path, **options: Any) -> Iterator[Serving]:
         host, port = address[0]
         key = data_dir.default_key()
         assert key is not None
-        yield Serving(f"http://{host}:{port}", key, data_dir, settings)
+        yield Serving(f"http://{host}:{port}", key, data_dir, settings, loop)
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(30)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from antiphon.domain.errors import EngineFailed
 from antiphon.ports import Capabilities
-from antiphon.protocol.generation import Delta, Finish, Generation, Message, TextDelta, Usage
+from antiphon.protocol.generation import Delta, Finish, Generation, Message, Progress, TextDelta, Usage
 
 #: What a script holds: deltas to say, errors to raise, events to wait for.
 Step = Delta | BaseException | asyncio.Event
@@ -33,7 +32,9 @@ def echo(generation: Generation) -> Sequence[Step]:
 class ScriptedEngine:
     """Plays a script for each generation. `admit` may raise before anything is generated, as a real engine does.
 
-    `asked` keeps the generations it was asked for (the last 1,000); `closed` counts those that were ended early.
+    `pace` is the time between two deltas (seconds). With the capability `continues` it can go on with an answer that
+    was cut off. `asked` keeps the generations it was asked for (the last 1,000); `closed` counts those that were ended
+    early.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class ScriptedEngine:
         name: str = "scripted",
         capabilities: Capabilities | None = None,
         admit: Callable[[Generation], None] | None = None,
+        pace: float = 0.0,
     ) -> None:
         self._script = script
         self._name = name
         self._capabilities = capabilities or Capabilities(context_tokens=1_000_000)
         self._admit = admit
+        self._pace = pace
         self.asked: list[Generation] = []
         self.closed = 0
         self.started = False
@@ -69,35 +72,27 @@ class ScriptedEngine:
             self._admit(generation)
         self.asked.append(generation)
         del self.asked[:-1000]
-        return self._play(self._script(generation))
+        done = int(generation.progress[-1]) if generation.progress else 0
+        return self._play(self._script(generation), done, track=generation.track)
 
-    async def _play(self, steps: Sequence[Step]) -> AsyncGenerator[Delta, None]:
+    async def _play(self, steps: Sequence[Step], done: int, *, track: bool) -> AsyncGenerator[Delta, None]:
         finished = False
         try:
-            for step in steps:
+            for number, step in enumerate(steps[done:], start=done + 1):
                 # A real engine's deltas arrive one by one, and others get their turn in between.
-                await asyncio.sleep(0)
+                await asyncio.sleep(self._pace)
                 if isinstance(step, asyncio.Event):
-                    await self._until(step)
+                    await step.wait()
                 elif isinstance(step, BaseException):
                     finished = True
                     raise step
                 else:
+                    if track:
+                        yield Progress(str(number).encode())
                     yield step
             finished = True
         finally:
             self.closed += not finished
-
-    async def _until(self, event: asyncio.Event) -> None:
-        """Wait for an event, but not beyond the engine's own end."""
-        waits = [asyncio.ensure_future(each.wait()) for each in (event, self._stopped)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        if self._stopped.is_set():
-            raise EngineFailed("The engine was stopped.")
 
     async def count_tokens(self, generation: Generation) -> int:
         """One token for each word of the conversation."""

@@ -50,14 +50,26 @@ class Job:
         self._preparer = preparer
         self._bus = bus
         self._response = response
-        self._keeper: JournalKeeper | None = None
+        self._wanted = not response.cancel_requested
         self._abandoned = False
+        self._answering: asyncio.Task[None] | None = None
+        self.response = response
+        #: Whether nothing is left to do here: it has ended, or is another worker's now.
+        self.settled = False
+
+    def cancel(self) -> None:
+        """Nobody wants it any more: end it, as cancelled."""
+        self._wanted = False
+        self._interrupt()
 
     def abandon(self) -> None:
-        """The task is about to be cancelled because the server stops: leave everything for another worker."""
+        """The server stops: leave everything as it is, for another worker."""
         self._abandoned = True
-        if self._keeper is not None:
-            self._keeper.abandoned = True
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        if self._answering is not None:
+            self._answering.cancel()
 
     async def run(self) -> None:
         """Make it. Whatever happens, the response reaches its end, unless the lease is lost or the store is gone."""
@@ -67,13 +79,14 @@ class Job:
             else:
                 # Its client was cut off with its server, and nobody can resume it.
                 await self._fail(f"{_CUT_OFF}.")
+            self.settled = True
         except LeaseLost:
+            self.settled = True
             _log.warning("a response was deleted or taken over", response=self._response.id)
         except AntiphonError as error:
             _log.error("a response could not be gone on with", response=self._response.id, reason=error.message)
         except Exception as error:
             _log.error("a response broke its job", response=self._response.id, exc_info=error)
-            await self._fail("The server had an error while processing your request.")
 
     async def _fail(self, message: str) -> None:
         """End a response whose log cannot be gone on with."""
@@ -92,19 +105,29 @@ class Job:
         items = await self._input()
         keeper = JournalKeeper(self._store, machine, self._response, items, self._bus)
         keeper.resume(len(machine.output))
-        keeper.abandoned = self._abandoned
-        self._keeper = keeper
         progress = [note for batch in batches if batch.progress for note in split_progress(batch.progress)]
+        if self._wanted and not self._abandoned:
+            self._answering = asyncio.create_task(self._answer(accepted, items, machine, keeper, tuple(progress)))
+            await asyncio.wait({self._answering})
+            if not self._answering.cancelled():
+                self._answering.result()
+        # A task that is cancelled before its first step has done nothing at all.
+        if not machine.ended and not self._abandoned:
+            await keeper.keep(machine.cancel())
+
+    async def _answer(
+        self,
+        accepted: Accepted,
+        items: list[Json],
+        machine: ResponseMachine,
+        keeper: JournalKeeper,
+        progress: tuple[bytes, ...],
+    ) -> None:
         try:
-            if self._response.cancel_requested:
-                raise asyncio.CancelledError
-            stream = await self._admit(accepted, items, machine, tuple(progress))
+            stream = await self._admit(accepted, items, machine, progress)
         except AntiphonError as error:
             await keeper.keep(machine.fault(error))
             return
-        except asyncio.CancelledError:
-            await asyncio.shield(asyncio.ensure_future(keeper.leave(machine)))
-            raise
         opening = [] if machine.begun else machine.start()
         async with aclosing(drive(machine, opening, stream, keeper)) as events:
             async for _ in events:

@@ -106,7 +106,6 @@ class JournalKeeper(ResponseKeeper):
         self._progress: list[bytes] = []
         self._log: list[tuple[int, int]] = []
         self._bytes = 0
-        self.abandoned = False
 
     def resume(self, outputs: int) -> None:
         """Go on with a response that is stored already, and with so many of its output items."""
@@ -129,9 +128,7 @@ class JournalKeeper(ResponseKeeper):
         await self._bound(first + len(events), len(payload))
 
     async def leave(self, machine: Machine) -> None:
-        """A response that is left because the server stops is not cancelled: another worker goes on with it."""
-        if not self.abandoned:
-            await super().leave(machine)
+        """Nothing yet: whether it is cancelled, or left for another worker, is for its job to say."""
 
     async def _bound(self, after: int, size: int) -> None:
         """Forget the oldest events when the log is over its bounds, a sixteenth at a time."""

@@ -38,6 +38,7 @@ class Worker:
         self._alone = alone
         self._jobs: dict[Name, tuple[Job, asyncio.Task[None]]] = {}
         self._loops: list[asyncio.Task[None]] = []
+        self._unsettled: list[StoredResponse] = []
         self._nudged = asyncio.Event()
         self._foreground = 0
 
@@ -57,9 +58,8 @@ class Worker:
         await asyncio.gather(*self._loops, return_exceptions=True)
         self._loops = []
         tasks = [task for _, task in self._jobs.values()]
-        for job, task in self._jobs.values():
+        for job, _ in self._jobs.values():
             job.abandon()
-            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._store.release_leases(self.id)
 
@@ -88,13 +88,17 @@ class Worker:
 
     def _cancel(self, name: Name) -> None:
         if name in self._jobs:
-            self._jobs[name][1].cancel()
+            self._jobs[name][0].cancel()
 
     # --- its habits ---------------------------------------------------------------------------------------------------
     async def _claim_loop(self) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._nudged.wait(), limits.CLAIM_TICK)
         self._nudged.clear()
+        while self._unsettled:
+            # Its lease would otherwise be renewed with the others', and nobody would ever end it.
+            await self._store.release_lease(self._unsettled[-1], int((self._clock.now() + limits.LEASE_RENEWAL) * 1000))
+            self._unsettled.pop()
         await self._claim()
 
     async def _claim(self, *, ignore_leases: bool = False) -> None:
@@ -114,6 +118,8 @@ class Worker:
 
         def done(_: asyncio.Task[None]) -> None:
             self._jobs.pop(name, None)
+            if not job.settled:
+                self._unsettled.append(response)
             self._bus.publish(name)
             self.nudge()
 

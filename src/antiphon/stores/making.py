@@ -56,6 +56,9 @@ _RELEASE = Query(
     .where(_MINE, _UNFINISHED, responses.c.background == literal_column("1"))
     .values(owner=null(), lease_until=null())
 )
+_RELEASE_ONE = Query(
+    update(responses).where(_THIS, _MINE, _UNFINISHED).values(owner=null(), lease_until=bindparam("until"))
+)
 _ASK_CANCEL = Query(
     update(responses)
     .where(_THIS, _UNFINISHED, responses.c.background == literal_column("1"))
@@ -164,6 +167,10 @@ class Making(Part):
         """Let others take over what `owner` is making in the background."""
         await self._database.write(_release, owner, key=("lease", owner))
 
+    async def release_lease(self, response: StoredResponse, until: int) -> None:
+        """Let others take over one response, from `until` (Unix milliseconds) on."""
+        await self._database.write(_release_one, (response, until), key=(response.project_id, response.id))
+
     async def request_cancel(self, project_id: str, response_id: str) -> None:
         """Ask whoever makes this background response to stop."""
         if possible(project_id, response_id):
@@ -247,6 +254,13 @@ def _renew(session: Session, batch: Sequence[tuple[str, int]]) -> list[None]:
 def _release(session: Session, batch: Sequence[str]) -> list[None]:
     for owner in batch:
         session.run(_RELEASE, {"expected": owner})
+    return [None] * len(batch)
+
+
+def _release_one(session: Session, batch: Sequence[tuple[StoredResponse, int]]) -> list[None]:
+    for response, until in batch:
+        name = {"project_id": response.project_id, "id": response.id}
+        session.run(_RELEASE_ONE, {**name, "expected": response.owner, "until": until})
     return [None] * len(batch)
 
 
