@@ -19,7 +19,9 @@ from antiphon.datadir import DataDir, ServerInfo
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, EngineUnavailable, SetupError, ShuttingDown
 from antiphon.domain.routes import Route, Routes
+from antiphon.domain.sealing import Sealer
 from antiphon.http import chat as chat_http
+from antiphon.http import context as context_http
 from antiphon.http import health as health_http
 from antiphon.http import models as models_http
 from antiphon.http import responses as responses_http
@@ -32,6 +34,7 @@ from antiphon.ports import Engine, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
+from antiphon.run.compaction import Compactor
 from antiphon.run.prepare import Preparer
 from antiphon.run.responses import Responses
 from antiphon.run.tail import Poller
@@ -92,13 +95,14 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     clock = SystemClock()
     routes = _routes(settings, engine)
     bus = Bus()
-    preparer = Preparer(store, routes)
+    preparer = Preparer(store, routes, Compactor(Sealer(secret)))
     # One server has a data directory, and so its SQLite database, to itself; PostgreSQL may serve several.
     alone = settings.database.startswith("sqlite:")
     worker = Worker(store, preparer, bus, clock, alone=alone)
     responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
     api = Api(
         [
+            *context_http.resources(responses),
             *responses_http.resources(responses),
             *chat_http.resources(Chat(store, routes, clock)),
             *models_http.resources(routes),

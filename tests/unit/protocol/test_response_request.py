@@ -111,7 +111,6 @@ def test_one_call_at_a_time() -> None:
         ({"background": True}, "background"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
-        ({"context_management": [{"type": "compaction"}]}, "context_management"),
         ({"tools": [FUNCTION, {"type": "web_search"}]}, "tools[1].type"),
         ({"tools": [{**FUNCTION, "defer_loading": True}]}, "tools[0].defer_loading"),
         ({"tools": [{**OTHER, "format": {"type": "grammar"}}]}, "tools[0].format.type"),
