@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -159,7 +159,7 @@ class Responses:
         """
         for name in extra:
             raise unknown_parameter(name)
-        prepared = await self._prepare_context(project_id, compaction.forced(body), extra)
+        prepared = await self._prepare_context(project_id, body, extra, compaction.forced)
         assert prepared.compaction is not None
         try:
             item, usage = await prepared.compaction.make()
@@ -175,11 +175,13 @@ class Responses:
             }
         )
 
-    async def _prepare_context(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> Prepared:
+    async def _prepare_context(
+        self, project_id: str, body: Json, extra: Mapping[str, Any], change: Callable[[Json], Json] = dict
+    ) -> Prepared:
         body = {name: value for name, value in body.items() if value is not None}
         if not {"input", "previous_response_id", "conversation"} & body.keys():
             raise missing_parameter("input")
-        return await self._preparer.prepare(project_id, {"input": [], **body}, extra)
+        return await self._preparer.prepare(project_id, change({"input": [], **body}), extra)
 
     # --- what was made ------------------------------------------------------------------------------------------------
     async def get(self, project_id: str, response_id: str) -> bytes:
