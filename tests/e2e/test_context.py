@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import urllib.request
@@ -12,11 +13,13 @@ from typing import Any
 import openai
 import pytest
 
+from antiphon.domain.errors import Overloaded
 from antiphon.engines.scripted import ScriptedEngine, Step
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import CallArguments, CallStart, Finish, Generation, Message, TextDelta, Usage
 from conformance.sequence import check_sequence
 from conformance.spec import check_compacted, check_item, check_response, check_response_event
+from support.real import wait_for
 from support.serving import Serving, other_project, serving
 
 SUMMARY = "Ada likes blue; the code is 4711."
@@ -356,7 +359,6 @@ def test_in_the_background(client: openai.OpenAI, engine: ScriptedEngine) -> Non
 
 def test_a_compaction_survives_a_crash_and_is_not_made_twice(tmp_path: Path) -> None:
     """The server is gone after the item and before the answer: the next one goes on from the item."""
-    import asyncio
 
     held = asyncio.Event()
 
@@ -412,3 +414,37 @@ def test_truncation_drops_the_oldest_calls_of_the_last_exchange(client: openai.O
     kinds = [turn.__class__.__name__ for turn in answer.turns]
     assert kinds == ["Message", *["ToolCall", "ToolResult", "Message"] * 2]
     assert said(answer)[0] == ("user", "Look.")
+
+
+# --- ends before its end ----------------------------------------------------------------------------------------------
+def full(generation: Generation) -> None:
+    raise Overloaded("The queue is full.")
+
+
+def test_a_full_queue_refuses_a_compaction_before_a_stream_begins(tmp_path: Path) -> None:
+    with serving(ScriptedEngine(script, admit=full), tmp_path) as server:
+        body = {"model": "scripted", "input": [{"role": "user", "content": "a"}, {"type": "compaction_trigger"}]}
+        for path, ask in (("/responses", {**body, "stream": True}), ("/responses", body), ("/responses/compact", body)):
+            assert refused(server, path, ask) == (503, "server_is_overloaded", None)
+
+
+def test_who_hangs_up_or_cancels_ends_the_summary(tmp_path: Path) -> None:
+    held = asyncio.Event()
+    engine = ScriptedEngine(lambda _: [held])
+    body: dict[str, Any] = {
+        "model": "scripted",
+        "input": [{"role": "user", "content": "a"}, {"type": "compaction_trigger"}],
+    }
+    with serving(engine, tmp_path) as server:
+        client = server.client()
+        with client.responses.create(**body, stream=True) as stream:
+            begun = [next(stream).type for _ in range(2)]
+        assert begun == ["response.created", "response.in_progress"]
+        wait_for(lambda: engine.closed == 1, 10)
+        with pytest.raises(openai.APITimeoutError):
+            client.with_options(timeout=0.3).responses.compact(model="scripted", input="a")
+        wait_for(lambda: engine.closed == 2, 10)
+        queued = client.responses.create(**body, background=True)
+        wait_for(lambda: len(engine.asked) > 3, 10)
+        assert client.responses.cancel(queued.id).status == "cancelled"
+        wait_for(lambda: engine.closed >= 3, 10)

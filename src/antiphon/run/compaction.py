@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -20,10 +20,12 @@ from antiphon.protocol.generation import Delta, Finish, Generation, Message, Tex
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses.machine import ItemDelta
 from antiphon.run.context import room
+from antiphon.run.driver import Facts
 
 #: Makes a generation of turns.
 Build = Callable[[Sequence[Turn]], Generation]
-Stream = AsyncGenerator[Delta | ItemDelta, None]
+#: What a response's machine is fed, and notes of progress.
+Stream = Facts[Delta | ItemDelta]
 
 #: Between two tries to get a place in the engine's queue, and how many there are (seconds, count).
 _PATIENCE = 0.5
@@ -130,28 +132,62 @@ class Compaction:
     instructions: str
     rest: Callable[[Sequence[Turn]], Awaitable[Generation]]
 
+    async def begin(self, *, track: bool) -> Stream:
+        """Admit the summary. The stream is the item, then the answer over what is shown with it; the usage is of both.
+
+        Raises what the engine raises. `track` is the answer's (see `Generation`).
+        """
+        summariser = self._summariser()
+        await summariser.begin()
+        return _Stream(self._stream(summariser, track=track), summariser)
+
     async def make(self) -> tuple[Json, Usage]:
-        """Have the model summarise; returns the item, and what it cost."""
-        summary = await summarise(self.engine, rules.transcript(turns_of(self.head)), self.instructions)
+        """The item alone, and what it cost. Raises what the engine raises."""
+        summariser = self._summariser()
+        await summariser.begin()
+        try:
+            return await self._item(summariser)
+        finally:
+            await summariser.aclose()
+
+    def _summariser(self) -> Summariser:
+        return Summariser(self.engine, rules.transcript(turns_of(self.head)), self.instructions)
+
+    async def _item(self, summariser: Summariser) -> tuple[Json, Usage]:
+        summary = await summariser.run()
         quotes = await _quotes(self.engine, self.head) if self.alone else []
         content = Compacted(summary.text, self.orders, quotes, self.kept)
         return self.compactor.seal(self.project_id, content), summary.usage
 
-    async def stream(self, *, track: bool) -> Stream:
-        """The item, then the answer over what is shown with it. The usage is that of both."""
-        item, usage = await self.make()
+    async def _stream(self, summariser: Summariser, *, track: bool) -> AsyncGenerator[Delta | ItemDelta, None]:
+        item, usage = await self._item(summariser)
         yield ItemDelta(item)
         if self.alone:
             yield Finish("stop", usage)
             return
         places = self.compactor.window(self.project_id, rules.placed([item], "input"))
         generation = msgspec.structs.replace(await self.rest(turns_of(places)), track=track)
-        async with aclosing(await _admitted(self.engine, generation)) as deltas:
+        async with aclosing(await _patiently(lambda: self.engine.generate(generation))) as deltas:
             async for delta in deltas:
                 yield Finish(delta.reason, _sum(usage, delta.usage)) if isinstance(delta, Finish) else delta
 
 
-async def ended() -> Stream:
+class _Stream:
+    """The stream of a compaction: closing it frees what was admitted, whether it was begun or not."""
+
+    def __init__(self, inner: AsyncGenerator[Delta | ItemDelta, None], summariser: Summariser) -> None:
+        self._inner = inner
+        self._summariser = summariser
+
+    def __aiter__(self) -> AsyncIterator[Delta | ItemDelta]:
+        return self._inner
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+        await self._summariser.aclose()
+
+
+async def ended() -> AsyncGenerator[Delta | ItemDelta, None]:
     """The rest of a response that only had to be compacted, and was, before it was interrupted."""
     yield Finish("stop", Usage())
 
@@ -199,31 +235,65 @@ def _only(engine: Engine, text: str) -> Generation:
 
 
 # --- the summary ------------------------------------------------------------------------------------------------------
-async def summarise(engine: Engine, text: str, instructions: str) -> Summary:
-    """The summary of a conversation, by the model itself; a long one in pieces, each with the summary of those before.
+class Summariser:
+    """Has a model summarise a conversation; a long one in pieces, each with the summary of those before it."""
 
-    Raises `ContextLengthExceeded` for what would take too many pieces, and what the engine raises.
-    """
-    most = rules.summary_tokens(engine.capabilities.context_tokens)
-    space = engine.capabilities.context_tokens - most
-    summary, usage, at = "", Usage(), 0
+    def __init__(self, engine: Engine, text: str, instructions: str) -> None:
+        self._engine = engine
+        self._text = text
+        self._instructions = instructions
+        self._most = rules.summary_tokens(engine.capabilities.context_tokens)
+        self._at = 0
+        self._summary = ""
+        self._deltas: AsyncGenerator[Delta, None] | None = None
 
-    def ask(piece: str) -> Generation:
-        return rules.request_for_summary(engine.name, summary, piece, instructions=instructions, max_tokens=most)
+    async def begin(self) -> None:
+        """Admit the first piece.
 
-    for _ in range(limits.MAX_SUMMARY_PIECES):
-        rest = text[at : at + space * _CHARS_PER_TOKEN * limits.MAX_SUMMARY_PIECES]
-        size = await _fitting(engine, rest, ask, space)
-        if (len(text) - at) > size * limits.MAX_SUMMARY_PIECES:
-            break
-        said, cost = await _answer(engine, ask(rest[:size]))
-        summary, usage, at = said, _sum(usage, cost), at + size
-        if at >= len(text):
-            return Summary(summary, usage)
-    raise ContextLengthExceeded(
-        f"The conversation is too long to be compacted: its {len(text)} characters would take more than "
-        f"{limits.MAX_SUMMARY_PIECES} pieces of this model's context of {engine.capabilities.context_tokens} tokens."
-    )
+        Raises what the engine raises, and `ContextLengthExceeded` for a conversation of too many pieces.
+        """
+        self._deltas = await self._next()
+
+    async def run(self) -> Summary:
+        """The summary. Once, after `begin`."""
+        usage = Usage()
+        for _ in range(limits.MAX_SUMMARY_PIECES):
+            assert self._deltas is not None
+            self._summary, cost = await _read(self._deltas)
+            usage = _sum(usage, cost)
+            if self._at >= len(self._text):
+                return Summary(self._summary, usage)
+            self._deltas = await _patiently(self._next)
+        raise self._too_long()
+
+    async def aclose(self) -> None:
+        """Free what was admitted."""
+        if self._deltas is not None:
+            await self._deltas.aclose()
+
+    async def _next(self) -> AsyncGenerator[Delta, None]:
+        """The engine's stream for the next piece."""
+        space = self._engine.capabilities.context_tokens - self._most
+        # No more than could be summarised at all is ever copied or counted.
+        rest = self._text[self._at : self._at + space * _CHARS_PER_TOKEN]
+        size = await _fitting(self._engine, rest, self._ask, space)
+        if len(self._text) - self._at > size * limits.MAX_SUMMARY_PIECES:
+            raise self._too_long()
+        deltas = await self._engine.generate(self._ask(rest[:size]))
+        self._at += size
+        return deltas
+
+    def _ask(self, piece: str) -> Generation:
+        return rules.request_for_summary(
+            self._engine.name, self._summary, piece, instructions=self._instructions, max_tokens=self._most
+        )
+
+    def _too_long(self) -> ContextLengthExceeded:
+        return ContextLengthExceeded(
+            f"The conversation is too long to be compacted: its {len(self._text)} characters would take more than "
+            f"{limits.MAX_SUMMARY_PIECES} pieces of this model's context of "
+            f"{self._engine.capabilities.context_tokens} tokens."
+        )
 
 
 async def _fitting(engine: Engine, text: str, ask: Callable[[str], Generation], space: int) -> int:
@@ -233,19 +303,18 @@ async def _fitting(engine: Engine, text: str, ask: Callable[[str], Generation], 
         tokens = await engine.count_tokens(ask(text[:size]))
         if tokens <= space:
             return size
-        smaller = rules.piece_end(text, size * space * 9 // (tokens * 10))
-        if smaller < 1:
+        size = rules.piece_end(text, size * space * 9 // (tokens * 10))
+        if size < 1:
             raise ContextLengthExceeded(
                 f"This model's context of {engine.capabilities.context_tokens} tokens is too small for a summary of "
                 "the conversation with these instructions."
             )
-        size = smaller
 
 
-async def _answer(engine: Engine, generation: Generation) -> tuple[str, Usage]:
+async def _read(stream: AsyncGenerator[Delta, None]) -> tuple[str, Usage]:
     pieces: list[str] = []
     usage = Usage()
-    async with aclosing(await _admitted(engine, generation)) as deltas:
+    async with aclosing(stream) as deltas:
         async for delta in deltas:
             if isinstance(delta, TextDelta):
                 pieces.append(delta.text)
@@ -257,14 +326,14 @@ async def _answer(engine: Engine, generation: Generation) -> tuple[str, Usage]:
     return text, usage
 
 
-async def _admitted(engine: Engine, generation: Generation) -> AsyncGenerator[Delta, None]:
-    """The engine's stream. A full queue is waited for: the response that needs this was admitted before."""
+async def _patiently(admit: Callable[[], Awaitable[AsyncGenerator[Delta, None]]]) -> AsyncGenerator[Delta, None]:
+    """An engine's stream. A full queue is waited for: the response that needs this was admitted before."""
     for _ in range(_TRIES):
         try:
-            return await engine.generate(generation)
+            return await admit()
         except Overloaded:
             await asyncio.sleep(_PATIENCE)
-    return await engine.generate(generation)
+    return await admit()
 
 
 def _sum(one: Usage, other: Usage) -> Usage:

@@ -37,7 +37,7 @@ class Prepared:
         if self.ended:
             return ended()
         if self.compaction is not None:
-            return self.compaction.stream(track=generation.track)
+            return await self.compaction.begin(track=generation.track)
         return await self.engine.generate(generation)
 
 
