@@ -98,7 +98,7 @@ def test_a_call_in_a_chain_is_counted(coder_client: OpenAI) -> None:
 def long_conversation(client: OpenAI, question: str) -> list[Any]:
     """One that is half as long again as the model's context, with calls among it."""
     exchange = [*CALLED, {"role": "assistant", "content": "It is 5. " * 40}]
-    probe = client.responses.input_tokens.count(model="gpt-5-mini", input=exchange, tools=[ADD]).input_tokens
+    probe = client.responses.input_tokens.count(model="gpt-5-mini", input=exchange).input_tokens
     context = context_of(client)
     items: list[Any] = [{"role": "developer", "content": "You are Ada."}]
     for number in range(3 * context // (2 * probe)):
