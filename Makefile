@@ -45,14 +45,14 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/base: $(STAMPS)/venv requirements/serve.txt pyproject.toml
-	@echo "antiphon: installing the locked dependencies"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/serve.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "antiphon: installing the locked dependencies (once; about 150 MB)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/serve.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/base requirements/dev.txt
-	@echo "antiphon: installing the locked tools for tests and checks"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@echo "antiphon: installing the locked tools for tests and checks (once; about 150 MB)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
 $(STAMPS)/serve: $(STAMPS)/base src/antiphon/models/catalog.toml

@@ -2,7 +2,7 @@
 
 In each round a server gets half of its responses as foreground streams and half as background streams, is killed with
 SIGKILL at a random moment, and is started again. Then every response whose id a client saw must reach exactly one
-terminal state, and every background stream must go on from where its client was, with no gap, no duplicate, and the same
+terminal state, and every background stream must go on from where its client was: no gap, no duplicate, and the same
 bytes as before.
 
     python -m bench.chaos [--rounds 20] [--responses 200] [--postgres] [--seed N]

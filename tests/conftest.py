@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.databases import postgres, postgres_url
+
 if TYPE_CHECKING:
     from openai import OpenAI
+
     from support.checking import Answers
     from support.real import Server
+
+__all__ = ["postgres", "postgres_url"]  # fixtures of the whole suite
 
 # Imports stand in the fixtures: most tests need neither the SDK nor a server, and start faster without.
 
@@ -20,16 +25,16 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real server with the smallest model, for what needs no wits."""
     from support.real import SMALL, launch
 
-    with launch(tmp_path_factory.mktemp("small"), "--model", SMALL) as server:
+    with launch(tmp_path_factory.mktemp("small"), "--model", SMALL, "--context", "1024") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def coder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server with the default model, as `make serve` starts it."""
+    """A real server with the default model. The context is small, to bound an answer that goes on and on."""
     from support.real import launch
 
-    with launch(tmp_path_factory.mktemp("coder")) as server:
+    with launch(tmp_path_factory.mktemp("coder"), "--context", "1536") as server:
         yield server
 
 
@@ -43,24 +48,18 @@ def answers() -> Iterator[Answers]:
     answers.check()
 
 
-def _client(server: Server, answers: Answers) -> Iterator[OpenAI]:
-    import httpx2
-    from openai import OpenAI
-
-    with httpx2.Client(transport=answers.sync(), timeout=60) as http:
-        yield OpenAI(base_url=server.base_url, api_key=server.key, http_client=http, max_retries=0)
-
-
 @pytest.fixture
 def client(small: Server, answers: Answers) -> Iterator[OpenAI]:
     """The official SDK, asking the smallest model. Every answer is checked."""
-    yield from _client(small, answers)
+    with answers.client(small) as client:
+        yield client
 
 
 @pytest.fixture
 def coder_client(coder: Server, answers: Answers) -> Iterator[OpenAI]:
     """The official SDK, asking the default model. Every answer is checked."""
-    yield from _client(coder, answers)
+    with answers.client(coder) as client:
+        yield client
 
 
 @pytest.hookimpl(wrapper=True)
@@ -68,7 +67,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Show the end of the log of each server that a failed test had."""
     report = yield
     if report.failed and isinstance(item, pytest.Function):
-        for name, value in item.funcargs.items():
-            if hasattr(value, "log_file") and value.log_file.exists():
-                report.sections.append((f"log of the server '{name}'", value.log()[-4000:]))
+        for name in ("small", "coder"):
+            if name in item.funcargs:
+                report.sections.append((f"log of the server '{name}'", item.funcargs[name].log()[-4000:]))
     return report

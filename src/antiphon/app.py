@@ -22,11 +22,13 @@ from antiphon.domain.routes import Route, Routes
 from antiphon.domain.sealing import Sealer
 from antiphon.http import chat as chat_http
 from antiphon.http import context as context_http
+from antiphon.http import conversations as conversations_http
 from antiphon.http import health as health_http
 from antiphon.http import models as models_http
 from antiphon.http import responses as responses_http
 from antiphon.http.api import Api
 from antiphon.http.server import HttpServer, with_cors
+from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.first_run import first_run
@@ -35,6 +37,7 @@ from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
 from antiphon.run.compaction import Compactor
+from antiphon.run.conversations import Conversations
 from antiphon.run.prepare import Preparer
 from antiphon.run.responses import Responses
 from antiphon.run.tail import Poller
@@ -60,6 +63,7 @@ class Parts:
     worker: Worker
     bus: Bus
     poller: Poller | None
+    sockets: Sockets
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
@@ -69,6 +73,7 @@ class Parts:
 
     async def stop(self) -> None:
         """End it. Whoever follows a response is let go: another server goes on with it, or this one's next start."""
+        self.sockets.close()
         await self.worker.stop()
         self.bus.close()
         if self.poller is not None:
@@ -81,12 +86,12 @@ class Switch:
     def __init__(self) -> None:
         self.stopping = False
 
-    async def check(self, engine: Engine, store: Store) -> None:
-        """Raise unless the server can answer now (`/readyz`)."""
+    async def check(self, engine: Engine, store: Store, *, lazy: bool) -> None:
+        """Raise unless the server can answer now (`/readyz`). A lazy engine loads its model at the first request."""
         if self.stopping:
             raise ShuttingDown("The server is shutting down.")
         await store.ping()
-        if not await engine.ready():
+        if not lazy and not await engine.ready():
             raise EngineUnavailable("The model is not loaded yet.")
 
 
@@ -100,18 +105,22 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     alone = settings.database.startswith("sqlite:")
     worker = Worker(store, preparer, bus, clock, alone=alone)
     responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
+    authenticator = Authenticator(store, secret, clock)
+    sockets = Sockets(responses, authenticator, drain_timeout=settings.drain_timeout)
     api = Api(
         [
             *context_http.resources(responses),
             *responses_http.resources(responses),
+            *conversations_http.resources(Conversations(store, clock)),
             *chat_http.resources(Chat(store, routes, clock)),
             *models_http.resources(routes),
-            *health_http.resources(lambda: switch.check(engine, store)),
+            *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
-        Authenticator(store, secret, clock),
+        authenticator,
         max_body=settings.max_body,
+        sockets=sockets,
     )
-    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus))
+    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets)
 
 
 def _routes(settings: Settings, engine: Engine) -> Routes[Engine]:
@@ -154,7 +163,11 @@ async def _serve(
     announce: Announce,
     stop: asyncio.Event,
 ) -> None:
-    server = HttpServer(with_cors(parts.api, settings.cors_origins), drain_timeout=settings.drain_timeout)
+    server = HttpServer(
+        with_cors(parts.api, settings.cors_origins),
+        drain_timeout=settings.drain_timeout,
+        max_message=settings.max_body,
+    )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     host, port = listener.getsockname()[:2]
     await server.wait_started(serving)

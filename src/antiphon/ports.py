@@ -9,7 +9,16 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from antiphon.domain.records import EventBatch, EventPage, Page, StoredCompletion, StoredItem, StoredResponse
+from antiphon.domain.records import (
+    ConversationItem,
+    EventBatch,
+    EventPage,
+    Page,
+    StoredCompletion,
+    StoredConversation,
+    StoredItem,
+    StoredResponse,
+)
 from antiphon.domain.tenancy import Key, Project
 from antiphon.protocol.generation import Delta, Generation
 
@@ -78,6 +87,9 @@ class TenantStore(Protocol):
     async def list_projects(self) -> list[Project]:
         """All projects, oldest first."""
 
+    async def set_response_ttl(self, project_id: str, ttl: int | None) -> bool:
+        """How long responses that this project makes from now on are kept; see `Project`. False if there is none."""
+
     async def create_key(self, key: Key) -> None:
         """Add a key."""
 
@@ -95,11 +107,18 @@ class ResponseStore(Protocol):
     """Responses and their items. Everything is looked up by (project, id)."""
 
     async def put_response(
-        self, response: StoredResponse, items: Sequence[StoredItem] = (), events: EventBatch | None = None
+        self,
+        response: StoredResponse,
+        items: Sequence[StoredItem] = (),
+        events: EventBatch | None = None,
+        *,
+        appended: Sequence[ConversationItem] = (),
     ) -> None:
         """Insert or replace a response, and add items and events to it. Durable when this returns.
 
         An item replaces the one at its place (direction and position) of that response; all others stay as they are.
+        A response in a conversation must hold it (`lock_conversation`): raises `LeaseLost`, and changes nothing, if
+        another one does by now. If it has ended, the conversation gains the items `appended`, and is free.
         """
 
     async def advance_response(
@@ -108,7 +127,7 @@ class ResponseStore(Protocol):
         items: Sequence[StoredItem] = (),
         events: EventBatch | None = None,
         *,
-        appended: Sequence[StoredItem] = (),
+        appended: Sequence[ConversationItem] = (),
     ) -> None:
         """Change status and body of a response that this worker (`response.owner`) is making, and add items and events.
 
@@ -121,7 +140,7 @@ class ResponseStore(Protocol):
         """The response, or None if this project has none of that id."""
 
     async def delete_response(self, project_id: str, response_id: str) -> bool:
-        """Delete a response and its items; False if there was none."""
+        """Delete a response and its items, and free the conversation that it holds; False if there was none."""
 
     async def list_items(
         self,
@@ -145,7 +164,7 @@ class ResponseStore(Protocol):
         """
 
     async def get_items(self, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
-        """Those of these items that this project has."""
+        """Those of these items that this project has, in responses or conversations."""
 
     # --- leases -------------------------------------------------------------------------------------------------------
     async def claim_responses(self, owner: str, *, now: int, until: int, limit: int) -> list[StoredResponse]:
@@ -186,6 +205,83 @@ class ResponseStore(Protocol):
         """
 
 
+class ConversationStore(Protocol):
+    """Conversations and their items. Everything is looked up by (project, id).
+
+    What says that it raises `NotFound` does so, with param "conversation_id", for a conversation that is not there.
+    What says that it raises `ConversationLocked` does so while a response holds the conversation: from
+    `lock_conversation` on, for as long as it is stored as unfinished, and in any case until its lease is over.
+    """
+
+    async def create_conversation(
+        self, conversation: StoredConversation, items: Sequence[ConversationItem] = ()
+    ) -> None:
+        """Add a conversation with its first items. Raises `InvalidRequest` (code "duplicate_item") for an id twice."""
+
+    async def get_conversation(self, project_id: str, conversation_id: str) -> StoredConversation | None:
+        """The conversation, or None if this project has none of that id."""
+
+    async def update_conversation(
+        self, project_id: str, conversation_id: str, metadata: bytes
+    ) -> StoredConversation | None:
+        """Replace the metadata; None if there is no such conversation."""
+
+    async def delete_conversation(self, project_id: str, conversation_id: str) -> bool:
+        """Delete a conversation and its items, whatever is going on in it; False if there was none."""
+
+    async def add_conversation_items(
+        self, project_id: str, conversation_id: str, items: Sequence[ConversationItem], *, now: int
+    ) -> None:
+        """Append items, all or none. `now` is in Unix milliseconds.
+
+        Raises `NotFound`, `ConversationLocked`, and `InvalidRequest` (code "duplicate_item", param "items[…].id") for
+        an id that the conversation has already.
+        """
+
+    async def list_conversation_items(
+        self, project_id: str, conversation_id: str, *, after: str | None, limit: int, ascending: bool
+    ) -> Page[ConversationItem]:
+        """A page of the items. Raises `NotFound`, also (param "after") for an `after` that is not among them."""
+
+    async def get_conversation_item(
+        self, project_id: str, conversation_id: str, item_id: str
+    ) -> ConversationItem | None:
+        """The item, or None if there is no such conversation or item."""
+
+    async def delete_conversation_item(
+        self, project_id: str, conversation_id: str, item_id: str, *, now: int
+    ) -> StoredConversation | None:
+        """Delete an item and return its conversation; None if it has no such item. `now` is in Unix milliseconds.
+
+        Raises `NotFound` and `ConversationLocked`.
+        """
+
+    async def conversation_history(
+        self, project_id: str, conversation_id: str, *, limit: int
+    ) -> list[ConversationItem]:
+        """All items in order. Raises `NotFound`, and `InvalidRequest` if there are more than `limit`."""
+
+    async def lock_conversation(
+        self, project_id: str, conversation_id: str, response_id: str, *, owner: str, now: int, until: int
+    ) -> None:
+        """Give the conversation to a response that worker `owner` makes, until `until` (Unix milliseconds, like `now`).
+
+        `renew_leases` prolongs it. Raises `NotFound` and `ConversationLocked`.
+        """
+
+    async def unlock_conversation(self, project_id: str, conversation_id: str, response_id: str) -> None:
+        """Free the conversation, if that response holds it and is not stored as a background response to be made."""
+
+    async def end_turn(
+        self, project_id: str, conversation_id: str, response_id: str, items: Sequence[ConversationItem]
+    ) -> None:
+        """Append what a response that is not stored has said, and free the conversation.
+
+        Raises `LeaseLost`, and changes nothing, if another response holds it by now. A conversation that was deleted
+        gains nothing.
+        """
+
+
 class CompletionStore(Protocol):
     """Stored chat completions."""
 
@@ -211,7 +307,7 @@ class CompletionStore(Protocol):
         """A page by time of creation. All of `metadata` must match. `after` unknown: `NotFound`, param "after"."""
 
 
-class Store(TenantStore, ResponseStore, CompletionStore, Protocol):
+class Store(TenantStore, ResponseStore, ConversationStore, CompletionStore, Protocol):
     """The whole database."""
 
     async def open(self) -> None:

@@ -13,6 +13,7 @@ Where the specifications disagree, what clients of both accept is right:
   from must have one). Any object is right.
 - Open Responses wants `usage` in every Response, null until it is known, and `description` in every JSON schema
   format, null if there is none. OpenAI's document has no null there, its package has.
+- OpenAI's package knows "steered" as a reason of what is incomplete, its document does not (it has no WebSocket mode).
 - OpenAI's lists must have strings as `first_id` and `last_id`. An empty list has no ids; null is right there.
 """
 
@@ -81,6 +82,22 @@ def check_compacted(body: Any) -> None:
     *messages, last = body["output"]
     assert all((message["type"], message["role"]) == ("message", "user") for message in messages), "output: other items"
     assert last["type"] == "compaction", f"output: ends with {last['type']}"
+
+
+def check_conversation(body: Any) -> None:
+    """A conversation."""
+    from openai.types.conversations import Conversation
+
+    check("openai", "ConversationResource", body)
+    check_type(Conversation, body)
+
+
+def check_conversation_item(item: Any) -> None:
+    """An item of a conversation."""
+    from openai.types.conversations import ConversationItem
+
+    check("openai", "ConversationItem", item)
+    check_type(ConversationItem, item)
 
 
 def check_chat_completion(body: Any) -> None:
@@ -175,6 +192,8 @@ def schemas(source: str) -> Body:
     """All schemas of a source, by name."""
     defs: Body = json.loads((HERE / f"{source}.json").read_text(encoding="utf-8"))["$defs"]
     if source == "openai":
+        reason = defs["Response"]["allOf"][2]["properties"]["incomplete_details"]["anyOf"][0]["properties"]["reason"]
+        reason["enum"] = [*reason["enum"], "steered"]
         defs["ResponseUsage"]["type"] = ["object", "null"]
         defs["TextResponseFormatJsonSchema"]["properties"]["description"]["type"] = ["string", "null"]
     else:

@@ -357,6 +357,20 @@ def test_in_the_background(client: openai.OpenAI, engine: ScriptedEngine) -> Non
     assert [item.type for item in stored.output] == ["compaction", "message"]
 
 
+def test_in_a_conversation(client: openai.OpenAI, engine: ScriptedEngine) -> None:
+    held = client.conversations.create(items=[{"type": "message", "role": "user", "content": words(900)}])
+    ask: dict[str, Any] = {"model": "scripted", "input": f"Who am I? {words(200)}", "conversation": held.id}
+    assert client.responses.input_tokens.count(**ask).input_tokens == 900 + 3 + 200
+    response = client.responses.create(**ask, **MANAGED)
+    assert [item.type for item in response.output] == ["compaction", "message"]
+    kinds = [item.type for item in client.conversations.items.list(held.id, order="asc")]
+    assert kinds == ["message", "message", "compaction", "message"]
+    client.responses.create(model="scripted", input="Sure?", conversation=held.id)
+    texts = [text for _, text in said(engine.asked[-1])]
+    assert SUMMARY in texts[0]
+    assert [text[:9] for text in texts[1:]] == ["Who am I?", "Fine.", "Sure?"]
+
+
 def test_a_compaction_survives_a_crash_and_is_not_made_twice(tmp_path: Path) -> None:
     """The server is gone after the item and before the answer: the next one goes on from the item."""
 

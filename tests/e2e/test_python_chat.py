@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx2
 import openai
 import pytest
-from openai import AsyncOpenAI, OpenAI
+from openai import OpenAI
 from openai.types.chat import ChatCompletion
+
 from support.checking import Answers
 from support.real import SMALL, Server
 
@@ -66,8 +66,7 @@ def test_stream_helper(client: OpenAI) -> None:
 
 def test_async(small: Server, answers: Answers) -> None:
     async def main() -> None:
-        async with httpx2.AsyncClient(transport=answers.asynchronous(), timeout=60) as http:
-            client = AsyncOpenAI(base_url=small.base_url, api_key=small.key, http_client=http, max_retries=0)
+        async with answers.async_client(small) as client:
             # More than there are slots: the others wait their turn.
             completions = await asyncio.gather(*(client.chat.completions.create(**ASK) for _ in range(5)))
             assert all(text(completion) for completion in completions)
@@ -119,7 +118,7 @@ def test_logprobs_and_logit_bias(client: OpenAI) -> None:
     assert choice.logprobs.content
     assert "".join(token.token for token in choice.logprobs.content) == choice.message.content
     first = choice.logprobs.content[0]
-    assert [top.token for top in first.top_logprobs][0] == first.token, "at temperature 0 the likeliest is drawn"
+    assert first.top_logprobs[0].token == first.token, "at temperature 0 the likeliest is drawn"
     assert len(first.top_logprobs) == 2
     with client.chat.completions.create(**ask, stream=True) as stream:
         streamed = [
@@ -205,7 +204,7 @@ def test_errors(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as wrong:
         client.chat.completions.create(**{**ASK, "messages": [{"role": "user", "content": 5}]})
     assert wrong.value.param == "messages[0].content"
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     with pytest.raises(openai.BadRequestError) as picture:
-        part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
         client.chat.completions.create(**{**ASK, "messages": [{"role": "user", "content": [part]}]})
     assert picture.value.param == "messages[0].content[0]"

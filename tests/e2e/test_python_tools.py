@@ -48,7 +48,7 @@ class Person(BaseModel):
     mood: Literal["good", "bad"]
 
 
-ARGUMENTS = {"get_weather": Weather, "get_time": City}
+ARGUMENTS: dict[str, type[BaseModel]] = {"get_weather": Weather, "get_time": City}
 
 
 def calls(response: Response) -> list[ResponseFunctionToolCall]:
@@ -61,7 +61,7 @@ def calls(response: Response) -> list[ResponseFunctionToolCall]:
 
 # --- Responses --------------------------------------------------------------------------------------------------------
 def test_the_loop_of_a_tool(coder_client: OpenAI) -> None:
-    ask: dict[str, Any] = {**ASK, "max_output_tokens": 60, "tools": TOOLS, "parallel_tool_calls": False}
+    ask: dict[str, Any] = {**ASK, "max_output_tokens": 40, "tools": TOOLS, "parallel_tool_calls": False}
     asked = coder_client.responses.create(**ask, input=CITY, tool_choice="required")
     made = calls(asked)
     assert len(made) == 1
@@ -83,7 +83,10 @@ def test_the_loop_of_a_tool(coder_client: OpenAI) -> None:
 
 def test_tool_choice(coder_client: OpenAI) -> None:
     def ask(choice: Any, text: str = CITY, **more: Any) -> Response:
-        return coder_client.responses.create(**{**ASK, **more}, input=text, tools=TOOLS, tool_choice=choice)
+        response: Response = coder_client.responses.create(
+            **{**ASK, **more}, input=text, tools=TOOLS, tool_choice=choice
+        )
+        return response
 
     assert not calls(ask("none", max_output_tokens=30))
     calls(ask("auto", max_output_tokens=60))

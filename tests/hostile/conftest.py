@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import structlog
 from structlog.testing import LogCapture
-from support.rawhttp import Wire
-from support.serving import Serving, serving
 
 from antiphon.engines.scripted import ScriptedEngine
+from support.rawhttp import Wire
+from support.serving import Serving, serving
 
 
 @pytest.fixture(scope="session")

@@ -45,9 +45,10 @@ def test_methods(wire: Wire, path: str, method: str) -> None:
 
 
 IDS = [
-    "resp_unknown", "resp_" + "0" * 48, "0", "-1", "null", "undefined", "*", "%00", "a%00b", "%0a", "%0d%0aX-A:%20b", "%7f",
-    "%ff", "%c0%af", "%ed%a0%80", "%f0%9f%98%80", "%2e", "%2e%2e", "..%2f..%2fetc%2fpasswd", "..%5c..%5c", "%2f", "%252f",
-    "a%2fb", "%25", "%", "%zz", "%u0041", "a;b", "a,b", "'%20OR%201=1%20--", "%22", "%3cscript%3e", "${jndi:ldap://x}",
+    "resp_unknown", "resp_" + "0" * 48, "0", "-1", "null", "undefined", "*", "%00", "a%00b", "%0a", "%0d%0aX-A:%20b",
+    "%7f", "%ff", "%c0%af", "%ed%a0%80", "%f0%9f%98%80", "%2e", "%2e%2e", "..%2f..%2fetc%2fpasswd", "..%5c..%5c", "%2f",
+    "%252f", "a%2fb", "%25", "%", "%zz", "%u0041", "a;b", "a,b", "'%20OR%201=1%20--", "%22", "%3cscript%3e",
+    "${jndi:ldap://x}",
     "{response_id}", "__proto__", "x" * 512, "x" * 513, "x" * 10_000, "x" * 60_000, "%e4" * 600, "~", "resp_unknown%20",
 ]  # fmt: skip
 
@@ -55,7 +56,7 @@ IDS = [
 @pytest.mark.parametrize("given_id", IDS, ids=range(len(IDS)))
 def test_ids(wire: Wire, given_id: str) -> None:
     for path, method in WITH_ID:
-        body = {"metadata": {}} if method == "POST" else None
+        body: Any = {"metadata": {}} if method == "POST" else None
         answer = wire.ask(method, path.format(given_id), body)
         error = judge_refusal(answer)
         assert answer.status == 404, (method, path)
@@ -67,8 +68,9 @@ PATHS = [
     "/v1/responses/a/input_items/", "/V1/responses", "/v1/Responses", "/v1/responses.json", "/v1/../v1/models",
     "/v1/./models", "/%76%31/responsesx", "/v1/models/../keys", "/v2/responses", "/v1/assistants", "/v1/embeddings",
     "/v1/chat", "/v1/chat/", "/v1/chat/completions/", "/v1/chat/completions/a/messages/b", "/v1/completions",
-    "/v1/responses/a/cancel", "/v1/responses/input_tokens/", "/v1/responses/compact/x", "/healthz/", "/readyz/x", "/metrics", "/docs", "/openapi.json",
-    "/favicon.ico", "/.env", "/.git/config", "/data.db", "/etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/v1%00/models",
+    "/v1/responses/a/cancel", "/v1/responses/input_tokens/", "/v1/responses/compact/x", "/healthz/", "/readyz/x",
+    "/metrics", "/docs", "/openapi.json", "/favicon.ico", "/.env", "/.git/config", "/data.db", "/etc/passwd",
+    "/%2e%2e/%2e%2e/etc/passwd", "/v1%00/models",
     "/v1/models%00/x", "/v1\\models", "/v1/%", "*", "/v1/" + "a/" * 5000,
 ]  # fmt: skip
 
@@ -146,7 +148,8 @@ def test_queries(wire: Wire, case: tuple[str, str, int, str | None, str | None])
 
 EMPTY = [
     "metadata[no]=b", "metadata[no]=%00", "metadata[%00]=b", "metadata[__proto__]=a", "metadata[no[b]]=c",
-    "metadata[" + "k" * 5000 + "]=" + "v" * 5000, "model=nobody", "model=%00", "model=" + "m" * 5000, "model='%20OR%201=1",
+    "metadata[" + "k" * 5000 + "]=" + "v" * 5000, "model=nobody", "model=%00", "model=" + "m" * 5000,
+    "model='%20OR%201=1",
     "&".join(f"metadata[k{n}]=v" for n in range(99)),
 ]  # fmt: skip
 

@@ -68,9 +68,20 @@ class Wire:
         """Send these bytes and nothing else."""
         self.open().sendall(data)
 
+    def send_until_cut_off(self, data: bytes, times: int = 10_000) -> None:
+        """Send these bytes over and over until the server hangs up, or no longer takes them."""
+        self.open().settimeout(2)
+        try:
+            for _ in range(times):
+                self.send(data)
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
+            return
+        raise AssertionError(f"the server has taken {times * len(data)} bytes")
+
     def head(self, method: str, path: str, headers: dict[str, str | None], length: int | None) -> bytes:
         """The head of a request. A header of None is left out."""
-        given = {"host": self._host, **{name.lower(): value for name, value in self._headers.items()}}
+        given: dict[str, str | None] = {"host": self._host}
+        given |= {name.lower(): value for name, value in self._headers.items()}
         if length is not None:
             given |= {"content-length": str(length), "content-type": "application/json"}
         given |= {name.lower(): value for name, value in headers.items()}
@@ -104,8 +115,8 @@ class Wire:
         first, *lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         version, status, _ = first.split(" ", 2)
         assert version == "HTTP/1.1", first
-        headers = dict(line.lower().split(": ", 1) if ": " in line else (line, "") for line in lines)
-        return int(status), headers
+        pairs = [line.lower().partition(": ") for line in lines]
+        return int(status), {name: value for name, _, value in pairs}
 
     def read_chunk(self) -> bytes:
         """The next chunk of a chunked body; empty at its end."""

@@ -166,7 +166,7 @@ def banner_of(log: str) -> tuple[str, str, str]:
     """The address, the `eval` line and the curl command that a server has printed."""
     found = re.search(
         r"\n  Antiphon is listening on (http://\S+/v1)   \((.+)\)\n"
-        r"  In another shell:  (eval .+\))\"?     then try:\n"
+        r"  In another shell:  (eval \"\$\(.+\)\")     then try:\n"
         r"(      curl .+\\\n        -d .+)\n",
         log,
     )

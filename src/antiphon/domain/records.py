@@ -77,6 +77,24 @@ class EventPage:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredConversation:
+    """A conversation. `metadata` is a JSON object; `created_at` is in Unix seconds."""
+
+    project_id: str
+    id: str
+    created_at: int
+    metadata: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationItem:
+    """One item of a conversation; `body` is its JSON."""
+
+    id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class StoredCompletion:
     """A stored chat completion: the answer's JSON, the request's messages (a JSON array), and its metadata."""
 

@@ -42,17 +42,26 @@ class Api:
     """The whole API as an ASGI application, free of any server."""
 
     def __init__(
-        self, resources: Sequence[Resource], authenticate: Authenticator, *, max_body: int = limits.MAX_BODY
+        self,
+        resources: Sequence[Resource],
+        authenticate: Authenticator,
+        *,
+        max_body: int = limits.MAX_BODY,
+        sockets: ASGIApp | None = None,
     ) -> None:
         self._authenticate = authenticate
         self._max_body = max_body
+        self._sockets = sockets
         routes = [Route(resource.path, self._endpoint(resource)) for resource in resources]
         self._router = Router(routes, redirect_slashes=False, default=self._unknown_path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection's exchange. WebSockets are refused: nothing here speaks them yet."""
+        """Serve one connection's exchange, or a WebSocket for as long as it is open."""
         if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
+            if self._sockets is None:
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await self._sockets(scope, receive, send)
         elif scope["type"] == "http":
             exchange = Exchange(scope, receive, send, new_request_id(), max_body=self._max_body)
             scope["antiphon.exchange"] = exchange
@@ -70,7 +79,9 @@ class Api:
             _log.error("request failed", request_id=exchange.request_id, exc_info=error)
             await _reply_error(exchange, AntiphonError("The server had an error while processing your request."))
         finally:
-            _log.info(
+            # Whoever watches the process asks every few seconds; that is no news.
+            log = _log.debug if scope.get("antiphon.open") else _log.info
+            log(
                 "request",
                 method=exchange.method,
                 path=_template(scope),
@@ -101,6 +112,7 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["antiphon.exchange"]
         scope["antiphon.template"] = self._resource.path
+        scope["antiphon.open"] = self._resource.is_open
         if not self._resource.is_open:
             key = await self._authenticate(exchange.header(b"authorization"))
             exchange.project_id = key.project_id

@@ -99,17 +99,7 @@ class Exchange:
         body = await self._read_body()
         if not body:
             raise InvalidRequest("The request has no body; a JSON object is expected.", code="missing_body")
-        try:
-            # Large bodies are decoded beside the event loop, so that others need not wait for them.
-            if len(body) > limits.MIB:
-                return await asyncio.to_thread(
-                    wire_json.decode, body, max_depth=limits.MAX_JSON_DEPTH, max_values=limits.MAX_JSON_VALUES
-                )
-            return wire_json.decode(body, max_depth=limits.MAX_JSON_DEPTH, max_values=limits.MAX_JSON_VALUES)
-        except wire_json.MalformedJSON as error:
-            raise InvalidRequest(
-                f"We could not parse the JSON body of your request: {error.message}", code="invalid_json"
-            ) from None
+        return await decoded(body)
 
     def _check_content(self) -> None:
         kind = (self.header(b"content-type") or "").partition(";")[0].strip().lower()
@@ -217,6 +207,21 @@ class Exchange:
             raise ClientGone from None
         finally:
             watcher.cancel()
+
+
+async def decoded(body: bytes) -> object:
+    """The value of a JSON document that a client sent. Raises `InvalidRequest` (code "invalid_json")."""
+    try:
+        # Large bodies are decoded beside the event loop, so that others need not wait for them.
+        if len(body) > limits.MIB:
+            return await asyncio.to_thread(
+                wire_json.decode, body, max_depth=limits.MAX_JSON_DEPTH, max_values=limits.MAX_JSON_VALUES
+            )
+        return wire_json.decode(body, max_depth=limits.MAX_JSON_DEPTH, max_values=limits.MAX_JSON_VALUES)
+    except wire_json.MalformedJSON as error:
+        raise InvalidRequest(
+            f"We could not parse the JSON body of your request: {error.message}", code="invalid_json"
+        ) from None
 
 
 async def named(events: AsyncGenerator[list[Event], None]) -> AsyncGenerator[bytes, None]:

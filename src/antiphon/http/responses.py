@@ -52,7 +52,7 @@ def resources(responses: Responses) -> list[Resource]:
 
     async def get(exchange: Exchange) -> None:
         query = Query(exchange, ("include", "stream", "starting_after", "include_obfuscation"))
-        _check_include(query)
+        check_include(query)
         query.flag("include_obfuscation")
         response_id = exchange.path_param("response_id")
         if not query.flag("stream"):
@@ -76,7 +76,7 @@ def resources(responses: Responses) -> list[Resource]:
 
     async def input_items(exchange: Exchange) -> None:
         query = Query(exchange, ("after", "limit", "order", "include"))
-        _check_include(query)
+        check_include(query)
         page = await responses.input_items(
             exchange.project_id,
             exchange.path_param("response_id"),
@@ -94,7 +94,8 @@ def resources(responses: Responses) -> list[Resource]:
     ]
 
 
-def _check_include(query: Query) -> None:
+def check_include(query: Query) -> None:
+    """Raise `InvalidRequest` for a value of `include` that the published API does not have."""
     for value in query.texts("include"):
         check_choice("include", value, _INCLUDE)
 

@@ -20,6 +20,8 @@ from antiphon.wire import json as wire_json
 
 #: Asks for another protocol than HTTP/1.1. None is spoken here, and the parser would drop such a request's body.
 _UPGRADE = re.compile(rb"^upgrade:(?!\s*websocket)", re.IGNORECASE | re.MULTILINE)
+#: The one path that may be asked for as a WebSocket.
+SOCKET_PATH = "/v1/responses"
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -30,13 +32,16 @@ class _HeadTooLarge(AntiphonError):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Ends connections whose request heads are too large or too slow; uvicorn itself would wait and read for ever."""
+    """Ends connections whose request heads are too large or too slow; uvicorn itself would wait and read for ever.
+
+    At most one timer runs: for a head, or for the rest of a body whose request has its answer already.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
         self._in_head = True
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
         """A connection opens: its first head is due."""
@@ -45,13 +50,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self._head_arrived()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count a head's bytes until it ends."""
         if self._in_head:
-            if self._head_timer is None:
+            if self._timer is None:
                 self._await_head()
             self._head_bytes += len(data)
             if b"pgrade:" in data or b"PGRADE:" in data:
@@ -70,31 +75,43 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(_head_too_large())
                 raise _head_too_large()
         self._in_head = False
-        self._head_arrived()
+        self._stop_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The body is whole: what comes next is another head, for which an idle connection may wait."""
         super().on_message_complete()
+        self._stop_timer()
         self._in_head = True
         self._head_bytes = 0
+
+    def on_response_complete(self) -> None:
+        """An answer is out. If it came before the request's body, nobody reads that: it must end soon."""
+        super().on_response_complete()
+        if self.cycle.response_complete and not self._in_head:
+            self._timer = self.loop.call_later(limits.BODY_TIMEOUT, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP is answered in the API's own form."""
         self._refuse(InvalidRequest("The request is not valid HTTP.", code="malformed_request"))
 
+    def _should_upgrade(self) -> bool:
+        """Whether this request becomes a WebSocket. Elsewhere the wish is passed over, as HTTP allows."""
+        path = self.url.partition(b"?")[0]
+        return self.scope["method"] == "GET" and path == SOCKET_PATH.encode() and super()._should_upgrade()
+
     def _await_head(self) -> None:
         error = RequestTimeout("The request's headers did not arrive in time.")
-        self._head_timer = self.loop.call_later(limits.HEAD_TIMEOUT, self._refuse, error)
+        self._timer = self.loop.call_later(limits.HEAD_TIMEOUT, self._refuse, error)
 
-    def _head_arrived(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _refuse(self, error: AntiphonError) -> None:
         """Answer what never became a request, and hang up."""
-        self._head_timer = None
+        self._timer = None
         if self.transport.is_closing():
             return
         if self._answering():
@@ -125,14 +142,27 @@ def _head_too_large() -> AntiphonError:
     return _HeadTooLarge(f"The request's headers are larger than {limits.MAX_HEADERS} bytes.")
 
 
-class HttpServer(uvicorn.Server):
-    """A uvicorn server that leaves signals to its owner."""
+def _socket(**parts: Any) -> asyncio.Protocol:
+    """What takes over a connection that becomes a WebSocket."""
+    from antiphon.http.upgraded import BoundedSocket  # not loaded before there is one
 
-    def __init__(self, app: ASGIApp, *, drain_timeout: float) -> None:
+    return BoundedSocket(**parts)
+
+
+class HttpServer(uvicorn.Server):
+    """A uvicorn server that leaves signals to its owner. `max_message`: bytes of one message of a WebSocket."""
+
+    def __init__(self, app: ASGIApp, *, drain_timeout: float, max_message: int = limits.MAX_BODY) -> None:
         config = uvicorn.Config(
             app,
             http=BoundedProtocol,
-            ws="none",
+            # uvicorn calls it where it would make its own protocol.
+            ws=_socket,  # type: ignore[arg-type]  # declared as a class
+            ws_max_size=max_message,
+            ws_ping_interval=limits.SOCKET_PING,
+            ws_ping_timeout=limits.SOCKET_PONG,
+            # What pads events against eavesdroppers must not be pressed out of them again.
+            ws_per_message_deflate=False,
             lifespan="off",
             interface="asgi3",
             log_config=None,
@@ -166,9 +196,9 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     """The application as browsers of these origins may call it; untouched if there are none."""
     if not origins:
         return app
-    from starlette.middleware.cors import CORSMiddleware  # off by default, so not loaded by default
+    from antiphon.http.cors import Cors  # off by default, so not loaded by default
 
-    return CORSMiddleware(
+    return Cors(
         app,
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "DELETE"],

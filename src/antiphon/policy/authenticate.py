@@ -41,8 +41,8 @@ class Authenticator:
     async def _key_of(self, authorization: str | None) -> Key:
         if not authorization:
             raise Unauthenticated(
-                "You didn't provide an API key. Send one in the Authorization header ('Authorization: Bearer YOUR_KEY'); "
-                "`antiphon env` prints that of a local server.",
+                "You didn't provide an API key. Send one in the header 'Authorization: Bearer YOUR_KEY'. "
+                "`antiphon env` prints one.",
                 code="missing_api_key",
             )
         scheme, _, secret = authorization.partition(" ")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
 
 import msgspec
 
@@ -20,12 +22,11 @@ from antiphon.protocol.generation import Delta, Finish, Generation, Message, Tex
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses.machine import ItemDelta
 from antiphon.run.context import room
-from antiphon.run.driver import Facts
 
 #: Makes a generation of turns.
 Build = Callable[[Sequence[Turn]], Generation]
 #: What a response's machine is fed, and notes of progress.
-Stream = Facts[Delta | ItemDelta]
+Stream = AsyncGenerator[Delta | ItemDelta, None]
 
 #: Between two tries to get a place in the engine's queue, and how many there are (seconds, count).
 _PATIENCE = 0.5
@@ -159,7 +160,7 @@ class Compaction:
         content = Compacted(summary.text, self.orders, quotes, self.kept)
         return self.compactor.seal(self.project_id, content), summary.usage
 
-    async def _stream(self, summariser: Summariser, *, track: bool) -> AsyncGenerator[Delta | ItemDelta, None]:
+    async def _stream(self, summariser: Summariser, *, track: bool) -> Stream:
         item, usage = await self._item(summariser)
         yield ItemDelta(item)
         if self.alone:
@@ -172,22 +173,36 @@ class Compaction:
                 yield Finish(delta.reason, _sum(usage, delta.usage)) if isinstance(delta, Finish) else delta
 
 
-class _Stream:
+class _Stream(AsyncGenerator[Delta | ItemDelta, None]):
     """The stream of a compaction: closing it frees what was admitted, whether it was begun or not."""
 
-    def __init__(self, inner: AsyncGenerator[Delta | ItemDelta, None], summariser: Summariser) -> None:
+    def __init__(self, inner: Stream, summariser: Summariser) -> None:
         self._inner = inner
         self._summariser = summariser
 
-    def __aiter__(self) -> AsyncIterator[Delta | ItemDelta]:
-        return self._inner
+    async def asend(self, value: None) -> Delta | ItemDelta:
+        """The next delta."""
+        return await self._inner.asend(value)
+
+    async def athrow(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+    ) -> Delta | ItemDelta:
+        """Raise an exception inside the generator."""
+        arguments: tuple[Any, ...] = (typ,) if val is None and tb is None else (typ, val, tb)
+        return await self._inner.athrow(*arguments)
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
-        await self._summariser.aclose()
+        """End it now."""
+        try:
+            await self._inner.aclose()
+        finally:
+            await self._summariser.aclose()
 
 
-async def ended() -> AsyncGenerator[Delta | ItemDelta, None]:
+async def ended() -> Stream:
     """The rest of a response that only had to be compacted, and was, before it was interrupted."""
     yield Finish("stop", Usage())
 

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from antiphon.domain import limits
-from antiphon.domain.errors import InvalidRequest
-from antiphon.ports import Engine, ResponseStore
+from antiphon.domain.errors import InvalidRequest, NotFound
+from antiphon.ports import ConversationStore, Engine, ResponseStore
 from antiphon.protocol.generation import Generation, Message, ToolCall, ToolResult, Turn
+from antiphon.protocol.refusals import previous_not_found
 from antiphon.protocol.responses import items as item_rules
 
 Json = dict[str, Any]
@@ -30,25 +31,45 @@ async def history(store: ResponseStore, project_id: str, previous_id: str) -> li
     """
     chain = await store.chain(project_id, previous_id, limit=limits.MAX_CHAIN)
     if not chain:
-        raise unknown_previous(previous_id)
+        raise previous_not_found(previous_id)
     if chain[-1][0].status in {"in_progress", "queued"}:
         raise InvalidRequest(
             f"Previous response with id '{previous_id}' is not finished yet.",
             code="previous_response_not_completed",
             param="previous_response_id",
         )
-    items = [msgspec.json.decode(item.body) for _, stored in chain for item in stored]
-    # A call that was cut off has arguments that are no JSON, and nobody can have answered it.
-    return [item for item in items if not (item["type"].endswith("_call") and item.get("status") == "incomplete")]
+    return _shown([item.body for _, stored in chain for item in stored])
 
 
-def unknown_previous(previous_id: str) -> InvalidRequest:
-    """This project has no such response to go on from."""
-    return InvalidRequest(
-        f"Previous response with id '{previous_id}' not found.",
-        code="previous_response_not_found",
-        param="previous_response_id",
-    )
+async def conversation(store: ConversationStore, project_id: str, conversation_id: str) -> list[Json]:
+    """The items of a conversation, oldest first.
+
+    Raises `NotFound`, and `InvalidRequest` (code "conversation_too_long"), both with param "conversation".
+    """
+    try:
+        items = await store.conversation_history(project_id, conversation_id, limit=limits.MAX_CONVERSATION_ITEMS)
+    except NotFound as error:
+        error.param = "conversation"
+        raise
+    return _shown([item.body for item in items])
+
+
+def check_new(items: Sequence[Json], before: Sequence[Json]) -> None:
+    """Raise `InvalidRequest` for an input item whose id the conversation has already, or that stands there twice."""
+    known = {item["id"] for item in before}
+    for index, item in enumerate(items):
+        if item["id"] in known:
+            raise InvalidRequest(
+                f"Duplicate item found with id '{item['id']}'. Remove duplicate items from your input and try again.",
+                code="duplicate_item",
+                param=f"input[{index}].id",
+            )
+        known.add(item["id"])
+
+
+def _shown(bodies: Sequence[bytes]) -> list[Json]:
+    """Stored items that the model can be shown."""
+    return item_rules.whole(msgspec.json.decode(body) for body in bodies)
 
 
 async def resolve(store: ResponseStore, project_id: str, items: Sequence[Json]) -> list[Json]:

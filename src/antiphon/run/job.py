@@ -12,12 +12,11 @@ import msgspec
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, EngineFailed, EngineUnavailable, LeaseLost, Overloaded
 from antiphon.domain.records import EventBatch, StoredResponse
-from antiphon.ports import Engine, ResponseStore
+from antiphon.ports import Clock, Engine, ResponseStore
 from antiphon.protocol.generation import Generation
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.run.bus import Bus
-from antiphon.run.clock import SystemClock
 from antiphon.run.compaction import Stream
 from antiphon.run.driver import drive
 from antiphon.run.keepers import JournalKeeper, split_progress
@@ -45,7 +44,10 @@ class Accepted(msgspec.Struct):
 class Job:
     """Makes one response that this worker holds the lease of."""
 
-    def __init__(self, store: ResponseStore, preparer: Preparer, bus: Bus, response: StoredResponse) -> None:
+    def __init__(
+        self, store: ResponseStore, preparer: Preparer, bus: Bus, clock: Clock, response: StoredResponse
+    ) -> None:
+        self._clock = clock
         self._store = store
         self._preparer = preparer
         self._bus = bus
@@ -128,7 +130,7 @@ class Job:
         except AntiphonError as error:
             await keeper.keep(machine.fault(error))
             return
-        opening = [] if machine.started else machine.start()
+        opening = machine.start() if machine.waiting else []
         async with aclosing(drive(machine, opening, stream, keeper)) as events:
             async for _ in events:
                 pass
@@ -166,7 +168,7 @@ class Job:
         request = requests.parse(accepted.body, accepted.extra)
         base = msgspec.json.decode(self._response.body) | {"output": []}
         machine = ResponseMachine(
-            base, clock=SystemClock().now, obfuscate=request.obfuscate, show_logprobs=request.show_logprobs
+            base, clock=self._clock.now, obfuscate=request.obfuscate, show_logprobs=request.show_logprobs
         )
         parser = sse.SSEParser()
         machine.restore(msgspec.json.decode(event.data) for batch in batches for event in parser.feed(batch.payload))

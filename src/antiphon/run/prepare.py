@@ -8,14 +8,15 @@ from typing import Any
 
 from antiphon.domain.errors import ContextLengthExceeded, InvalidRequest
 from antiphon.domain.routes import Routes
-from antiphon.ports import Engine, ResponseStore
+from antiphon.ports import Engine, Store
 from antiphon.protocol import compaction
 from antiphon.protocol.generation import Generation, Turn
-from antiphon.protocol.refusals import unknown_parameter
+from antiphon.protocol.refusals import missing_parameter, previous_not_found, unknown_parameter
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.request import ResponseRequest
 from antiphon.run import context
+from antiphon.run.chains import Chains, Link
 from antiphon.run.compaction import Compaction, Compactor, Stream, ended, turns_of
 
 Json = dict[str, Any]
@@ -29,6 +30,10 @@ class Prepared:
     engine: Engine
     generation: Generation
     items: list[Json]
+    #: Of a request on a connection that remembers: the link it goes on from, or else the items before it.
+    parent: Link | None = None
+    before: Sequence[Json] = ()
+    #: What is summarised before the answer; `ended`: it was, and there is nothing to answer.
     compaction: Compaction | None = None
     ended: bool = False
 
@@ -44,16 +49,18 @@ class Prepared:
 class Preparer:
     """Understands requests. Everything that can be refused before an engine is asked is refused here."""
 
-    def __init__(self, store: ResponseStore, routes: Routes[Engine], compactor: Compactor) -> None:
+    def __init__(self, store: Store, routes: Routes[Engine], compactor: Compactor) -> None:
         self._store = store
         self._routes = routes
         self._compactor = compactor
 
-    async def prepare(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> Prepared:
-        """Understand a new request."""
+    async def prepare(
+        self, project_id: str, body: Json, extra: Mapping[str, Any], chains: Chains | None = None
+    ) -> Prepared:
+        """Understand a new request. `chains`: what its connection remembers."""
         request = requests.parse(body, extra)
         items = await context.resolve(self._store, project_id, request.items)
-        return await self._with(project_id, request, items)
+        return await self._with(project_id, request, items, chains)
 
     async def again(
         self, project_id: str, body: Json, extra: Mapping[str, Any], items: list[Json], output: Sequence[Json]
@@ -63,29 +70,44 @@ class Preparer:
         `output` is what has been said: if the conversation was compacted, it need not be again.
         """
         compacted = [item for item in output if item["type"] == "compaction"][:1]
-        return await self._with(project_id, requests.parse(body, extra), items, compacted)
+        return await self._with(project_id, requests.parse(body, extra), items, None, compacted)
 
     async def model_of(self, project_id: str, response_id: str) -> str:
         """The model that made a response. Raises `InvalidRequest` (code "previous_response_not_found")."""
         response = await self._store.get_response(project_id, response_id)
         if response is None:
-            raise context.unknown_previous(response_id)
+            raise previous_not_found(response_id)
         return response.model
 
     async def _with(
-        self, project_id: str, request: ResponseRequest, items: list[Json], compacted: Sequence[Json] = ()
+        self,
+        project_id: str,
+        request: ResponseRequest,
+        items: list[Json],
+        chains: Chains | None = None,
+        compacted: Sequence[Json] = (),
     ) -> Prepared:
         engine = self._routes.find(request.model).target
         if request.extra and not engine.capabilities.passes_extra:
             raise unknown_parameter(next(iter(request.extra)))
         before: list[Json] = []
-        if request.previous_response_id is not None:
+        parent = None
+        if chains is not None:
+            parent = chains.parent(request.previous_response_id, stored=request.store)
+        if parent is not None and not parent.persisted:
+            before = parent.history()
+        elif request.previous_response_id is not None:
             before = await context.history(self._store, project_id, request.previous_response_id)
+        elif request.conversation is not None:
+            before = await context.conversation(self._store, project_id, request.conversation)
+            context.check_new(items, before)
         places = [
-            *compaction.placed(before, "previous_response_id"),
+            *compaction.placed(before, "previous_response_id" if request.conversation is None else "conversation"),
             *compaction.placed(items, "input"),
             *compaction.placed(compacted, "output"),
         ]
+        if request.conversation is not None and not places:
+            raise missing_parameter("input")
         shown = self._compactor.window(project_id, places)
         turns = turns_of(shown)
         item_rules.check_calls(turns)
@@ -104,7 +126,8 @@ class Preparer:
             )
         generation = build(turns) if planned is not None else await fitting(turns)
         only_compacted = bool(compacted) and request.compact is not None and request.compact.now
-        return Prepared(request, engine, generation, items, planned, only_compacted)
+        known = before if chains is not None else ()
+        return Prepared(request, engine, generation, items, parent, known, planned, only_compacted)
 
 
 #: Where an engine's neutral names for the parts of a generation stand in this surface's requests.

@@ -112,7 +112,7 @@ class Worker:
 
     def _begin(self, response: StoredResponse) -> None:
         name = (response.project_id, response.id)
-        job = Job(self._store, self._preparer, self._bus, response)
+        job = Job(self._store, self._preparer, self._bus, self._clock, response)
         task = asyncio.create_task(job.run())
         self._jobs[name] = (job, task)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import literal_column, select
 
 from antiphon.stores.completions import Completions
+from antiphon.stores.conversations import Conversations
 from antiphon.stores.database import Database, driver_for
 from antiphon.stores.making import Making
 from antiphon.stores.query import Query, Session
@@ -16,7 +17,7 @@ from antiphon.stores.tenants import Tenants
 _PING = Query(select(literal_column("1")))
 
 
-class SqlStore(Tenants, Responses, Making, Completions):
+class SqlStore(Tenants, Responses, Making, Conversations, Completions):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:

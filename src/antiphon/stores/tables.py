@@ -44,6 +44,8 @@ projects = Table(
     Column("id", Text, nullable=False, unique=True),
     Column("name", Text, nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
+    # Seconds; null is the default, and 0 for ever.
+    Column("response_ttl", BigInteger),
 )
 
 api_keys = Table(
@@ -145,8 +147,9 @@ chat_completion_metadata = Table(
     Index(None, "project_id", "key", "value"),
 )
 
-# `active_response_id`: the response that is being made in it, by `active_owner` until `active_until` (Unix
-# milliseconds); there is at most one.
+# `active_response_id`: the response that is being made in it; there is at most one. It holds the conversation for as
+# long as a response of that id is stored as unfinished, and in any case until `active_until` (Unix milliseconds), which
+# the worker `active_owner` renews.
 conversations = Table(
     "conversations",
     metadata,

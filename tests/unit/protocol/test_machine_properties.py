@@ -19,6 +19,7 @@ from antiphon.protocol.generation import (
     TextDelta,
     Usage,
 )
+from antiphon.protocol.responses.ending import Steered
 from antiphon.protocol.responses.machine import TRANSITIONS, Fact, ItemDelta, ResponseDelta, State
 from antiphon.wire import json as wire_json
 from conformance.sequence import check_sequence
@@ -157,6 +158,27 @@ def test_an_item_can_come_whole_at_any_time() -> None:
         after, actions = TRANSITIONS[state][Fact.ITEM]
         assert after is State.SAID
         assert actions[-1] == "item"
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(deltas, max_size=30), st.integers(0, 30))
+def test_whatever_was_said_can_be_steered_unless_it_waits_for_an_answer(steps: list[Delta], at: int) -> None:
+    machine = response_machine(obfuscate=True)
+    events = machine.start()
+    with contextlib.suppress(MachineError):
+        for step in steps[:at]:
+            events += machine.feed(step)
+    calls = machine.state in {State.CALL, State.CUSTOM} or any(
+        item["type"].endswith("_call") for item in machine.output
+    )
+    assert machine.steerable == (not calls)
+    if machine.steerable:
+        events += machine.feed(Steered())
+        bodies = decoded(events)
+        check_sequence(bodies)
+        for body in bodies:
+            check_response_event(body)
+        assert machine.snapshot()["incomplete_details"] == {"reason": "steered"}
 
 
 def test_nothing_follows_the_end() -> None:

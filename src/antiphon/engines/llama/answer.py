@@ -10,6 +10,7 @@ from typing import Literal
 from antiphon.domain.errors import OutputInvalid
 from antiphon.engines.llama.calls import CallScanner, Kind
 from antiphon.engines.llama.client import Chunk, Probability
+from antiphon.engines.llama.jsontext import JsonSpan
 from antiphon.engines.llama.stops import StopMatcher
 from antiphon.protocol.generation import (
     CallArguments,
@@ -57,11 +58,18 @@ class Answer:
         self._text: list[str] = []
         self._calls: list[tuple[str, list[str]]] = []
         self._last = Chunk()
+        self._drawn_before = 0
+        #: Where the JSON of an answer ends that is gone on with: no grammar says so then.
+        self._span: JsonSpan | None = None
 
     @property
     def done(self) -> bool:
         """Whether the answer is at its end: no more chunks are needed."""
-        return self._last.stop or self._stops.found
+        return self._last.stop or self._stops.found or self._whole
+
+    @property
+    def _whole(self) -> bool:
+        return self._span is not None and self._span.complete
 
     @property
     def calls(self) -> list[tuple[str, str]]:
@@ -78,10 +86,18 @@ class Answer:
             return self._show([TextDelta(text=chunk.content)])
         return self._show(self._scanner.feed(chunk.content))
 
+    def resume(self, content: str, drawn: int) -> None:
+        """Be as after a chunk of an answer that was cut off, whose deltas are known already."""
+        self._drawn_before = drawn
+        self._logprobs.skip(content)
+        if self._span is None and self._rules.text_misfit is not None:
+            self._span = JsonSpan()
+        self.feed(Chunk(content=content))
+
     def finish(self) -> list[Delta]:
         """The last deltas, `Finish` among them. Raises `OutputInvalid` if the answer does not fit its schema."""
         deltas: list[Delta] = [] if self._scanner is None else self._show(self._scanner.finish())
-        if not self._stops.found and (held := self._stops.finish()):
+        if not self._stops.found and not self._whole and (held := self._stops.finish()):
             deltas += self._shown_text(held)
         cut_off = self._last.stop_type == "limit"
         if not cut_off:
@@ -90,7 +106,7 @@ class Answer:
         usage = Usage(
             input_tokens=self._input_tokens,
             cached_tokens=min(self._last.timings.cache_n, self._input_tokens),
-            output_tokens=self._last.tokens_predicted,
+            output_tokens=self._drawn_before + self._last.tokens_predicted,
         )
         return [*deltas, Finish(reason=reason, usage=usage)]
 
@@ -99,9 +115,12 @@ class Answer:
         shown: list[Delta] = []
         for delta in deltas:
             if isinstance(delta, TextDelta):
-                if text := self._stops.feed(delta.text):
+                text = self._stops.feed(delta.text)
+                if self._span is not None and not self._calls:
+                    text = text[: self._span.feed(text)]
+                if text:
                     shown += self._shown_text(text)
-                if self._stops.found:
+                if self._stops.found or self._whole:
                     break
                 continue
             if isinstance(delta, CallStart):
@@ -157,6 +176,10 @@ class _LogprobLine:
         for drawn in probabilities:
             self._waiting.append((self._drawn, _token(drawn, self._top)))
             self._drawn += len(drawn.bytes)
+
+    def skip(self, text: str) -> None:
+        """Tokens that were drawn, and told, before."""
+        self._drawn += len(text.encode())
 
     def take(self, text: str) -> tuple[TokenLogprob, ...]:
         """The tokens that begin before the end of `text`, which follows all text before it."""

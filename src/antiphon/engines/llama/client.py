@@ -20,6 +20,10 @@ _SHORT_TIMEOUT = 60.0
 _LINE_LIMIT = 4 * 1024 * 1024
 
 
+class NotBegun(EngineFailed):
+    """A completion failed before the child took it: it can be asked of the next child."""
+
+
 class TemplateRefused(Exception):
     """The model's chat template does not take this conversation as it is."""
 
@@ -48,9 +52,13 @@ class Timings(msgspec.Struct, frozen=True, gc=False):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """One step of a stream. `stop_type` ("eos", "word", "limit") and `timings` come with the last one."""
+    """One step of a stream. `stop_type` ("eos", "word", "limit") and `timings` come with the last one.
+
+    `tokens` are told only if they were asked for.
+    """
 
     content: str = ""
+    tokens: tuple[int, ...] = ()
     stop: bool = False
     stop_type: str = "none"
     tokens_predicted: int = 0
@@ -103,6 +111,8 @@ class LlamaClient:
         import aiohttp  # 15 MB and 0.2 s that a process without a local model does not pay
 
         self._aiohttp = aiohttp
+        # RuntimeError: what aiohttp raises for sessions and connections that we closed ourselves.
+        self._faults = (aiohttp.ClientError, ConnectionError, RuntimeError)
         headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=_SHORT_TIMEOUT)
         self._address = address
@@ -118,9 +128,13 @@ class LlamaClient:
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
             read_bufsize=_LINE_LIMIT,
         )
+        self._running: set[aiohttp.ClientResponse] = set()
 
     async def close(self) -> None:
         """Close all connections; running streams end with `EngineFailed`."""
+        # A session that closes does not wake those who read from it.
+        for answer in self._running:
+            answer.close()
         await self._short.close()
         await self._streams.close()
 
@@ -130,7 +144,7 @@ class LlamaClient:
         try:
             async with self._short.get(f"{self._address}/health", timeout=limit) as answer:
                 return answer.status == 200
-        except (self._aiohttp.ClientError, TimeoutError):
+        except (*self._faults, TimeoutError):
             return False
 
     async def props(self) -> Props:
@@ -168,20 +182,27 @@ class LlamaClient:
 
     async def complete(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         """Stream a completion. Closing the generator closes the connection, which ends the completion."""
-        faults = (self._aiohttp.ClientError, ConnectionError)
+        begun = False
         try:
             async with self._streams.post(f"{self._address}/completion", data=_encode(body)) as answer:
                 if answer.status != 200:
                     raise EngineFailed("The local model refused to begin.")
-                async for line in answer.content:
-                    if line.startswith(b"data: "):
-                        chunk = _decode_chunk(line[6:])
-                        yield chunk
-                        if chunk.stop:
-                            return
+                begun = True
+                self._running.add(answer)
+                try:
+                    async for line in answer.content:
+                        if line.startswith(b"data: "):
+                            chunk = _decode_chunk(line[6:])
+                            yield chunk
+                            if chunk.stop:
+                                return
+                finally:
+                    self._running.discard(answer)
         except TimeoutError as error:
             raise EngineFailed("The local model stopped making tokens.", code="engine_timeout") from error
-        except faults as error:
+        except self._faults as error:
+            if not begun:
+                raise NotBegun("The local model's process does not answer.") from error
             raise EngineFailed("The local model's process ended in the middle of the answer.") from error
         raise EngineFailed("The local model broke off its answer.")
 
@@ -191,7 +212,7 @@ class LlamaClient:
             try:
                 async with self._short.request(method, f"{self._address}{path}", data=body) as answer:
                     return answer.status, await answer.read()
-            except (self._aiohttp.ClientConnectionError, self._aiohttp.ClientPayloadError, TimeoutError) as error:
+            except (*self._faults, TimeoutError) as error:
                 if last or isinstance(error, TimeoutError):
                     raise EngineFailed("The local model's process does not answer.") from error
         raise AssertionError  # the loop returns or raises

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed, EngineUnavailable, OutputInvalid, SetupError
 from antiphon.engines.llama.answer import Answer
+from antiphon.engines.llama.client import Chunk, NotBegun
 from antiphon.engines.llama.config import LlamaConfig
 from antiphon.engines.llama.connection import Connection
+from antiphon.engines.llama.continuing import note
 from antiphon.engines.llama.plan import Plan, Planner, call_key
 from antiphon.engines.llama.process import ChildProcess
 from antiphon.engines.llama.sampling import seed_of
@@ -28,6 +30,7 @@ from antiphon.protocol.generation import (
     Delta,
     Finish,
     Generation,
+    Progress,
 )
 
 #: How long `ready` waits for the child's word.
@@ -54,7 +57,7 @@ class LlamaEngine:
     @property
     def capabilities(self) -> Capabilities:
         """Text in, text and calls out; everything is constrained while tokens are drawn."""
-        return Capabilities(context_tokens=self._config.context)
+        return Capabilities(context_tokens=self._config.context, continues=True)
 
     @property
     def config(self) -> LlamaConfig:
@@ -103,6 +106,8 @@ class LlamaEngine:
         attempt = 0
         while True:
             answer = Answer(plan.rules, plan.input_tokens)
+            for piece in plan.said:
+                answer.resume(piece.content, piece.drawn)
             held: list[Delta] = []
             shown = False
             try:
@@ -119,31 +124,51 @@ class LlamaEngine:
                     raise
                 attempt += 1
                 continue
-            if plan.made and _repeats(plan, answer):
-                if not shown:
-                    plan = await self._without_tools(plan)
-                    continue
-                held = [_only_text(held[-1])]
-            for delta in held:
+            if _repeats(plan, answer) and not shown:
+                plan = await self._without_tools(plan)
+                continue
+            for delta in _fresh(plan, answer, held):
                 yield delta
             return
 
     async def _attempt(self, plan: Plan, answer: Answer, attempt: int) -> AsyncGenerator[Delta, None]:
-        connection = await self._connection()
         body = {**plan.body, "seed": seed_of(plan.generation.sampling, attempt)}
+        # What is held back is not said before it is whole; after a crash it is made anew.
+        tracked = plan.generation.track and plan.hold == "nothing"
+        if tracked:
+            body["return_tokens"] = True
+        if body["n_predict"] <= 0:  # it was cut off just before its end
+            answer.feed(Chunk(stop=True, stop_type="limit"))
         try:
-            async with aclosing(connection.client.complete(body)) as chunks:
-                async for chunk in chunks:
+            async with aclosing(self._chunks(body)) as chunks:
+                while not answer.done and (chunk := await anext(chunks, None)):
+                    if tracked and chunk.tokens:
+                        yield Progress(note(chunk, plan.drawn))
                     for delta in answer.feed(chunk):
                         yield delta
-                    if answer.done:
-                        break
         except EngineFailed as error:
             if error.code == "engine_timeout":
                 self._supervisor.kill()
             raise
         for delta in answer.finish():
             yield delta
+
+    async def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
+        """The child's chunks. If it ended while we waited for a slot, the next child makes them."""
+        connection = await self._connection()
+        try:
+            async with aclosing(connection.client.complete(body)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except NotBegun:
+            if not await self._supervisor.replaced(connection):
+                raise
+        else:
+            return
+        connection = await self._connection()
+        async with aclosing(connection.client.complete(body)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def _without_tools(self, plan: Plan) -> Plan:
         """The plan to go on with when the model only repeats a call: the same, in words."""
@@ -205,19 +230,35 @@ def _holds(plan: Plan, delta: Delta) -> bool:
             return False
 
 
-def _repeats(plan: Plan, answer: Answer) -> bool:
-    """Whether the answer's calls were all made before."""
-    keys = []
+def _known_calls(plan: Plan, answer: Answer) -> list[bool]:
+    """For each call of the answer, whether it was made before."""
+    known = []
     for name, arguments in answer.calls:
-        kind = plan.rules.tools[name]
         try:
-            keys.append(call_key(name, json.loads(arguments) if kind == "function" else {"input": arguments}))
-        except ValueError:
-            return False  # cut off by the end of the context
-    return bool(keys) and all(key in plan.made for key in keys)
+            value = json.loads(arguments) if plan.rules.tools[name] == "function" else {"input": arguments}
+        except ValueError:  # cut off by the end of the context
+            known.append(False)
+        else:
+            known.append(call_key(name, value) in plan.made)
+    return known
 
 
-def _only_text(finish: Delta) -> Finish:
-    """The end of an answer whose calls were dropped after its text had been shown."""
-    assert isinstance(finish, Finish)
-    return Finish(reason="stop", usage=finish.usage)
+def _repeats(plan: Plan, answer: Answer) -> bool:
+    """Whether the answer begins with a call that was made before: then the model does not know how to go on."""
+    return _known_calls(plan, answer)[:1] == [True]
+
+
+def _fresh(plan: Plan, answer: Answer, held: Sequence[Delta]) -> list[Delta]:
+    """What was held back, without the calls that were made before."""
+    known = _known_calls(plan, answer)
+    if not any(known):
+        return list(held)
+    fresh: list[Delta] = []
+    index = -1
+    for delta in held:
+        index += isinstance(delta, CallStart)
+        if isinstance(delta, Finish) and all(known):
+            fresh.append(Finish(reason="stop", usage=delta.usage))
+        elif not isinstance(delta, CallStart | CallArguments) or not known[index]:
+            fresh.append(delta)
+    return fresh

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import msgspec
 
 from antiphon.domain.errors import ContextLengthExceeded, InvalidRequest
-from antiphon.engines.llama import grammar
+from antiphon.engines.llama import continuing, grammar
 from antiphon.engines.llama.answer import AnswerRules
 from antiphon.engines.llama.config import LlamaConfig
 from antiphon.engines.llama.connection import Connection
+from antiphon.engines.llama.continuing import Piece
 from antiphon.engines.llama.prompt import call_arguments
 from antiphon.engines.llama.sampling import completion_body
 from antiphon.engines.llama.schemas import CompiledSchema, SchemaCompiler
@@ -28,7 +29,8 @@ class Plan:
     """`body` is the request to the child, without a seed; `rules` what the answer must be.
 
     `hold`: what is shown only once it is known to be right: "all" where a schema cannot be enforced, "calls" after a
-    tool's result, where small models repeat their call; `made` are the calls that would be repetitions.
+    tool's result, where small models repeat their call; `made` are the calls that would be repetitions. `said` is what
+    the answer had come to before it was cut off.
     """
 
     generation: Generation
@@ -37,6 +39,12 @@ class Plan:
     rules: AnswerRules
     hold: Literal["nothing", "calls", "all"]
     made: frozenset[CallKey]
+    said: tuple[Piece, ...] = ()
+
+    @property
+    def drawn(self) -> int:
+        """Tokens that were drawn before the answer was cut off."""
+        return self.said[-1].drawn if self.said else 0
 
 
 class Planner:
@@ -64,7 +72,12 @@ class Planner:
         arguments = {tool.name: await self._arguments(tool) for tool in tools}
         output = await self._output(generation)
         text = self._grammar(generation, output, {name: schema.rule for name, schema in arguments.items()})
-        body = completion_body(generation.sampling, self._config.chat, vocabulary_size=connection.vocabulary_size)
+        body = completion_body(
+            generation.sampling,
+            self._config.chat,
+            context=self._config.context,
+            vocabulary_size=connection.vocabulary_size,
+        )
         if text:
             body["grammar"] = await self._compiler.grammar(text)
         if not tools and generation.sampling.stop:
@@ -74,7 +87,7 @@ class Planner:
         body |= {"prompt": tokens, "stream": True, "n_predict": min(generation.sampling.max_tokens or room, room)}
         schemas = [*arguments.values(), *([output] if output else [])]
         made = _calls_made(generation) if tools and generation.tool_choice.mode == "auto" else frozenset()
-        return Plan(
+        plan = Plan(
             generation=generation,
             input_tokens=len(tokens),
             body=body,
@@ -82,6 +95,7 @@ class Planner:
             hold="nothing" if all(s.enforced for s in schemas) and not made else "calls" if made else "all",
             made=made,
         )
+        return await _going_on(plan, connection) if generation.progress else plan
 
     async def count(self, generation: Generation, connection: Connection) -> int:
         """Input tokens, however many."""
@@ -125,6 +139,20 @@ class Planner:
         if output:
             return grammar.json_or_calls(output.rule, rules, parallel=parallel)
         return grammar.text_or_calls(rules, parallel=parallel)
+
+
+async def _going_on(plan: Plan, connection: Connection) -> Plan:
+    """The plan for the rest of an answer that was cut off.
+
+    A grammar cannot begin in the middle. Where there is one, the rest is made without, held back until it is whole, and
+    shown only if the whole answer is what it must be.
+    """
+    said = continuing.pieces(plan.generation.progress)
+    tokens = await continuing.tokens(connection.client, said)
+    body = dict(plan.body)
+    body |= {"prompt": [*body["prompt"], *tokens], "n_predict": body["n_predict"] - len(tokens)}
+    constrained = body.pop("grammar", None) is not None
+    return replace(plan, body=body, said=tuple(said), hold="all" if constrained else plan.hold)
 
 
 #: No vocabulary has tokens of more characters than this; a text longer than the context times this need not be counted.

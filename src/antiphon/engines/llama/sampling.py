@@ -22,8 +22,8 @@ def seed_of(sampling: Sampling, attempt: int) -> int:
     return (sampling.seed + attempt) % _ANY_SEED
 
 
-def completion_body(sampling: Sampling, chat: ChatSettings, *, vocabulary_size: int) -> dict[str, Any]:
-    """The members that say how tokens are drawn; prompt, seed and length are the caller's.
+def completion_body(sampling: Sampling, chat: ChatSettings, *, context: int, vocabulary_size: int) -> dict[str, Any]:
+    """The members that say how tokens are drawn; prompt, seed and length are the caller's. `context` in tokens.
 
     Raises `InvalidRequest` (param "logit_bias") for a token that the model does not have.
     """
@@ -39,7 +39,9 @@ def completion_body(sampling: Sampling, chat: ChatSettings, *, vocabulary_size: 
     if sampling.frequency_penalty or sampling.presence_penalty:
         body["frequency_penalty"] = sampling.frequency_penalty
         body["presence_penalty"] = sampling.presence_penalty
-        body["repeat_last_n"] = -1  # everything, not the last 64 tokens
+        # Everything, not the last 64 tokens. llama.cpp counts the prompt's tokens too, OpenAI only the answer's; it has
+        # no way to leave them out.
+        body["repeat_last_n"] = context
     if sampling.logit_bias:
         body["logit_bias"] = _logit_bias(sampling, vocabulary_size)
     if sampling.top_logprobs is not None:

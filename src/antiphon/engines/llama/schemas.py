@@ -112,10 +112,20 @@ def _compile(text: str, *, strict: bool) -> CompiledSchema:
     rule = json_rule(schema)
     problem = _problem(only_json(rule))
     if not problem:
-        return CompiledSchema(rule=rule, enforced=True, misfit=misfit)
+        return CompiledSchema(rule=rule, enforced=not _has_open_bound(schema), misfit=misfit)
     if strict:
         raise _BadSchemaError(problem)
     return CompiledSchema(rule=_loose_rule(schema), enforced=False, misfit=misfit)
+
+
+def _has_open_bound(value: Any) -> bool:
+    """Whether a number that need not be whole has an exclusive bound: llguidance 1.9 lets the bound itself through."""
+    if isinstance(value, dict):
+        bounds = [value.get("exclusiveMinimum"), value.get("exclusiveMaximum")]
+        if value.get("type") != "integer" and any(isinstance(bound, int | float) for bound in bounds):
+            return True
+        return any(map(_has_open_bound, value.values()))
+    return isinstance(value, list) and any(map(_has_open_bound, value))
 
 
 def _loose_rule(schema: JsonSchema) -> str:

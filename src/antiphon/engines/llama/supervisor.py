@@ -174,6 +174,8 @@ class Supervisor(Generic[C]):
                 _log.error("it said: %s", line)
         finally:
             connection, self._connection = self._connection, None
+            if self._state is State.READY:
+                self._set(State.CRASHED)  # at once: who asks while we tidy up must wait for the next child
             if connection is not None:
                 await connection.close()
             await child.end()

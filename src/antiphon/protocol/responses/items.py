@@ -38,15 +38,16 @@ _PREFIXES = {
 SHOWN_TYPES = frozenset(_PREFIXES)
 
 
-def normalize_input(value: str | list[Json]) -> list[Json]:
+def normalize_input(value: str | list[Json], *, path: str = "input") -> list[Json]:
     """The request's `input` as full items with ids and types, as they are stored and listed.
 
-    A string is one user message; easy messages become typed ones. `item_reference`s stay (see `references`).
+    A string is one user message; easy messages become typed ones. `item_reference`s stay (see `references`). `path`:
+    where the items stand in the request.
     Raises `InvalidRequest` for item types that no engine here can be shown.
     """
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
-    return [_normalize_item(item, f"input[{index}]") for index, item in enumerate(value)]
+    return [_normalize_item(item, f"{path}[{index}]") for index, item in enumerate(value)]
 
 
 def _normalize_item(item: Json, path: str) -> Json:
@@ -117,6 +118,11 @@ def resolve_references(items: Sequence[Json], found: dict[str, Json]) -> list[Js
                 f"Item with id '{item['id']}' not found.", code="item_not_found", param=f"{item['path']}.id"
             )
     return resolved
+
+
+def whole(items: Iterable[Json]) -> list[Json]:
+    """Items of the past without calls that were cut off: their arguments are no JSON, and nobody can answer them."""
+    return [item for item in items if not (item["type"].endswith("_call") and item.get("status") == "incomplete")]
 
 
 def turns(items: Sequence[Json], *, path: str = "input", offset: int = 0) -> list[Turn]:

@@ -28,6 +28,7 @@ from antiphon.protocol.generation import (
     TextDelta,
 )
 from antiphon.protocol.responses import objects
+from antiphon.protocol.responses.ending import Steered, Warmed
 from antiphon.protocol.responses.objects import Json
 
 
@@ -61,6 +62,8 @@ class Fact(Enum):
     FINISH = auto()
     FAULT = auto()
     CANCEL = auto()
+    STEER = auto()
+    WARM = auto()
 
 
 class ItemDelta(msgspec.Struct, frozen=True):
@@ -105,6 +108,9 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.FINISH: (_S.ENDED, ("open_message", "open_text", *_END_TEXT, "finish")),
         _F.FAULT: (_S.ENDED, ("fail",)),
         _F.CANCEL: (_S.ENDED, ("cancel",)),
+        _F.STEER: (_S.ENDED, ("steer",)),
+        # A warm-up says nothing.
+        _F.WARM: (_S.ENDED, ("finish",)),
     },
     _S.TEXT: {
         _F.TEXT: (_S.TEXT, ("text",)),
@@ -116,6 +122,7 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.FINISH: (_S.ENDED, (*_END_TEXT, "finish")),
         _F.FAULT: (_S.ENDED, (*_END_TEXT, "fail")),
         _F.CANCEL: (_S.ENDED, (*_END_TEXT, "cancel")),
+        _F.STEER: (_S.ENDED, (*_END_TEXT, "steer")),
     },
     _S.REFUSAL: {
         _F.TEXT: (_S.TEXT, ("close_refusal", "open_text", "text")),
@@ -127,6 +134,7 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.FINISH: (_S.ENDED, (*_END_REFUSAL, "finish")),
         _F.FAULT: (_S.ENDED, (*_END_REFUSAL, "fail")),
         _F.CANCEL: (_S.ENDED, (*_END_REFUSAL, "cancel")),
+        _F.STEER: (_S.ENDED, (*_END_REFUSAL, "steer")),
     },
     _S.REASONING: {
         _F.TEXT: (_S.TEXT, (*_END_REASONING, *_NEW_TEXT)),
@@ -138,6 +146,7 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.FINISH: (_S.ENDED, (*_END_REASONING, "finish")),
         _F.FAULT: (_S.ENDED, (*_END_REASONING, "fail")),
         _F.CANCEL: (_S.ENDED, (*_END_REASONING, "cancel")),
+        _F.STEER: (_S.ENDED, (*_END_REASONING, "steer")),
     },
     _S.CALL: {
         _F.TEXT: (_S.TEXT, ("close_call", *_NEW_TEXT)),
@@ -173,6 +182,8 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.FINISH: (_S.ENDED, ("finish",)),
         _F.FAULT: (_S.ENDED, ("fail",)),
         _F.CANCEL: (_S.ENDED, ("cancel",)),
+        _F.STEER: (_S.ENDED, ("steer",)),
+        _F.WARM: (_S.ENDED, ("finish",)),
     },
     _S.ENDED: {},
 }
@@ -249,8 +260,14 @@ class ResponseMachine:
         self._status = "in_progress"
         return self._take(Fact.START, None)
 
-    def feed(self, delta: ResponseDelta) -> list[Event]:
-        """One delta of the generation. Raises `MachineError` if it has no row in the table."""
+    def feed(self, delta: ResponseDelta | Steered | Warmed) -> list[Event]:
+        """One delta of the generation, or what ends it. Raises `MachineError` if it has no row in the table."""
+        if isinstance(delta, Steered):
+            self._item_status = "incomplete"
+            return self._take(Fact.STEER, None)
+        if isinstance(delta, Warmed):
+            self._finish = Finish("stop", delta.usage)
+            return self._take(Fact.WARM, None)
         return self._take(fact_of(delta), delta)
 
     def fault(self, error: AntiphonError) -> list[Event]:
@@ -282,17 +299,23 @@ class ResponseMachine:
         events, self._events = self._events, []
         return events
 
+    @property
+    def steerable(self) -> bool:
+        """Whether the response may end here so that another goes on from it: nothing it has said may need an answer."""
+        waits = any(item["type"].endswith("_call") for item in self.output)
+        return Fact.STEER in TRANSITIONS[self.state] and not waits
+
     # --- after a crash ------------------------------------------------------------------------------------------------
+    @property
+    def waiting(self) -> bool:
+        """Whether it has not been said yet that the response is being made."""
+        return self.state in {State.NEW, State.QUEUED}
+
     @property
     def begun(self) -> bool:
         """Whether anything of the answer has been said. What was compacted before it is no part of it."""
         between = self.state in {State.NEW, State.QUEUED, State.OPEN, State.SAID}
         return not between or any(item["type"] != "compaction" for item in self.output)
-
-    @property
-    def started(self) -> bool:
-        """Whether `start` was called."""
-        return self.state not in {State.NEW, State.QUEUED}
 
     def restore(self, events: Iterable[Json]) -> None:
         """Be as after these events, which a machine for the same response emitted. For a new machine.
@@ -382,6 +405,10 @@ class ResponseMachine:
 
     def _cancel(self, _: AnswerDelta | None) -> None:
         final = self._end("cancelled")
+        self._emit("response.incomplete", response=final)
+
+    def _steer(self, _: AnswerDelta | None) -> None:
+        final = self._end("incomplete", incomplete_details={"reason": "steered"})
         self._emit("response.incomplete", response=final)
 
     # --- items --------------------------------------------------------------------------------------------------------

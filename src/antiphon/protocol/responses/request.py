@@ -30,7 +30,6 @@ from antiphon.protocol.responses.items import Json
 _REFUSED = {
     "access_programs": "is not available on this server",
     "background_options": "is not supported by this server",
-    "conversation": "is not supported by this server; use 'previous_response_id'",
     "moderation": "is not supported by this server",
     "prompt": "is not supported by this server; put the text into 'instructions'",
 }
@@ -47,6 +46,7 @@ class ResponseRequest(msgspec.Struct, frozen=True):
     stream: bool
     store: bool
     previous_response_id: str | None
+    conversation: str | None
     items: list[Json]
     obfuscate: bool
     show_logprobs: bool
@@ -87,8 +87,12 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
             raise unsupported_parameter(name, why)
     if not body.get("model"):
         raise missing_parameter("model")
+    conversation = conversation_of(body)
     if body.get("input") is None:
-        raise missing_parameter("input")
+        if conversation is None:
+            raise missing_parameter("input")
+        # What is in the conversation already is answered.
+        body["input"] = []
     sent = compaction.without_trigger(body["input"])
     if isinstance(sent, list) and len(sent) > limits.MAX_INPUT_ITEMS:
         raise InvalidRequest(
@@ -105,6 +109,7 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         stream=bool(body.get("stream")),
         store=body.get("store") is not False,
         previous_response_id=body.get("previous_response_id"),
+        conversation=conversation,
         items=item_rules.normalize_input(sent),
         obfuscate=(body.get("stream_options") or {}).get("include_obfuscation") is not False,
         show_logprobs="message.output_text.logprobs" in (body.get("include") or ()),
@@ -118,6 +123,19 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         body=body,
         compact=compaction.wish(body),
     )
+
+
+def conversation_of(body: Json) -> str | None:
+    """The id of the conversation that a response is asked for in. Raises `InvalidRequest` if it follows another too."""
+    conversation: str | Json | None = body.get("conversation")
+    if conversation is not None and body.get("previous_response_id") is not None:
+        raise InvalidRequest(
+            "Mutually exclusive parameters: 'conversation' and 'previous_response_id'. Ensure you are only providing "
+            "one of them.",
+            code="mutually_exclusive_parameters",
+            param="conversation",
+        )
+    return conversation["id"] if isinstance(conversation, dict) else conversation
 
 
 def _sampling(body: Json) -> Sampling:
@@ -234,6 +252,7 @@ def new_response(request: ResponseRequest, model: str, created_at: int) -> Json:
         "truncation": body.get("truncation") or "disabled",
         "usage": None,
         "metadata": body.get("metadata") or {},
+        **({"conversation": {"id": request.conversation}} if request.conversation is not None else {}),
         # Not nullable in the published schema.
         **({"user": body["user"]} if body.get("user") is not None else {}),
     }

@@ -28,7 +28,7 @@ def compiled(schema: dict[str, Any], *, strict: bool = False) -> CompiledSchema:
 ENFORCED: list[dict[str, Any]] = [
     {"type": "object"},
     {"type": "array", "items": {"type": "array", "items": {"enum": [1, "a", None]}}, "maxItems": 3},
-    {"type": "number", "minimum": -1.5, "exclusiveMaximum": 2},
+    {"type": "number", "minimum": -1.5, "maximum": 2},
     {"anyOf": [{"type": "string", "maxLength": 3}, {"type": "null"}]},
     {"$ref": "#/$defs/n", "$defs": {"n": {"type": "object", "properties": {"n": {"$ref": "#/$defs/n"}}}}},
     {"type": "string", "format": "date-time"},
@@ -58,6 +58,13 @@ def test_what_cannot_be_enforced_is_refused_only_if_strict(schema: dict[str, Any
     loose = compiled(schema)
     assert not loose.enforced
     assert accepts(only_json(loose.rule), '"abc"') is (schema["type"] == "string")
+
+
+def test_bounds_that_the_library_lets_through_are_checked() -> None:
+    schema: dict[str, Any] = {"type": "object", "properties": {"x": {"type": "number", "exclusiveMinimum": 0}}}
+    assert not compiled(schema, strict=True).enforced
+    assert compiled(schema).misfit('{"x": 0}') is not None
+    assert compiled({"type": "integer", "exclusiveMinimum": 0}).enforced
 
 
 def test_a_loosened_rule_keeps_what_it_can() -> None:

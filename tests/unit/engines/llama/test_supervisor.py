@@ -94,6 +94,28 @@ def test_a_crashed_child_is_replaced() -> None:
     asyncio.run(main())
 
 
+def test_who_asks_while_a_crash_is_tidied_up_gets_the_next_child() -> None:
+    async def main() -> None:
+        tidying = asyncio.Event()
+
+        class Slow(Link):
+            async def close(self) -> None:
+                tidying.set()
+                await asyncio.sleep(0.05)
+
+        async def connect_slow(child: ChildProcess) -> Link:
+            return Slow(child)
+
+        stage = Stage(READY, connect=connect_slow)
+        first = await stage.supervisor.connection()
+        os.kill(first.pid, signal.SIGKILL)
+        await tidying.wait()
+        assert (await stage.supervisor.connection()).pid != first.pid
+        await stage.supervisor.stop()
+
+    asyncio.run(main())
+
+
 def test_a_child_that_hangs_can_be_killed() -> None:
     async def main() -> None:
         stage = Stage(READY)

@@ -24,6 +24,7 @@ def _seq() -> sa.Column[int]:
 
 def upgrade() -> None:
     """Make it so."""
+    op.add_column("projects", sa.Column("response_ttl", sa.BigInteger))
     _responses()
     _events()
     _conversations()

@@ -1,0 +1,94 @@
+"""What the documentation says about names and places is so: links, settings, endpoints, commands, make targets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from antiphon.settings.declared import declared
+from support.pages import anchors, blocks, links, pages, prose
+from support.real import ROOT, run_program
+
+GUIDE = ROOT / "docs" / "guide"
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        if link.startswith(("https://", "http://")):
+            continue
+        place, _, anchor = link.partition("#")
+        target = (page.parent / place).resolve() if place else page
+        assert target.exists(), f"{page.name}: {link}"
+        assert target.is_relative_to(ROOT), f"{page.name}: {link} leads out of the project"
+        if anchor:
+            assert anchor in anchors(target), f"{page.name}: {link} has no such heading"
+
+
+def everything() -> str:
+    return "\n".join(page.read_text("utf-8") for page in pages())
+
+
+def test_the_table_of_settings_is_the_list_of_settings() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", (GUIDE / "settings.md").read_text("utf-8"), re.MULTILINE)
+    assert [name for name, _ in rows] == [*declared()]
+    for name, default in rows:
+        assert default == declared()[name].default_text, name
+
+
+def test_named_variables_and_flags_exist() -> None:
+    variables = {f"ANTIPHON_{name.upper()}" for name in declared()} | {"ANTIPHON_CONFIG"}
+    named = set(re.findall(r"ANTIPHON_[A-Z_]+\b", everything()))
+    assert named <= variables, named - variables
+    flags = {item.flag for item in declared().values()} | {"--config", "--help", "--json", "--project", "--name"}
+    shown = {flag for page in pages() for flag in re.findall(r"antiphon [^`\n]*?(--[a-z-]+)", page.read_text("utf-8"))}
+    assert shown <= flags, shown - flags
+    assert named
+    assert shown
+
+
+def test_named_commands_exist() -> None:
+    listed = run_program("--help").stdout
+    groups = {"models", "keys", "projects"}
+    helps = {group: run_program(group, "--help").stdout for group in groups}
+    named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
+    assert {command for command, _ in named} >= {"serve", "env", "models", "keys", "config", "doctor"}
+    for command, more in named:
+        assert re.search(rf"^  {command}\b", listed, re.MULTILINE), command
+        if command in groups and more:
+            assert re.search(rf"^  {more}\b", helps[command], re.MULTILINE), f"{command} {more}"
+
+
+def test_named_targets_of_make_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:`|\$ )make ([a-z]+)", everything()))
+    assert {"serve", "test"} <= named <= targets
+
+
+def test_the_table_of_endpoints_is_what_is_served() -> None:
+    from unittest.mock import Mock
+
+    from antiphon.http import chat, health, models, responses
+
+    nothing = Mock()
+    served = {
+        (method, re.sub(r"\{[^}]+\}", "{id}", resource.path))
+        for module in (responses, chat, models, health)
+        for resource in module.resources(nothing)
+        for method in resource.methods
+        if method != "HEAD"
+    }
+    table = re.findall(r"^\| ((?:`[A-Z]+.*?`(?:, )?)+) \|", (GUIDE / "api.md").read_text("utf-8"), re.MULTILINE)
+    documented: set[tuple[str, str]] = set()
+    for row in table:
+        methods = re.findall(r"\b(GET|POST|DELETE)\b", row)
+        documented |= {(method, path) for method in methods for path in re.findall(r"(/[\w/{}]+)", row)}
+    assert documented == served
+
+
+def test_prose_has_no_leftovers() -> None:
+    for page in pages():
+        assert not re.search(r"\b(TODO|FIXME|XXX|TBD)\b", prose(page)), page.name
+        assert blocks(page) is not None
