@@ -25,8 +25,10 @@ from antiphon.http import context as context_http
 from antiphon.http import conversations as conversations_http
 from antiphon.http import health as health_http
 from antiphon.http import models as models_http
+from antiphon.http import prompts as prompts_http
 from antiphon.http import responses as responses_http
 from antiphon.http.api import Api
+from antiphon.http.idempotent import Idempotent
 from antiphon.http.server import HttpServer, with_cors
 from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
@@ -38,7 +40,9 @@ from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
 from antiphon.run.compaction import Compactor
 from antiphon.run.conversations import Conversations
+from antiphon.run.idempotency import Idempotency
 from antiphon.run.prepare import Preparer
+from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
 from antiphon.run.tail import Poller
 from antiphon.run.worker import Worker
@@ -64,10 +68,12 @@ class Parts:
     bus: Bus
     poller: Poller | None
     sockets: Sockets
+    keys: Idempotency
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
         await self.worker.start()
+        self.keys.start()
         if self.poller is not None:
             self.poller.start()
 
@@ -75,6 +81,7 @@ class Parts:
         """End it. Whoever follows a response is let go: another server goes on with it, or this one's next start."""
         self.sockets.close()
         await self.worker.stop()
+        await self.keys.stop()
         self.bus.close()
         if self.poller is not None:
             await self.poller.stop()
@@ -100,18 +107,21 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     clock = SystemClock()
     routes = _routes(settings, engine)
     bus = Bus()
-    preparer = Preparer(store, routes, Compactor(Sealer(secret)))
+    prompts = Prompts(store, clock)
+    preparer = Preparer(store, routes, prompts, Compactor(Sealer(secret)))
     # One server has a data directory, and so its SQLite database, to itself; PostgreSQL may serve several.
     alone = settings.database.startswith("sqlite:")
     worker = Worker(store, preparer, bus, clock, alone=alone)
     responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
     authenticator = Authenticator(store, secret, clock)
     sockets = Sockets(responses, authenticator, drain_timeout=settings.drain_timeout)
+    keys = Idempotency(store, clock, secret)
     api = Api(
         [
             *context_http.resources(responses),
             *responses_http.resources(responses),
             *conversations_http.resources(Conversations(store, clock)),
+            *prompts_http.resources(prompts),
             *chat_http.resources(Chat(store, routes, clock)),
             *models_http.resources(routes),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
@@ -119,8 +129,9 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
         authenticator,
         max_body=settings.max_body,
         sockets=sockets,
+        once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
     )
-    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets)
+    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys)
 
 
 def _routes(settings: Settings, engine: Engine) -> Routes[Engine]:

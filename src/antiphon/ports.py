@@ -13,10 +13,14 @@ from antiphon.domain.records import (
     ConversationItem,
     EventBatch,
     EventPage,
+    KeyClaim,
+    KeyState,
     Page,
     StoredCompletion,
     StoredConversation,
     StoredItem,
+    StoredPrompt,
+    StoredPromptVersion,
     StoredResponse,
 )
 from antiphon.domain.tenancy import Key, Project
@@ -307,7 +311,72 @@ class CompletionStore(Protocol):
         """A page by time of creation. All of `metadata` must match. `after` unknown: `NotFound`, param "after"."""
 
 
-class Store(TenantStore, ResponseStore, ConversationStore, CompletionStore, Protocol):
+class PromptStore(Protocol):
+    """Prompts and their versions. Versions are numbered from 1 and never change."""
+
+    async def create_prompt(self, prompt: StoredPrompt, body: bytes) -> None:
+        """Add a prompt with its first version. Raises `Conflict` if the project has one with that id."""
+
+    async def get_prompt(self, project_id: str, prompt_id: str) -> StoredPrompt | None:
+        """The prompt, or None if this project has none of that id."""
+
+    async def list_prompts(
+        self, project_id: str, *, after: str | None, limit: int, ascending: bool
+    ) -> Page[StoredPrompt]:
+        """A page by time of creation. `after` is a prompt's id (unknown: raises `NotFound` with param "after")."""
+
+    async def rename_prompt(self, project_id: str, prompt_id: str, name: str) -> bool:
+        """Change the name; False if there is no such prompt."""
+
+    async def delete_prompt(self, project_id: str, prompt_id: str) -> bool:
+        """Delete a prompt and its versions; False if there was none."""
+
+    async def add_prompt_version(
+        self, project_id: str, prompt_id: str, body: bytes, *, created_at: int, publish: bool
+    ) -> int | None:
+        """Add the next version and publish it if asked. Returns its number; None if there is no such prompt."""
+
+    async def publish_prompt(self, project_id: str, prompt_id: str, version: int) -> bool:
+        """Make this version the one that answers; False if there is no such version."""
+
+    async def get_prompt_version(self, project_id: str, prompt_id: str, version: int) -> StoredPromptVersion | None:
+        """A version, or None if there is none of that number."""
+
+    async def list_prompt_versions(
+        self, project_id: str, prompt_id: str, *, after: int | None, limit: int, ascending: bool
+    ) -> Page[StoredPromptVersion]:
+        """A page by number, after number `after` in the order asked for."""
+
+
+class KeyStore(Protocol):
+    """Idempotency keys: which requests were sent with which key, and what they were answered."""
+
+    async def claim_key(self, claim: KeyClaim, *, now: float, until: int) -> KeyState | None:
+        """Take a key for a request until `until` (Unix milliseconds); None: it is the caller's.
+
+        Otherwise, what is known of it. It is free if nobody used it in the last `limits.IDEMPOTENCY_TTL` before `now`
+        (Unix seconds), or if the same request was sent with it and whoever was answering that has let its claim end.
+        """
+
+    async def renew_key(self, claim: KeyClaim, until: int) -> None:
+        """Hold it until `until` (Unix milliseconds)."""
+
+    async def settle_key(
+        self, claim: KeyClaim, status: int, content_type: str, body: bytes | None, object_id: str | None
+    ) -> None:
+        """Keep the answer, if the key is still the caller's. `object_id`: what the answer shows."""
+
+    async def release_key(self, claim: KeyClaim) -> None:
+        """Forget the key, if it is still the caller's and has no answer."""
+
+    async def forget_answers(self, project_id: str, object_id: str) -> None:
+        """Delete the answers that show this object; their keys stay taken."""
+
+    async def sweep_keys(self, *, before: int, limit: int) -> int:
+        """Delete up to `limit` keys first used before `before` (Unix seconds). Returns how many were deleted."""
+
+
+class Store(TenantStore, ResponseStore, ConversationStore, CompletionStore, PromptStore, KeyStore, Protocol):
     """The whole database."""
 
     async def open(self) -> None:

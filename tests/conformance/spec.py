@@ -14,6 +14,8 @@ Where the specifications disagree, what clients of both accept is right:
 - Open Responses wants `usage` in every Response, null until it is known, and `description` in every JSON schema
   format, null if there is none. OpenAI's document has no null there, its package has.
 - OpenAI's package knows "steered" as a reason of what is incomplete, its document does not (it has no WebSocket mode).
+- With a prompt that has messages, OpenAI's `instructions` are a list of items; Open Responses knows only a string.
+- A message of a user fits several branches of OpenAI's `InputItem`, of which only one may fit. Several may.
 - OpenAI's lists must have strings as `first_id` and `last_id`. An empty list has no ids; null is right there.
 """
 
@@ -195,6 +197,8 @@ def schemas(source: str) -> Body:
         reason = defs["Response"]["allOf"][2]["properties"]["incomplete_details"]["anyOf"][0]["properties"]["reason"]
         reason["enum"] = [*reason["enum"], "steered"]
         defs["ResponseUsage"]["type"] = ["object", "null"]
+        for name in ("InputItem", "Item"):
+            defs[name]["anyOf"] = defs[name].pop("oneOf")
         defs["TextResponseFormatJsonSchema"]["properties"]["description"]["type"] = ["string", "null"]
     else:
         defs["JsonSchemaResponseFormat"]["properties"]["schema"] = {"type": ["object", "null"]}
@@ -247,4 +251,5 @@ def for_openresponses(body: Body) -> Body:
         "output": [item for item in body.get("output", []) if item.get("type") in openresponses_kinds()],
         "tools": [tool for tool in body.get("tools", []) if tool.get("type") == "function"],
         **({} if known else {"tool_choice": "auto"}),
+        **({"instructions": None} if isinstance(body.get("instructions"), list) else {}),
     }

@@ -26,6 +26,7 @@ from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
 from antiphon.run.bus import Bus
 from antiphon.run.compaction import Compactor
 from antiphon.run.prepare import Preparer
+from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
 from antiphon.run.worker import Worker
 from conformance.sequence import check_sequence
@@ -50,8 +51,9 @@ class Server:
             capabilities=Capabilities(context_tokens=10_000, continues=world.continues),
             admit=world.admit,
         )
-        preparer = Preparer(store, Routes({"m": Route("m", engine, 0)}), Compactor(Sealer(bytes(32))))
         clock = VirtualClock(world.loop)
+        compactor = Compactor(Sealer(bytes(32)))
+        preparer = Preparer(store, Routes({"m": Route("m", engine, 0)}), Prompts(store, clock), compactor)
         bus = Bus()
         self.bus = bus
         self.worker = Worker(store, preparer, bus, clock, alone=False)

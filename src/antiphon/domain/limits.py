@@ -172,3 +172,29 @@ SOCKET_PING = 20.0
 SOCKET_PONG = 60.0
 #: Pieces of one message. Empty ones would cost memory for ever.
 MAX_FRAGMENTS = 16_384
+# --- prompts ----------------------------------------------------------------------------------------------------------
+#: Characters of a prompt's name.
+MAX_PROMPT_NAME = 256
+#: One version of a prompt, as JSON. It is read for every response that uses it.
+MAX_PROMPT = MIB
+#: Variables and messages of one version.
+MAX_PROMPT_VARIABLES = 256
+MAX_PROMPT_MESSAGES = 256
+#: A prompt after its variables were put in, as JSON: a long value may stand in many places.
+MAX_RESOLVED_PROMPT = MAX_BODY
+
+# --- idempotency keys -------------------------------------------------------------------------------------------------
+#: Characters of an `Idempotency-Key`.
+MAX_IDEMPOTENCY_KEY = 255
+#: How long a key is remembered.
+IDEMPOTENCY_TTL = 24 * 3600
+#: One answer that is kept for its key. Streams are several times as large as what they say.
+MAX_KEPT_ANSWER = 8 * MIB
+#: Answers that may not be stored are kept in memory: all of them together.
+MAX_ANSWERS_IN_MEMORY = 64 * MIB
+#: A server's claim on a key whose request it is answering. After a crash, the key can be used again then.
+KEY_LOCK = 15.0
+#: Between two renewals of that claim.
+KEY_LOCK_RENEWAL = 4.0
+#: Between two looks whether another server has finished with a key.
+KEY_TICK = 0.25

@@ -108,6 +108,54 @@ class StoredCompletion:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredPrompt:
+    """A prompt. `published`: the version that answers when a request names none; `latest`: the newest version."""
+
+    project_id: str
+    id: str
+    name: str
+    created_at: int
+    published: int | None
+    latest: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPromptVersion:
+    """One version of a prompt, counted from 1. It never changes. `body` is the template's JSON."""
+
+    prompt_id: str
+    version: int
+    created_at: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyClaim:
+    """A request that was sent with an idempotency key. `owner` names this one attempt at answering it.
+
+    `fingerprint`: keyed hash of its method, path and body.
+    """
+
+    project_id: str
+    key: bytes
+    fingerprint: bytes
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """What is known of an idempotency key that is taken. `status` is None while the first request still runs.
+
+    A `status` without a `body`: it was answered, and the answer is not kept.
+    """
+
+    fingerprint: bytes
+    status: int | None
+    content_type: str | None
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page of a list, in the order asked for."""
 

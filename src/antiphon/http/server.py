@@ -203,5 +203,5 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["*"],
-        expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
+        expose_headers=["x-request-id", "openai-processing-ms", "retry-after", "idempotency-replayed"],
     )

@@ -18,6 +18,7 @@ from antiphon.protocol.responses.request import ResponseRequest
 from antiphon.run import context
 from antiphon.run.chains import Chains, Link
 from antiphon.run.compaction import Compaction, Compactor, Stream, ended, turns_of
+from antiphon.run.prompts import Prompts
 
 Json = dict[str, Any]
 
@@ -49,16 +50,20 @@ class Prepared:
 class Preparer:
     """Understands requests. Everything that can be refused before an engine is asked is refused here."""
 
-    def __init__(self, store: Store, routes: Routes[Engine], compactor: Compactor) -> None:
+    def __init__(self, store: Store, routes: Routes[Engine], prompts: Prompts, compactor: Compactor) -> None:
         self._store = store
         self._routes = routes
+        self._prompts = prompts
         self._compactor = compactor
 
     async def prepare(
         self, project_id: str, body: Json, extra: Mapping[str, Any], chains: Chains | None = None
     ) -> Prepared:
-        """Understand a new request. `chains`: what its connection remembers."""
-        request = requests.parse(body, extra)
+        """Understand a new request. `chains`: what its connection remembers.
+
+        `Prepared.request.body` is the body with its prompt put in.
+        """
+        request = requests.parse(await self._prompts.resolve(project_id, body), extra)
         items = await context.resolve(self._store, project_id, request.items)
         return await self._with(project_id, request, items, chains)
 

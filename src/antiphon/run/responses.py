@@ -137,7 +137,8 @@ class Responses:
         with contextlib.suppress(Overloaded, EngineUnavailable):
             await (await self._admit(prepared)).aclose()
         record, base = await self._record(project_id, prepared, turn)
-        accepted = msgspec.json.encode(Accepted(body, dict(extra)))
+        # With its prompt put in: a version that is published later changes nothing.
+        accepted = msgspec.json.encode(Accepted(prepared.request.body, dict(extra)))
         record = replace(record, background=True, request=accepted, owner=None, lease_until=None)
         machine = self._machine(prepared, base)
         keeper = JournalKeeper(self._store, machine, record, prepared.items, self._bus)

@@ -201,8 +201,9 @@ prompt_versions = Table(
     ForeignKeyConstraint(["project_id", "prompt_id"], ["prompts.project_id", "prompts.id"], ondelete="CASCADE"),
 )
 
-# `fingerprint`: of the request's method, path and body. No `status`: the first request is still running, and waited
-# for until `locked_until` (Unix milliseconds).
+# `fingerprint`: of the request's method, path and body. No `status`: the first request is still running, held by
+# `owner`, and waited for until `locked_until` (Unix milliseconds). A `status` without a `body`: its answer is not kept.
+# `object_id`: what the answer shows; when that is deleted, so is the answer.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -210,9 +211,12 @@ idempotency_keys = Table(
     Column("key", LargeBinary, primary_key=True),
     Column("fingerprint", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Column("locked_until", BigInteger),
+    Column("owner", Text, nullable=False),
+    Column("locked_until", BigInteger, nullable=False),
     Column("status", Integer),
     Column("content_type", Text),
     Column("body", LargeBinary),
+    Column("object_id", Text),
     Index("ix_idempotency_keys_created_at", "created_at"),
+    Index("ix_idempotency_keys_project_id_object_id", "project_id", "object_id"),
 )

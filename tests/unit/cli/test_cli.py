@@ -32,7 +32,7 @@ HEAVY = {
 def test_help_names_every_command(run: Run) -> None:
     done = run("--help")
     assert done.returncode == 0
-    for command in ("serve", "env", "models", "keys", "projects", "config", "doctor"):
+    for command in ("serve", "env", "models", "keys", "projects", "prompts", "config", "doctor"):
         assert f"\n  {command} " in done.stdout
     assert "\x1b" not in done.stdout
 

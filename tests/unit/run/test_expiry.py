@@ -20,6 +20,7 @@ from antiphon.run.bus import Bus
 from antiphon.run.compaction import Compactor
 from antiphon.run.conversations import Conversations
 from antiphon.run.prepare import Preparer
+from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
 from antiphon.run.worker import Worker
 from antiphon.stores.store import SqlStore
@@ -49,7 +50,8 @@ class World:
         self.clock = FakeClock()
         self.store = store
         self.bus = Bus()
-        self.preparer = Preparer(store, Routes({"m": Route("m", engine, 1)}), Compactor(Sealer(bytes(32))))
+        prompts, compactor = Prompts(store, self.clock), Compactor(Sealer(bytes(32)))
+        self.preparer = Preparer(store, Routes({"m": Route("m", engine, 1)}), prompts, compactor)
         worker = self._worker()
         self.responses = Responses(store, self.clock, bus=self.bus, worker=worker, preparer=self.preparer)
         self.conversations = Conversations(store, self.clock)

@@ -31,7 +31,6 @@ _REFUSED = {
     "access_programs": "is not available on this server",
     "background_options": "is not supported by this server",
     "moderation": "is not supported by this server",
-    "prompt": "is not supported by this server; put the text into 'instructions'",
 }
 #: Members that the schema knows as integers.
 _INTEGERS = ("max_output_tokens", "max_tool_calls", "top_logprobs")
@@ -51,7 +50,7 @@ class ResponseRequest(msgspec.Struct, frozen=True):
     obfuscate: bool
     show_logprobs: bool
     truncate: bool
-    instructions: str | None
+    instructions: str | list[Json] | None
     tools: tuple[Tool, ...]
     tool_choice: ToolChoice
     output: OutputFormat
@@ -63,8 +62,11 @@ class ResponseRequest(msgspec.Struct, frozen=True):
     def generation(self, engine_model: str, conversation: Sequence[Turn]) -> Generation:
         """What the engine is asked: instructions first, then the whole conversation."""
         verbosity = _VERBOSITY.get((self.body.get("text") or {}).get("verbosity") or "")
-        orders = [text for text in (self.instructions, verbosity) if text]
-        system = [Message("system", (TextPart("\n\n".join(orders)),))] if orders else []
+        # A prompt with messages has made a list of the instructions.
+        listed = self.instructions if isinstance(self.instructions, list) else []
+        orders = [text for text in (self.instructions, verbosity) if text and isinstance(text, str)]
+        system: list[Turn] = [Message("system", (TextPart("\n\n".join(orders)),))] if orders else []
+        system += item_rules.turns(listed, path="instructions")
         return Generation(
             model=engine_model,
             turns=(*system, *conversation),
@@ -136,6 +138,11 @@ def conversation_of(body: Json) -> str | None:
             param="conversation",
         )
     return conversation["id"] if isinstance(conversation, dict) else conversation
+
+
+def instruction_items(messages: list[Json]) -> list[Json]:
+    """Messages of a prompt as the items that `instructions` then are."""
+    return [{**item, "type": "message"} for item in item_rules.normalize_input(messages)]
 
 
 def _sampling(body: Json) -> Sampling:
@@ -253,6 +260,7 @@ def new_response(request: ResponseRequest, model: str, created_at: int) -> Json:
         "usage": None,
         "metadata": body.get("metadata") or {},
         **({"conversation": {"id": request.conversation}} if request.conversation is not None else {}),
+        **({"prompt": body["prompt"]} if body.get("prompt") else {}),
         # Not nullable in the published schema.
         **({"user": body["user"]} if body.get("user") is not None else {}),
     }
