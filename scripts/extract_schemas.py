@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "#/components/schemas/"
 #: What clients may send us.
 REQUESTS = (
-    "CreateResponse", "CreateChatCompletionRequest", "UpdateChatCompletionRequest",
+    "CreateResponse", "TokenCountsBody", "CompactResponseMethodPublicBody",
+    "CreateChatCompletionRequest", "UpdateChatCompletionRequest",
     "CreateConversationBody", "UpdateConversationBody", "CreateConversationItems",
 )  # fmt: skip
 #: The names that we give to bodies which have none, and the paths that they are posted to.
@@ -32,13 +33,14 @@ UNNAMED = {
 }
 #: What we answer with, by OpenAI's names.
 OPENAI_ANSWERS = (
-    "Response", "ResponseStreamEvent", "ResponseItemList", "CreateChatCompletionResponse",
+    "Response", "ResponseStreamEvent", "ResponseItemList", "TokenCountsResource", "CompactResource",
+    "CreateChatCompletionResponse",
     "CreateChatCompletionStreamResponse", "ChatCompletionList", "ChatCompletionMessageList", "ChatCompletionDeleted",
     "Model", "ListModelsResponse", "ErrorResponse",
     "ConversationResource", "ConversationItem", "ConversationItemList", "DeletedConversationResource",
 )  # fmt: skip
 #: What we answer with, by Open Responses' names; its stream events are added from its one streaming operation.
-OPENRESPONSES_ANSWERS = ("ResponseResource", "ItemField", "ErrorPayload")
+OPENRESPONSES_ANSWERS = ("ResponseResource", "ItemField", "CompactResource", "ErrorPayload")
 #: Members of a schema that say nothing about which values are right.
 PROSE = {"description", "example", "examples", "title", "externalDocs", "default", "deprecated", "summary"}
 STRING_RULES = ("minLength", "maxLength", "pattern")

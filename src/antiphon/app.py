@@ -19,7 +19,9 @@ from antiphon.datadir import DataDir, ServerInfo
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, EngineUnavailable, SetupError, ShuttingDown
 from antiphon.domain.routes import Route, Routes
+from antiphon.domain.sealing import Sealer
 from antiphon.http import chat as chat_http
+from antiphon.http import context as context_http
 from antiphon.http import conversations as conversations_http
 from antiphon.http import health as health_http
 from antiphon.http import models as models_http
@@ -36,6 +38,7 @@ from antiphon.ports import Engine, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
+from antiphon.run.compaction import Compactor
 from antiphon.run.conversations import Conversations
 from antiphon.run.idempotency import Idempotency
 from antiphon.run.prepare import Preparer
@@ -112,7 +115,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     routes = _routes(settings, engine)
     bus = Bus()
     prompts = Prompts(store, clock)
-    preparer = Preparer(store, routes, prompts)
+    preparer = Preparer(store, routes, prompts, Compactor(Sealer(secret)))
     # One server has a data directory, and so its SQLite database, to itself; PostgreSQL may serve several.
     alone = settings.database.startswith("sqlite:")
     worker = Worker(store, preparer, bus, clock, alone=alone)
@@ -122,6 +125,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     keys = Idempotency(store, clock, secret)
     api = Api(
         [
+            *context_http.resources(responses),
             *responses_http.resources(responses),
             *conversations_http.resources(Conversations(store, clock)),
             *prompts_http.resources(prompts),

@@ -69,6 +69,23 @@ def check_item(item: Any) -> None:
     check_type(ResponseItem, item)
 
 
+def check_token_count(body: Any) -> None:
+    """What POST input_tokens answers."""
+    from openai.types.responses import InputTokenCountResponse
+
+    check("openai", "TokenCountsResource", body)
+    check_type(InputTokenCountResponse, body)
+
+
+def check_compacted(body: Any) -> None:
+    """What POST compact answers: messages of the user only, then one compaction item."""
+    check("openai", "CompactResource", body)
+    check("openresponses", "CompactResource", body)
+    *messages, last = body["output"]
+    assert all((message["type"], message["role"]) == ("message", "user") for message in messages), "output: other items"
+    assert last["type"] == "compaction", f"output: ends with {last['type']}"
+
+
 def check_conversation(body: Any) -> None:
     """A conversation."""
     from openai.types.conversations import Conversation

@@ -18,11 +18,13 @@ import pytest
 
 from antiphon.domain.errors import AntiphonError, EngineFailed, Overloaded, StoreFailed
 from antiphon.domain.routes import Route, Routes
+from antiphon.domain.sealing import Sealer
 from antiphon.domain.tenancy import Project
 from antiphon.engines.scripted import ScriptedEngine, Step
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
 from antiphon.run.bus import Bus
+from antiphon.run.compaction import Compactor
 from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
@@ -50,7 +52,8 @@ class Server:
             admit=world.admit,
         )
         clock = VirtualClock(world.loop)
-        preparer = Preparer(store, Routes({"m": Route("m", engine, 0)}), Prompts(store, clock))
+        compactor = Compactor(Sealer(bytes(32)))
+        preparer = Preparer(store, Routes({"m": Route("m", engine, 0)}), Prompts(store, clock), compactor)
         bus = Bus()
         self.bus = bus
         self.worker = Worker(store, preparer, bus, clock, alone=False)

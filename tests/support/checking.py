@@ -78,6 +78,8 @@ def check_answer(method: str, path: str, status: int, headers: dict[str, str], b
 def _check_of(method: str, path: str) -> Check:
     kinds: list[tuple[str, str, Check]] = [
         ("POST", r"/v1/responses", _response),
+        ("POST", r"/v1/responses/input_tokens", spec.check_token_count),
+        ("POST", r"/v1/responses/compact", spec.check_compacted),
         ("GET", r"/v1/responses/[^/]+", _response),
         ("POST", r"/v1/responses/[^/]+/cancel", _response),
         ("DELETE", r"/v1/responses/[^/]+", _deleted("response")),

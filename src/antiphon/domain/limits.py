@@ -56,6 +56,14 @@ KEY_CACHE_TTL = 2.0
 #: Keys remembered in memory.
 KEY_CACHE_SIZE = 10_000
 
+# --- compaction -------------------------------------------------------------------------------------------------------
+#: Tokens of one summary, in a context that is large enough.
+MAX_SUMMARY_TOKENS = 2_048
+#: Pieces of a long conversation, each summarised with the summary of those before it. Each takes the model seconds.
+MAX_SUMMARY_PIECES = 64
+#: Characters of a compaction item's encrypted content (published specification, CompactionSummaryItemParam).
+MAX_SEALED = 20 * MIB
+
 # --- the local engine -------------------------------------------------------------------------------------------------
 #: Loading a model file and warming it up.
 ENGINE_START_TIMEOUT = 180.0

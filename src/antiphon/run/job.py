@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -14,10 +13,11 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, EngineFailed, EngineUnavailable, LeaseLost, Overloaded
 from antiphon.domain.records import EventBatch, StoredResponse
 from antiphon.ports import Clock, Engine, ResponseStore
-from antiphon.protocol.generation import Delta, Generation
+from antiphon.protocol.generation import Generation
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.run.bus import Bus
+from antiphon.run.compaction import Stream
 from antiphon.run.driver import drive
 from antiphon.run.keepers import JournalKeeper, split_progress
 from antiphon.run.prepare import Prepared, Preparer
@@ -177,14 +177,16 @@ class Job:
     # --- the engine ---------------------------------------------------------------------------------------------------
     async def _admit(
         self, accepted: Accepted, items: list[Json], machine: ResponseMachine, progress: tuple[bytes, ...]
-    ) -> AsyncGenerator[Delta, None]:
+    ) -> Stream:
         """The engine's stream. Waits while its queue is full: that is what being queued means."""
-        prepared = await self._preparer.again(self._response.project_id, accepted.body, accepted.extra, items)
+        prepared = await self._preparer.again(
+            self._response.project_id, accepted.body, accepted.extra, items, machine.output
+        )
         generation = self._generation(prepared, machine, progress)
         waited = 0.0
         while True:
             try:
-                return await prepared.engine.generate(generation)
+                return await prepared.begin(generation)
             except Overloaded:
                 pass
             except EngineUnavailable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -13,14 +13,18 @@ import msgspec
 
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineUnavailable, InvalidRequest, NotFound, Overloaded
+from antiphon.domain.ids import new_id
 from antiphon.domain.records import Page, StoredItem, StoredResponse
 from antiphon.ports import Clock, ResponseStore, Store
+from antiphon.protocol import compaction
 from antiphon.protocol.events import Event
-from antiphon.protocol.generation import Delta
+from antiphon.protocol.refusals import missing_parameter, unknown_parameter, unsupported_parameter
+from antiphon.protocol.responses import objects
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.run.bus import Bus
 from antiphon.run.chains import Chains
+from antiphon.run.compaction import Stream
 from antiphon.run.driver import Facts, drive, finish
 from antiphon.run.job import Accepted
 from antiphon.run.keepers import JournalKeeper, ResponseKeeper, ResultKeeper
@@ -46,7 +50,7 @@ class ResponseRun:
         record: StoredResponse,
         prepared: Prepared,
         machine: ResponseMachine,
-        deltas: AsyncGenerator[Delta, None],
+        deltas: Stream,
         turn: Turn | None = None,
     ) -> None:
         self.id = record.id
@@ -141,9 +145,9 @@ class Responses:
         await keeper.keep(machine.queue())
         return replace(record, status="queued", body=keeper.body)
 
-    async def _admit(self, prepared: Prepared) -> AsyncGenerator[Delta, None]:
+    async def _admit(self, prepared: Prepared) -> Stream:
         try:
-            return await prepared.engine.generate(prepared.generation)
+            return await prepared.begin(prepared.generation)
         except InvalidRequest as error:
             raise in_words_of_responses(error) from None
 
@@ -172,6 +176,53 @@ class Responses:
         return ResponseMachine(
             base, clock=self._clock.now, obfuscate=request.obfuscate, show_logprobs=request.show_logprobs
         )
+
+    # --- the context --------------------------------------------------------------------------------------------------
+    async def count(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> int:
+        """Input tokens that a response to this request would use (body: schema `TokenCountsBody`).
+
+        Without `model`, that of the previous response counts. Raises what making the response would raise.
+        """
+        if body.get("personality"):
+            raise unsupported_parameter("personality", "is not available with this model")
+        if not body.get("model") and body.get("previous_response_id"):
+            body = {**body, "model": await self._preparer.model_of(project_id, body["previous_response_id"])}
+        prepared = await self._prepare_context(project_id, body, extra)
+        try:
+            return await prepared.engine.count_tokens(prepared.generation)
+        except InvalidRequest as error:
+            raise in_words_of_responses(error) from None
+
+    async def compact(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> bytes:
+        """A compacted conversation as JSON: the user's messages and one compaction item. Nothing of it is stored.
+
+        `body` is of schema `CompactResponseMethodPublicBody`.
+        """
+        for name in extra:
+            raise unknown_parameter(name)
+        prepared = await self._prepare_context(project_id, body, extra, compaction.forced)
+        assert prepared.compaction is not None
+        try:
+            item, usage = await prepared.compaction.make()
+        except InvalidRequest as error:
+            raise in_words_of_responses(error) from None
+        return msgspec.json.encode(
+            {
+                "id": new_id("resp_"),
+                "object": "response.compaction",
+                "created_at": int(self._clock.now()),
+                "output": [*prepared.compaction.users, item],
+                "usage": objects.usage(usage),
+            }
+        )
+
+    async def _prepare_context(
+        self, project_id: str, body: Json, extra: Mapping[str, Any], change: Callable[[Json], Json] = dict
+    ) -> Prepared:
+        body = {name: value for name, value in body.items() if value is not None}
+        if not {"input", "previous_response_id", "conversation"} & body.keys():
+            raise missing_parameter("input")
+        return await self._preparer.prepare(project_id, change({"input": [], **body}), extra)
 
     # --- what was made ------------------------------------------------------------------------------------------------
     async def get(self, project_id: str, response_id: str) -> bytes:

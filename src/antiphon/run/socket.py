@@ -9,11 +9,13 @@ from typing import Any
 from antiphon.protocol.events import Event
 from antiphon.protocol.generation import Delta, Usage
 from antiphon.protocol.responses.ending import Steered, Warmed
-from antiphon.protocol.responses.machine import ResponseMachine
+from antiphon.protocol.responses.machine import ItemDelta, ResponseMachine
 from antiphon.run.chains import Chains, Link
+from antiphon.run.compaction import Stream
 from antiphon.run.responses import ResponseRun, Responses
 
 Json = dict[str, Any]
+Facts = AsyncGenerator[Delta | ItemDelta | Steered | Warmed, None]
 
 
 class SocketRun:
@@ -57,13 +59,11 @@ class SocketRun:
 class _Closing:
     """Facts made of deltas. Closing them also closes a generation whose facts nobody has begun to read."""
 
-    def __init__(
-        self, facts: AsyncGenerator[Delta | Steered | Warmed, None], deltas: AsyncGenerator[Delta, None]
-    ) -> None:
+    def __init__(self, facts: Facts, deltas: Stream) -> None:
         self._facts = facts
         self._deltas = deltas
 
-    def __aiter__(self) -> AsyncGenerator[Delta | Steered | Warmed, None]:
+    def __aiter__(self) -> Facts:
         return self._facts
 
     async def aclose(self) -> None:
@@ -72,9 +72,7 @@ class _Closing:
         await self._deltas.aclose()
 
 
-async def _steerable(
-    deltas: AsyncGenerator[Delta, None], machine: ResponseMachine, steered: asyncio.Event
-) -> AsyncGenerator[Delta | Steered | Warmed, None]:
+async def _steerable(deltas: Stream, machine: ResponseMachine, steered: asyncio.Event) -> Facts:
     """The deltas, until the response is steered and may end where it is."""
     # The first delta may take long, as the prompt is read before it; the others come one soon after the other.
     first = await _unless(steered, deltas)
@@ -90,7 +88,7 @@ async def _steerable(
         yield delta
 
 
-async def _unless(steered: asyncio.Event, deltas: AsyncGenerator[Delta, None]) -> Delta | None:
+async def _unless(steered: asyncio.Event, deltas: Stream) -> Delta | ItemDelta | None:
     """The first delta; None if the response is steered before it, or if there is none."""
     arriving = asyncio.ensure_future(anext(deltas, None))
     asked = asyncio.ensure_future(steered.wait())
@@ -104,7 +102,7 @@ async def _unless(steered: asyncio.Event, deltas: AsyncGenerator[Delta, None]) -
             await asyncio.gather(arriving, return_exceptions=True)
 
 
-async def _warm(run: ResponseRun) -> AsyncGenerator[Delta | Steered | Warmed, None]:
+async def _warm(run: ResponseRun) -> Facts:
     """Have the engine read the prompt, so that a response that goes on from it begins sooner, and say nothing."""
     await anext(run.deltas, None)
     await run.deltas.aclose()

@@ -108,7 +108,6 @@ def test_one_call_at_a_time() -> None:
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"context_management": [{"type": "compaction"}]}, "context_management"),
         ({"tools": [FUNCTION, {"type": "web_search"}]}, "tools[1].type"),
         ({"tools": [{**FUNCTION, "defer_loading": True}]}, "tools[0].defer_loading"),
         ({"tools": [{**OTHER, "format": {"type": "grammar"}}]}, "tools[0].format.type"),

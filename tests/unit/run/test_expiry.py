@@ -12,10 +12,12 @@ import pytest
 from antiphon.domain import limits
 from antiphon.domain.errors import NotFound
 from antiphon.domain.routes import Route, Routes
+from antiphon.domain.sealing import Sealer
 from antiphon.domain.tenancy import NEVER, Project
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.ports import Engine
 from antiphon.run.bus import Bus
+from antiphon.run.compaction import Compactor
 from antiphon.run.conversations import Conversations
 from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
@@ -48,7 +50,8 @@ class World:
         self.clock = FakeClock()
         self.store = store
         self.bus = Bus()
-        self.preparer = Preparer(store, Routes({"m": Route("m", engine, 1)}), Prompts(store, self.clock))
+        prompts, compactor = Prompts(store, self.clock), Compactor(Sealer(bytes(32)))
+        self.preparer = Preparer(store, Routes({"m": Route("m", engine, 1)}), prompts, compactor)
         worker = self._worker()
         self.responses = Responses(store, self.clock, bus=self.bus, worker=worker, preparer=self.preparer)
         self.conversations = Conversations(store, self.clock)

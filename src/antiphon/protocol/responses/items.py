@@ -32,6 +32,7 @@ _PREFIXES = {
     "custom_tool_call": "ctc_",
     "custom_tool_call_output": "ctco_",
     "reasoning": "rs_",
+    "compaction": "cmp_",
 }
 #: Item types the model can be shown; others are refused by name.
 SHOWN_TYPES = frozenset(_PREFIXES)
@@ -57,7 +58,7 @@ def _normalize_item(item: Json, path: str) -> Json:
         raise unsupported_value(f"{path}.type", f"Items of type '{item_type}' are not supported with this model.")
     full = {key: value for key, value in item.items() if value is not None}
     full |= {"id": _checked_id(item, path) or new_id(_PREFIXES[item_type]), "type": item_type}
-    if item_type != "reasoning":
+    if item_type not in {"reasoning", "compaction"}:
         full["status"] = item.get("status") or "completed"
     if item_type == "message":
         full["content"] = _normalize_content(item["role"], item["content"])

@@ -10,7 +10,7 @@ import msgspec
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.ids import new_id
-from antiphon.protocol import toolset
+from antiphon.protocol import compaction, toolset
 from antiphon.protocol.generation import (
     Generation,
     Message,
@@ -30,7 +30,6 @@ from antiphon.protocol.responses.items import Json
 _REFUSED = {
     "access_programs": "is not available on this server",
     "background_options": "is not supported by this server",
-    "context_management": "is not supported by this server",
     "moderation": "is not supported by this server",
 }
 #: Members that the schema knows as integers.
@@ -58,6 +57,7 @@ class ResponseRequest(msgspec.Struct, frozen=True):
     sampling: Sampling
     extra: Mapping[str, Any]
     body: Json
+    compact: compaction.Wish | None = None
 
     def generation(self, engine_model: str, conversation: Sequence[Turn]) -> Generation:
         """What the engine is asked: instructions first, then the whole conversation."""
@@ -95,10 +95,11 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
             raise missing_parameter("input")
         # What is in the conversation already is answered.
         body["input"] = []
-    if isinstance(body["input"], list) and len(body["input"]) > limits.MAX_INPUT_ITEMS:
+    sent = compaction.without_trigger(body["input"])
+    if isinstance(sent, list) and len(sent) > limits.MAX_INPUT_ITEMS:
         raise InvalidRequest(
             f"Invalid 'input': array too long. Expected an array with maximum length {limits.MAX_INPUT_ITEMS}, "
-            f"but got an array with length {len(body['input'])} instead.",
+            f"but got an array with length {len(sent)} instead.",
             code="array_above_max_length",
             param="input",
         )
@@ -111,7 +112,7 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         store=body.get("store") is not False,
         previous_response_id=body.get("previous_response_id"),
         conversation=conversation,
-        items=item_rules.normalize_input(body["input"]),
+        items=item_rules.normalize_input(sent),
         obfuscate=(body.get("stream_options") or {}).get("include_obfuscation") is not False,
         show_logprobs="message.output_text.logprobs" in (body.get("include") or ()),
         truncate=body.get("truncation") == "auto",
@@ -122,6 +123,7 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         sampling=_sampling(body),
         extra=extra,
         body=body,
+        compact=compaction.wish(body),
     )
 
 
