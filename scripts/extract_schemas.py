@@ -21,15 +21,26 @@ Shape = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "#/components/schemas/"
 #: What clients may send us.
-REQUESTS = ("CreateResponse", "CreateChatCompletionRequest", "UpdateChatCompletionRequest")
+REQUESTS = (
+    "CreateResponse", "TokenCountsBody", "CompactResponseMethodPublicBody",
+    "CreateChatCompletionRequest", "UpdateChatCompletionRequest",
+    "CreateConversationBody", "UpdateConversationBody", "CreateConversationItems",
+)  # fmt: skip
+#: The names that we give to bodies which have none, and the paths that they are posted to.
+UNNAMED = {
+    "UpdateChatCompletionRequest": "/chat/completions/{completion_id}",
+    "CreateConversationItems": "/conversations/{conversation_id}/items",
+}
 #: What we answer with, by OpenAI's names.
 OPENAI_ANSWERS = (
-    "Response", "ResponseStreamEvent", "ResponseItemList", "CreateChatCompletionResponse",
+    "Response", "ResponseStreamEvent", "ResponseItemList", "TokenCountsResource", "CompactResource",
+    "CreateChatCompletionResponse",
     "CreateChatCompletionStreamResponse", "ChatCompletionList", "ChatCompletionMessageList", "ChatCompletionDeleted",
     "Model", "ListModelsResponse", "ErrorResponse",
+    "ConversationResource", "ConversationItem", "ConversationItemList", "DeletedConversationResource",
 )  # fmt: skip
 #: What we answer with, by Open Responses' names; its stream events are added from its one streaming operation.
-OPENRESPONSES_ANSWERS = ("ResponseResource", "ItemField", "ErrorPayload")
+OPENRESPONSES_ANSWERS = ("ResponseResource", "ItemField", "CompactResource", "ErrorPayload")
 #: Members of a schema that say nothing about which values are right.
 PROSE = {"description", "example", "examples", "title", "externalDocs", "default", "deprecated", "summary"}
 STRING_RULES = ("minLength", "maxLength", "pattern")
@@ -229,8 +240,10 @@ def merge_strings(one: Schema, other: Schema) -> Schema:
 def requests(document: Schema, overlay: Schema) -> dict[str, Shape]:
     """The shapes of all requests."""
     schemas: dict[str, Schema] = strip(document["components"]["schemas"], names=True)
-    update = document["paths"]["/chat/completions/{completion_id}"]["post"]["requestBody"]
-    schemas["UpdateChatCompletionRequest"] = strip(update["content"]["application/json"]["schema"])
+    # Bodies that the document describes where they are sent, without a name.
+    for name, path in UNNAMED.items():
+        body = document["paths"][path]["post"]["requestBody"]
+        schemas[name] = strip(body["content"]["application/json"]["schema"])
     for section in overlay.values():
         for name, patch in section.items():
             schemas[name] = lay_over(schemas.get(name, {}), patch)

@@ -22,11 +22,16 @@ from antiphon.domain.routes import Route, Routes
 from antiphon.domain.sealing import Sealer
 from antiphon.engines.constrained import ConstrainedEngine
 from antiphon.http import chat as chat_http
+from antiphon.http import context as context_http
+from antiphon.http import conversations as conversations_http
 from antiphon.http import health as health_http
 from antiphon.http import models as models_http
+from antiphon.http import prompts as prompts_http
 from antiphon.http import responses as responses_http
 from antiphon.http.api import Api
+from antiphon.http.idempotent import Idempotent
 from antiphon.http.server import HttpServer, with_cors
+from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.first_run import first_run
@@ -34,7 +39,11 @@ from antiphon.ports import Engine, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
+from antiphon.run.compaction import Compactor
+from antiphon.run.conversations import Conversations
+from antiphon.run.idempotency import Idempotency
 from antiphon.run.prepare import Preparer
+from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
 from antiphon.run.tail import Poller
 from antiphon.run.worker import Worker
@@ -59,19 +68,31 @@ class Parts:
     worker: Worker
     bus: Bus
     poller: Poller | None
+    sockets: Sockets
+    keys: Idempotency
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
         await self.worker.start()
+        self.keys.start()
         if self.poller is not None:
             self.poller.start()
 
     async def stop(self) -> None:
-        """End it. Whoever follows a response is let go: another server goes on with it, or this one's next start."""
+        """Begin to end. Whoever follows a response is let go: another server goes on with it, or this one's next start.
+
+        What clients wait for goes on.
+        """
+        self.sockets.close()
         await self.worker.stop()
         self.bus.close()
         if self.poller is not None:
             await self.poller.stop()
+
+    async def close(self) -> None:
+        """End, when no client waits any more."""
+        await self.keys.stop()
+        await self.worker.close()
 
 
 class Switch:
@@ -94,22 +115,31 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     clock = SystemClock()
     routes = _routes(settings, engine)
     bus = Bus()
-    preparer = Preparer(store, routes, Sealer(secret))
+    prompts = Prompts(store, clock)
+    preparer = Preparer(store, routes, prompts, Compactor(Sealer(secret)))
     # One server has a data directory, and so its SQLite database, to itself; PostgreSQL may serve several.
     alone = settings.database.startswith("sqlite:")
     worker = Worker(store, preparer, bus, clock, alone=alone)
     responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
+    authenticator = Authenticator(store, secret, clock)
+    sockets = Sockets(responses, authenticator, drain_timeout=settings.drain_timeout)
+    keys = Idempotency(store, clock, secret)
     api = Api(
         [
+            *context_http.resources(responses),
             *responses_http.resources(responses),
+            *conversations_http.resources(Conversations(store, clock)),
+            *prompts_http.resources(prompts),
             *chat_http.resources(Chat(store, routes, clock)),
             *models_http.resources(routes),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
-        Authenticator(store, secret, clock),
+        authenticator,
         max_body=settings.max_body,
+        sockets=sockets,
+        once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
     )
-    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus))
+    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys)
 
 
 def _routes(settings: Settings, engine: Engine) -> Routes[Engine]:
@@ -138,8 +168,11 @@ async def run(settings: Settings, data_dir: DataDir, engine: Engine, announce: A
         try:
             await first_run(store, data_dir)
             parts = compose(settings, data_dir.secret(), store, engine, switch)
-            await parts.start()
-            await _serve(settings, data_dir, parts, switch, listener, announce, stop)
+            try:
+                await parts.start()
+                await _serve(settings, data_dir, parts, switch, listener, announce, stop)
+            finally:
+                await parts.close()
         finally:
             await engine.stop()
             await store.close()
@@ -154,7 +187,11 @@ async def _serve(
     announce: Announce,
     stop: asyncio.Event,
 ) -> None:
-    server = HttpServer(with_cors(parts.api, settings.cors_origins), drain_timeout=settings.drain_timeout)
+    server = HttpServer(
+        with_cors(parts.api, settings.cors_origins),
+        drain_timeout=settings.drain_timeout,
+        max_message=settings.max_body,
+    )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     host, port = listener.getsockname()[:2]
     await server.wait_started(serving)

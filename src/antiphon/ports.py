@@ -9,7 +9,20 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from antiphon.domain.records import EventBatch, EventPage, Page, StoredCompletion, StoredItem, StoredResponse
+from antiphon.domain.records import (
+    ConversationItem,
+    EventBatch,
+    EventPage,
+    KeyClaim,
+    KeyState,
+    Page,
+    StoredCompletion,
+    StoredConversation,
+    StoredItem,
+    StoredPrompt,
+    StoredPromptVersion,
+    StoredResponse,
+)
 from antiphon.domain.tenancy import Key, Project
 from antiphon.protocol.generation import Delta, Generation
 
@@ -78,6 +91,9 @@ class TenantStore(Protocol):
     async def list_projects(self) -> list[Project]:
         """All projects, oldest first."""
 
+    async def set_response_ttl(self, project_id: str, ttl: int | None) -> bool:
+        """How long responses that this project makes from now on are kept; see `Project`. False if there is none."""
+
     async def create_key(self, key: Key) -> None:
         """Add a key."""
 
@@ -95,11 +111,18 @@ class ResponseStore(Protocol):
     """Responses and their items. Everything is looked up by (project, id)."""
 
     async def put_response(
-        self, response: StoredResponse, items: Sequence[StoredItem] = (), events: EventBatch | None = None
+        self,
+        response: StoredResponse,
+        items: Sequence[StoredItem] = (),
+        events: EventBatch | None = None,
+        *,
+        appended: Sequence[ConversationItem] = (),
     ) -> None:
         """Insert or replace a response, and add items and events to it. Durable when this returns.
 
         An item replaces the one at its place (direction and position) of that response; all others stay as they are.
+        A response in a conversation must hold it (`lock_conversation`): raises `LeaseLost`, and changes nothing, if
+        another one does by now. If it has ended, the conversation gains the items `appended`, and is free.
         """
 
     async def advance_response(
@@ -108,7 +131,7 @@ class ResponseStore(Protocol):
         items: Sequence[StoredItem] = (),
         events: EventBatch | None = None,
         *,
-        appended: Sequence[StoredItem] = (),
+        appended: Sequence[ConversationItem] = (),
     ) -> None:
         """Change status and body of a response that this worker (`response.owner`) is making, and add items and events.
 
@@ -121,7 +144,7 @@ class ResponseStore(Protocol):
         """The response, or None if this project has none of that id."""
 
     async def delete_response(self, project_id: str, response_id: str) -> bool:
-        """Delete a response and its items; False if there was none."""
+        """Delete a response and its items, and free the conversation that it holds; False if there was none."""
 
     async def list_items(
         self,
@@ -145,7 +168,7 @@ class ResponseStore(Protocol):
         """
 
     async def get_items(self, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
-        """Those of these items that this project has."""
+        """Those of these items that this project has, in responses or conversations."""
 
     # --- leases -------------------------------------------------------------------------------------------------------
     async def claim_responses(self, owner: str, *, now: int, until: int, limit: int) -> list[StoredResponse]:
@@ -186,6 +209,83 @@ class ResponseStore(Protocol):
         """
 
 
+class ConversationStore(Protocol):
+    """Conversations and their items. Everything is looked up by (project, id).
+
+    What says that it raises `NotFound` does so, with param "conversation_id", for a conversation that is not there.
+    What says that it raises `ConversationLocked` does so while a response holds the conversation: from
+    `lock_conversation` on, for as long as it is stored as unfinished, and in any case until its lease is over.
+    """
+
+    async def create_conversation(
+        self, conversation: StoredConversation, items: Sequence[ConversationItem] = ()
+    ) -> None:
+        """Add a conversation with its first items. Raises `InvalidRequest` (code "duplicate_item") for an id twice."""
+
+    async def get_conversation(self, project_id: str, conversation_id: str) -> StoredConversation | None:
+        """The conversation, or None if this project has none of that id."""
+
+    async def update_conversation(
+        self, project_id: str, conversation_id: str, metadata: bytes
+    ) -> StoredConversation | None:
+        """Replace the metadata; None if there is no such conversation."""
+
+    async def delete_conversation(self, project_id: str, conversation_id: str) -> bool:
+        """Delete a conversation and its items, whatever is going on in it; False if there was none."""
+
+    async def add_conversation_items(
+        self, project_id: str, conversation_id: str, items: Sequence[ConversationItem], *, now: int
+    ) -> None:
+        """Append items, all or none. `now` is in Unix milliseconds.
+
+        Raises `NotFound`, `ConversationLocked`, and `InvalidRequest` (code "duplicate_item", param "items[…].id") for
+        an id that the conversation has already.
+        """
+
+    async def list_conversation_items(
+        self, project_id: str, conversation_id: str, *, after: str | None, limit: int, ascending: bool
+    ) -> Page[ConversationItem]:
+        """A page of the items. Raises `NotFound`, also (param "after") for an `after` that is not among them."""
+
+    async def get_conversation_item(
+        self, project_id: str, conversation_id: str, item_id: str
+    ) -> ConversationItem | None:
+        """The item, or None if there is no such conversation or item."""
+
+    async def delete_conversation_item(
+        self, project_id: str, conversation_id: str, item_id: str, *, now: int
+    ) -> StoredConversation | None:
+        """Delete an item and return its conversation; None if it has no such item. `now` is in Unix milliseconds.
+
+        Raises `NotFound` and `ConversationLocked`.
+        """
+
+    async def conversation_history(
+        self, project_id: str, conversation_id: str, *, limit: int
+    ) -> list[ConversationItem]:
+        """All items in order. Raises `NotFound`, and `InvalidRequest` if there are more than `limit`."""
+
+    async def lock_conversation(
+        self, project_id: str, conversation_id: str, response_id: str, *, owner: str, now: int, until: int
+    ) -> None:
+        """Give the conversation to a response that worker `owner` makes, until `until` (Unix milliseconds, like `now`).
+
+        `renew_leases` prolongs it. Raises `NotFound` and `ConversationLocked`.
+        """
+
+    async def unlock_conversation(self, project_id: str, conversation_id: str, response_id: str) -> None:
+        """Free the conversation, if that response holds it and is not stored as a background response to be made."""
+
+    async def end_turn(
+        self, project_id: str, conversation_id: str, response_id: str, items: Sequence[ConversationItem]
+    ) -> None:
+        """Append what a response that is not stored has said, and free the conversation.
+
+        Raises `LeaseLost`, and changes nothing, if another response holds it by now. A conversation that was deleted
+        gains nothing.
+        """
+
+
 class CompletionStore(Protocol):
     """Stored chat completions."""
 
@@ -211,7 +311,72 @@ class CompletionStore(Protocol):
         """A page by time of creation. All of `metadata` must match. `after` unknown: `NotFound`, param "after"."""
 
 
-class Store(TenantStore, ResponseStore, CompletionStore, Protocol):
+class PromptStore(Protocol):
+    """Prompts and their versions. Versions are numbered from 1 and never change."""
+
+    async def create_prompt(self, prompt: StoredPrompt, body: bytes) -> None:
+        """Add a prompt with its first version. Raises `Conflict` if the project has one with that id."""
+
+    async def get_prompt(self, project_id: str, prompt_id: str) -> StoredPrompt | None:
+        """The prompt, or None if this project has none of that id."""
+
+    async def list_prompts(
+        self, project_id: str, *, after: str | None, limit: int, ascending: bool
+    ) -> Page[StoredPrompt]:
+        """A page by time of creation. `after` is a prompt's id (unknown: raises `NotFound` with param "after")."""
+
+    async def rename_prompt(self, project_id: str, prompt_id: str, name: str) -> bool:
+        """Change the name; False if there is no such prompt."""
+
+    async def delete_prompt(self, project_id: str, prompt_id: str) -> bool:
+        """Delete a prompt and its versions; False if there was none."""
+
+    async def add_prompt_version(
+        self, project_id: str, prompt_id: str, body: bytes, *, created_at: int, publish: bool
+    ) -> int | None:
+        """Add the next version and publish it if asked. Returns its number; None if there is no such prompt."""
+
+    async def publish_prompt(self, project_id: str, prompt_id: str, version: int) -> bool:
+        """Make this version the one that answers; False if there is no such version."""
+
+    async def get_prompt_version(self, project_id: str, prompt_id: str, version: int) -> StoredPromptVersion | None:
+        """A version, or None if there is none of that number."""
+
+    async def list_prompt_versions(
+        self, project_id: str, prompt_id: str, *, after: int | None, limit: int, ascending: bool
+    ) -> Page[StoredPromptVersion]:
+        """A page by number, after number `after` in the order asked for."""
+
+
+class KeyStore(Protocol):
+    """Idempotency keys: which requests were sent with which key, and what they were answered."""
+
+    async def claim_key(self, claim: KeyClaim, *, now: float, until: int) -> KeyState | None:
+        """Take a key for a request until `until` (Unix milliseconds); None: it is the caller's.
+
+        Otherwise, what is known of it. It is free if nobody used it in the last `limits.IDEMPOTENCY_TTL` before `now`
+        (Unix seconds), or if the same request was sent with it and whoever was answering that has let its claim end.
+        """
+
+    async def renew_key(self, claim: KeyClaim, until: int) -> None:
+        """Hold it until `until` (Unix milliseconds)."""
+
+    async def settle_key(
+        self, claim: KeyClaim, status: int, content_type: str, body: bytes | None, object_id: str | None
+    ) -> None:
+        """Keep the answer, if the key is still the caller's. `object_id`: what the answer shows."""
+
+    async def release_key(self, claim: KeyClaim) -> None:
+        """Forget the key, if it is still the caller's and has no answer."""
+
+    async def forget_answers(self, project_id: str, object_id: str) -> None:
+        """Delete the answers that show this object; their keys stay taken."""
+
+    async def sweep_keys(self, *, before: int, limit: int) -> int:
+        """Delete up to `limit` keys first used before `before` (Unix seconds). Returns how many were deleted."""
+
+
+class Store(TenantStore, ResponseStore, ConversationStore, CompletionStore, PromptStore, KeyStore, Protocol):
     """The whole database."""
 
     async def open(self) -> None:

@@ -124,7 +124,9 @@ class _Stream:
         assert self._phase or kind == "response.created", "the first event is not response.created"
         assert response["id"] == self._id, f"the id has become {response['id']}"
         if kind in TERMINAL:
-            assert self._phase == 3, "ends before response.in_progress"
+            # What still waits its turn can fail, and be cancelled.
+            waiting = self._phase == 2 and response["status"] in ("failed", "cancelled")
+            assert self._phase == 3 or waiting, "ends before response.in_progress"
             return self._terminal(TERMINAL[kind], response)
         assert kind in PHASES, "no event of a response"
         phase = PHASES.index(kind) + 1

@@ -13,6 +13,9 @@ Where the specifications disagree, what clients of both accept is right:
   from must have one). Any object is right.
 - Open Responses wants `usage` in every Response, null until it is known, and `description` in every JSON schema
   format, null if there is none. OpenAI's document has no null there, its package has.
+- OpenAI's package knows "steered" as a reason of what is incomplete, its document does not (it has no WebSocket mode).
+- With a prompt that has messages, OpenAI's `instructions` are a list of items; Open Responses knows only a string.
+- A message of a user fits several branches of OpenAI's `InputItem`, of which only one may fit. Several may.
 - OpenAI's lists must have strings as `first_id` and `last_id`. An empty list has no ids; null is right there.
 """
 
@@ -64,6 +67,39 @@ def check_item(item: Any) -> None:
     if item["type"] in openresponses_kinds():
         check("openresponses", "ItemField", item)
     check_type(ResponseItem, item)
+
+
+def check_token_count(body: Any) -> None:
+    """What POST input_tokens answers."""
+    from openai.types.responses import InputTokenCountResponse
+
+    check("openai", "TokenCountsResource", body)
+    check_type(InputTokenCountResponse, body)
+
+
+def check_compacted(body: Any) -> None:
+    """What POST compact answers: messages of the user only, then one compaction item."""
+    check("openai", "CompactResource", body)
+    check("openresponses", "CompactResource", body)
+    *messages, last = body["output"]
+    assert all((message["type"], message["role"]) == ("message", "user") for message in messages), "output: other items"
+    assert last["type"] == "compaction", f"output: ends with {last['type']}"
+
+
+def check_conversation(body: Any) -> None:
+    """A conversation."""
+    from openai.types.conversations import Conversation
+
+    check("openai", "ConversationResource", body)
+    check_type(Conversation, body)
+
+
+def check_conversation_item(item: Any) -> None:
+    """An item of a conversation."""
+    from openai.types.conversations import ConversationItem
+
+    check("openai", "ConversationItem", item)
+    check_type(ConversationItem, item)
 
 
 def check_chat_completion(body: Any) -> None:
@@ -158,7 +194,11 @@ def schemas(source: str) -> Body:
     """All schemas of a source, by name."""
     defs: Body = json.loads((HERE / f"{source}.json").read_text(encoding="utf-8"))["$defs"]
     if source == "openai":
+        reason = defs["Response"]["allOf"][2]["properties"]["incomplete_details"]["anyOf"][0]["properties"]["reason"]
+        reason["enum"] = [*reason["enum"], "steered"]
         defs["ResponseUsage"]["type"] = ["object", "null"]
+        for name in ("InputItem", "Item"):
+            defs[name]["anyOf"] = defs[name].pop("oneOf")
         defs["TextResponseFormatJsonSchema"]["properties"]["description"]["type"] = ["string", "null"]
     else:
         defs["JsonSchemaResponseFormat"]["properties"]["schema"] = {"type": ["object", "null"]}
@@ -211,4 +251,5 @@ def for_openresponses(body: Body) -> Body:
         "output": [item for item in body.get("output", []) if item.get("type") in openresponses_kinds()],
         "tools": [tool for tool in body.get("tools", []) if tool.get("type") == "function"],
         **({} if known else {"tool_choice": "auto"}),
+        **({"instructions": None} if isinstance(body.get("instructions"), list) else {}),
     }

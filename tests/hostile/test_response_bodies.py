@@ -11,7 +11,6 @@ from .cases import (
     CALL,
     FUNCTION,
     MISSING,
-    NO_PARAMETER,
     NO_VALUE,
     RESULT,
     TYPE,
@@ -186,9 +185,9 @@ RESPONSES: list[Case] = [
     (r(text={"format": {"type": "json_schema", "name": "a b", "schema": {}}}), 400, VALUE, "text.format.name"),
     (r(text={"verbosity": "loud"}), 400, VALUE, "text.verbosity"),
     # what the API has and this server has not
-    (r(background=True), 400, NO_PARAMETER, "background"),
-    (r(conversation="conv_1"), 400, NO_PARAMETER, "conversation"),
-    (r(prompt={"id": "pmpt_1"}), 400, NO_PARAMETER, "prompt"),
+    (r(background=True, store=False), 400, VALUE, "store"),
+    (r(conversation="conv_1", previous_response_id="r"), 400, "mutually_exclusive_parameters", "conversation"),
+    (r(prompt={"id": "pmpt_1"}), 404, "prompt_not_found", "prompt.id"),
     # what the API has not
     (r(foo=1), 400, UNKNOWN, "foo"),
     (r(messages=[USER]), 400, UNKNOWN, "messages"),

@@ -21,12 +21,18 @@ RESOURCES: dict[str, set[str]] = {
     "/v1/chat/completions": {"GET", "POST"},
     "/v1/chat/completions/{}": {"GET", "POST", "DELETE"},
     "/v1/chat/completions/{}/messages": {"GET"},
+    "/v1/prompts": {"GET", "POST"},
+    "/v1/prompts/{}": {"GET", "POST", "DELETE"},
+    "/v1/prompts/{}/versions": {"GET", "POST"},
+    "/v1/prompts/{}/versions/1": {"GET"},
+    "/v1/prompts/{}/versions/1/publish": {"POST"},
     "/v1/models": {"GET"},
     "/v1/models/{}": {"GET"},
     "/healthz": {"GET", "HEAD"},
     "/readyz": {"GET", "HEAD"},
 }
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "PURGE", "SUBSCRIBE"]
+_BODIES: dict[str, dict[str, Any]] = {"/v1/prompts/{}": {"name": "x"}, "/v1/prompts/{}/versions": {"instructions": "x"}}
 WITH_ID = [(path, method) for path, methods in RESOURCES.items() if "{}" in path for method in sorted(methods)]
 
 
@@ -56,11 +62,11 @@ IDS = [
 @pytest.mark.parametrize("given_id", IDS, ids=range(len(IDS)))
 def test_ids(wire: Wire, given_id: str) -> None:
     for path, method in WITH_ID:
-        body: Any = {"metadata": {}} if method == "POST" else None
+        body = _BODIES.get(path, {"metadata": {}}) if method == "POST" else None
         answer = wire.ask(method, path.format(given_id), body)
         error = judge_refusal(answer)
         assert answer.status == 404, (method, path)
-        assert error["code"] in (None, "model_not_found", "unknown_url")
+        assert error["code"] in (None, "model_not_found", "prompt_not_found", "unknown_url")
 
 
 PATHS = [
@@ -68,8 +74,8 @@ PATHS = [
     "/v1/responses/a/input_items/", "/V1/responses", "/v1/Responses", "/v1/responses.json", "/v1/../v1/models",
     "/v1/./models", "/%76%31/responsesx", "/v1/models/../keys", "/v2/responses", "/v1/assistants", "/v1/embeddings",
     "/v1/chat", "/v1/chat/", "/v1/chat/completions/", "/v1/chat/completions/a/messages/b", "/v1/completions",
-    "/v1/responses/a/cancel", "/v1/responses/input_tokens", "/healthz/", "/readyz/x", "/metrics", "/docs",
-    "/openapi.json", "/favicon.ico", "/.env", "/.git/config", "/data.db", "/etc/passwd",
+    "/v1/responses/a/cancel", "/v1/responses/input_tokens/", "/v1/responses/compact/x", "/healthz/", "/readyz/x",
+    "/metrics", "/docs", "/openapi.json", "/favicon.ico", "/.env", "/.git/config", "/data.db", "/etc/passwd",
     "/%2e%2e/%2e%2e/etc/passwd", "/v1%00/models",
     "/v1/models%00/x", "/v1\\models", "/v1/%", "*", "/v1/" + "a/" * 5000,
 ]  # fmt: skip
@@ -103,7 +109,7 @@ QUERIES: list[tuple[str, str, int, str | None, str | None]] = [
     ("/v1/responses/resp_x", "include[0]=a", 400, "unknown_parameter", "include[0]"),
     ("/v1/responses/resp_x", "include[=a", 400, "unknown_parameter", "include["),
     ("/v1/responses/resp_x", "stream=yes", 400, "invalid_value", "stream"),
-    ("/v1/responses/resp_x", "stream=true", 400, "unsupported_parameter", "stream"),
+    ("/v1/responses/resp_x", "stream=true", 404, None, "response_id"),
     ("/v1/responses/resp_x", "stream=" + "t" * 9999, 400, "invalid_value", "stream"),
     ("/v1/responses/resp_x", "starting_after=-1", 400, "invalid_type", "starting_after"),
     ("/v1/responses/resp_x", "starting_after=%C2%B2", 400, "invalid_type", "starting_after"),
@@ -190,7 +196,8 @@ HEADERS: list[tuple[dict[str, Any], int, str | None]] = [
     ({"cookie": "a=b; " * 500}, 200, None),
     ({"openai_organization": "\xff", "openai_project": "proj_other"}, 200, None),
     ({"openai_beta": "responses=v99"}, 200, None),
-    ({"idempotency_key": "k" * 5000}, 200, None),
+    ({"idempotency_key": "k" * 5000}, 400, "invalid_header"),
+    ({"idempotency_key": "once"}, 200, None),
     ({"expect": "nothing"}, 200, None),
     ({"te": "trailers", "trailer": "Authorization"}, 200, None),
     ({"x_client_request_id": "a" * 512}, 200, None),

@@ -107,6 +107,32 @@ STORED_RESPONSE: Body = {
     "store": True,
 }
 
+COUNT: Body = {
+    "model": "gpt-5-mini",
+    **{
+        name: RESPONSE[name]
+        for name in (
+            "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "text", "reasoning", "truncation",
+        )
+    },
+}  # fmt: skip
+
+COMPACT: Body = {
+    "model": "gpt-5-mini",
+    "input": RESPONSE["input"],
+    "instructions": "be brief",
+    "prompt_cache_key": "k",
+    "prompt_cache_retention": "in_memory",
+    "service_tier": "auto",
+}
+
+MANAGED_RESPONSE: Body = {
+    "model": "gpt-5-mini",
+    "input": [{"role": "user", "content": "hello"}, {"type": "compaction_trigger"}],
+    "context_management": [{"type": "compaction", "compact_threshold": 1000}],
+    "store": False,
+}
+
 CHAT: Body = {
     "model": "gpt-5-mini",
     "messages": [
@@ -186,4 +212,6 @@ STORED_CHAT: Body = {
 UPDATE: Body = {"metadata": {"a": "b"}}
 
 RESPONSES_PATH = "/v1/responses"
+COUNT_PATH = "/v1/responses/input_tokens"
+COMPACT_PATH = "/v1/responses/compact"
 CHAT_PATH = "/v1/chat/completions"

@@ -21,6 +21,7 @@ from antiphon.protocol.generation import (
     TopLogprob,
     Usage,
 )
+from antiphon.protocol.responses.ending import Steered, Warmed
 from support.machines import names, response_machine
 
 BEGIN = ["created", "in_progress"]
@@ -241,3 +242,41 @@ def test_a_machine_restored_from_its_events_goes_on_as_if_nothing_had_happened(s
     texts = [json.dumps(machine.snapshot()["output"]).replace("_1", "_n") for machine in (first, second)]
     if not script or isinstance(script[-1], TextDelta | CallArguments):
         assert texts[0] == texts[1]
+
+
+# --- ended by the client ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("said", "closed"),
+    [
+        ([], []),
+        ([TextDelta("a")], CLOSE_TEXT),
+        ([RefusalDelta("a")], ["refusal.done", "content_part.done", "output_item.done"]),
+        ([ReasoningDelta("a")], ["reasoning_text.done", "content_part.done", "output_item.done"]),
+    ],
+)
+def test_steered(said: list[Delta], closed: list[str]) -> None:
+    machine = response_machine()
+    machine.start()
+    for delta in said:
+        machine.feed(delta)
+    events = machine.feed(Steered())
+    assert names(events) == [*closed, "incomplete"]
+    final = events[-1].body["response"]
+    assert (final["status"], final["incomplete_details"]) == ("incomplete", {"reason": "steered"})
+    assert [item["status"] for item in final["output"]] == ["incomplete"] * len(said)
+
+
+def test_a_call_cannot_be_steered() -> None:
+    machine = response_machine()
+    machine.start()
+    machine.feed(CallStart("add", "call_1"))
+    with pytest.raises(MachineError):
+        machine.feed(Steered())
+
+
+def test_a_warm_up_says_nothing() -> None:
+    machine = response_machine()
+    events = [*machine.start(), *machine.feed(Warmed(Usage(5, 0, 0, 0)))]
+    assert names(events) == [*BEGIN, "completed"]
+    final = events[-1].body["response"]
+    assert (final["status"], final["output"], final["usage"]["input_tokens"]) == ("completed", [], 5)

@@ -79,9 +79,18 @@ def check_answer(method: str, path: str, status: int, headers: dict[str, str], b
 def _check_of(method: str, path: str) -> Check:
     kinds: list[tuple[str, str, Check]] = [
         ("POST", r"/v1/responses", _response),
+        ("POST", r"/v1/responses/input_tokens", spec.check_token_count),
+        ("POST", r"/v1/responses/compact", spec.check_compacted),
         ("GET", r"/v1/responses/[^/]+", _response),
+        ("POST", r"/v1/responses/[^/]+/cancel", _response),
         ("DELETE", r"/v1/responses/[^/]+", _deleted("response")),
         ("GET", r"/v1/responses/[^/]+/input_items", _items),
+        ("POST", r"/v1/conversations", spec.check_conversation),
+        ("GET|POST", r"/v1/conversations/[^/]+", spec.check_conversation),
+        ("DELETE", r"/v1/conversations/[^/]+", _deleted("conversation.deleted")),
+        ("GET|POST", r"/v1/conversations/[^/]+/items", _conversation_items),
+        ("GET", r"/v1/conversations/[^/]+/items/[^/]+", spec.check_conversation_item),
+        ("DELETE", r"/v1/conversations/[^/]+/items/[^/]+", spec.check_conversation),
         ("POST", r"/v1/chat/completions", spec.check_chat_completion),
         ("GET", r"/v1/chat/completions", lambda body: spec.check_list(body, "CreateChatCompletionResponse")),
         ("GET|POST", r"/v1/chat/completions/[^/]+", spec.check_chat_completion),
@@ -108,6 +117,12 @@ def _items(body: Body) -> None:
         spec.check_item(item)
 
 
+def _conversation_items(body: Body) -> None:
+    spec.check_list(body, "ConversationItem")
+    for item in body["data"]:
+        spec.check_conversation_item(item)
+
+
 def _messages(body: Body) -> None:
     # The published schema knows the assistant's role only; its own example lists a user's message, as it must.
     roles = [message["role"] for message in body["data"]]
@@ -131,11 +146,13 @@ def check_stream(path: str, body: bytes) -> None:
     ended = bool(events) and events[-1][1] == b"[DONE]"
     bodies = [json.loads(data) for _, data in events if data != b"[DONE]"]
     assert len(bodies) == len(events) - ended, "[DONE] is not last"
-    if path == "/v1/responses":
+    if path.startswith("/v1/responses"):
         assert [name for name, _ in events][: len(bodies)] == [event["type"] for event in bodies]
         for event in bodies:
             spec.check_response_event(event)
-        if ended:
+        # One that is gone on with begins somewhere.
+        begins = path == "/v1/responses" or (bodies and bodies[0]["sequence_number"] == 0)
+        if ended and begins:
             check_sequence(bodies)
     else:
         check_chunks(bodies, ended=ended)

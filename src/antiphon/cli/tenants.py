@@ -12,17 +12,17 @@ from antiphon.settings import Loaded
 if TYPE_CHECKING:
     from antiphon.datadir import DataDir
     from antiphon.domain.tenancy import Project
-    from antiphon.ports import TenantStore
+    from antiphon.ports import Store, TenantStore
 
 T = TypeVar("T")
 
 
-def with_store(loaded: Loaded, work: Callable[[TenantStore, DataDir], Awaitable[T]]) -> T:
+def with_store(loaded: Loaded, work: Callable[[Store, DataDir], Awaitable[T]]) -> T:
     """Open the database (a first start makes its project and key), do `work`, and close it. Raises `AntiphonError`."""
     return asyncio.run(_with_store(loaded, work))
 
 
-async def _with_store(loaded: Loaded, work: Callable[[TenantStore, DataDir], Awaitable[T]]) -> T:
+async def _with_store(loaded: Loaded, work: Callable[[Store, DataDir], Awaitable[T]]) -> T:
     # Here, because SQLAlchemy takes longer to import than all of `--help`.
     from antiphon.datadir import DataDir
     from antiphon.policy.first_run import first_run

@@ -117,6 +117,17 @@ class LeaseLost(Conflict):
     code = "lease_lost"
 
 
+class ConversationLocked(Conflict):
+    """A response is being made in this conversation, and nothing else may happen in it until its end (409)."""
+
+    code = "conversation_locked"
+    retry_after = 1
+
+    def __init__(self) -> None:
+        # The published API's words.
+        super().__init__("Another process is currently operating on this conversation. Please retry in a few seconds.")
+
+
 class PayloadTooLarge(AntiphonError):
     """The body is over the limit (413)."""
 

@@ -21,6 +21,8 @@ MAX_JSON_VALUES = 2_000_000
 MAX_INPUT_ITEMS = 10_000
 #: Responses followed by previous_response_id.
 MAX_CHAIN = 1_000
+#: Items of a conversation that a response can be made in. More would not fit into any model's context.
+MAX_CONVERSATION_ITEMS = 10_000
 #: `X-Client-Request-Id`, in ASCII characters (OpenAI's documented limit).
 MAX_CLIENT_REQUEST_ID = 512
 #: Choices of one chat completion (published specification, CreateChatCompletionRequest.n).
@@ -53,6 +55,14 @@ SEND_TIMEOUT = 120.0
 KEY_CACHE_TTL = 2.0
 #: Keys remembered in memory.
 KEY_CACHE_SIZE = 10_000
+
+# --- compaction -------------------------------------------------------------------------------------------------------
+#: Tokens of one summary, in a context that is large enough.
+MAX_SUMMARY_TOKENS = 2_048
+#: Pieces of a long conversation, each summarised with the summary of those before it. Each takes the model seconds.
+MAX_SUMMARY_PIECES = 64
+#: Characters of a compaction item's encrypted content (published specification, CompactionSummaryItemParam).
+MAX_SEALED = 20 * MIB
 
 # --- the local engine -------------------------------------------------------------------------------------------------
 #: Loading a model file and warming it up.
@@ -138,5 +148,59 @@ TAIL_PAGE = 256
 SWEEP_TICK = 60.0
 #: Responses deleted in one step of a sweep.
 SWEEP_STEP = 500
-#: How long a stored response is kept (OpenAI keeps them 30 days).
+#: How long a stored response is kept, unless its project says otherwise (OpenAI keeps them 30 days).
 RESPONSE_TTL = 30 * 24 * 3600
+
+# --- WebSockets -------------------------------------------------------------------------------------------------------
+#: Open at once on one server.
+MAX_SOCKETS = 1_000
+#: Responses that one connection makes at once; more wait (published documentation of the WebSocket mode).
+SOCKET_ACTIVE = 16
+#: Different named lanes of one connection (published documentation).
+SOCKET_LANES = 32
+#: Characters of a lane's name (published documentation).
+MAX_STREAM_ID = 256
+#: Requests of one connection that wait for their turn, and their bytes. More are refused with 429.
+SOCKET_QUEUE = 256
+SOCKET_QUEUE_BYTES = 50 * MIB
+#: Steering inputs that wait for one response.
+MAX_STEERS = 16
+#: Responses that a connection remembers to go on from, and the bytes of their items.
+SOCKET_CHAINS = 64
+SOCKET_CHAIN_BYTES = 64 * MIB
+#: Ended responses that a connection can still say something about.
+SOCKET_KNOWN = 256
+#: A connection ends after this long (published documentation: 60 minutes).
+SOCKET_LIFETIME = 3600.0
+#: Between two pings, and how long the other side may take to answer one: longer than a slow line takes for what is
+#: under way to it.
+SOCKET_PING = 20.0
+SOCKET_PONG = 60.0
+#: Pieces of one message. Empty ones would cost memory for ever.
+MAX_FRAGMENTS = 16_384
+# --- prompts ----------------------------------------------------------------------------------------------------------
+#: Characters of a prompt's name.
+MAX_PROMPT_NAME = 256
+#: One version of a prompt, as JSON. It is read for every response that uses it.
+MAX_PROMPT = MIB
+#: Variables and messages of one version.
+MAX_PROMPT_VARIABLES = 256
+MAX_PROMPT_MESSAGES = 256
+#: A prompt after its variables were put in, as JSON: a long value may stand in many places.
+MAX_RESOLVED_PROMPT = MAX_BODY
+
+# --- idempotency keys -------------------------------------------------------------------------------------------------
+#: Characters of an `Idempotency-Key`.
+MAX_IDEMPOTENCY_KEY = 255
+#: How long a key is remembered.
+IDEMPOTENCY_TTL = 24 * 3600
+#: One answer that is kept for its key. Streams are several times as large as what they say.
+MAX_KEPT_ANSWER = 8 * MIB
+#: Answers that may not be stored are kept in memory: all of them together.
+MAX_ANSWERS_IN_MEMORY = 64 * MIB
+#: A server's claim on a key whose request it is answering. After a crash, the key can be used again then.
+KEY_LOCK = 15.0
+#: Between two renewals of that claim.
+KEY_LOCK_RENEWAL = 4.0
+#: Between two looks whether another server has finished with a key.
+KEY_TICK = 0.25

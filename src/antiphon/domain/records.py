@@ -77,6 +77,24 @@ class EventPage:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredConversation:
+    """A conversation. `metadata` is a JSON object; `created_at` is in Unix seconds."""
+
+    project_id: str
+    id: str
+    created_at: int
+    metadata: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationItem:
+    """One item of a conversation; `body` is its JSON."""
+
+    id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class StoredCompletion:
     """A stored chat completion: the answer's JSON, the request's messages (a JSON array), and its metadata."""
 
@@ -87,6 +105,54 @@ class StoredCompletion:
     body: bytes
     messages: bytes
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPrompt:
+    """A prompt. `published`: the version that answers when a request names none; `latest`: the newest version."""
+
+    project_id: str
+    id: str
+    name: str
+    created_at: int
+    published: int | None
+    latest: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPromptVersion:
+    """One version of a prompt, counted from 1. It never changes. `body` is the template's JSON."""
+
+    prompt_id: str
+    version: int
+    created_at: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyClaim:
+    """A request that was sent with an idempotency key. `owner` names this one attempt at answering it.
+
+    `fingerprint`: keyed hash of its method, path and body.
+    """
+
+    project_id: str
+    key: bytes
+    fingerprint: bytes
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """What is known of an idempotency key that is taken. `status` is None while the first request still runs.
+
+    A `status` without a `body`: it was answered, and the answer is not kept.
+    """
+
+    fingerprint: bytes
+    status: int | None
+    content_type: str | None
+    body: bytes | None
 
 
 @dataclass(frozen=True, slots=True)

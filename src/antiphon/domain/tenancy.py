@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from antiphon.domain import limits
+
+#: A project's `response_ttl` that says that its responses do not expire.
+NEVER = 0
+
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A tenant. Every stored object belongs to exactly one. `created_at` is in Unix seconds."""
+    """A tenant. Every stored object belongs to exactly one. `created_at` is in Unix seconds.
+
+    `response_ttl`: how long its responses are kept (seconds); `NEVER`: they do not expire; None: the default.
+    """
 
     id: str
     name: str
     created_at: int
+    response_ttl: int | None = None
+
+    def expiry(self, created_at: int) -> int | None:
+        """When a response that is made at `created_at` expires (both Unix seconds); None: it does not."""
+        ttl = limits.RESPONSE_TTL if self.response_ttl is None else self.response_ttl
+        return None if ttl == NEVER else created_at + ttl
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 
+from antiphon.domain.errors import EngineFailed
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Delta, Finish, Generation, Message, Progress, TextDelta, Usage
 
@@ -82,7 +83,7 @@ class ScriptedEngine:
                 # A real engine's deltas arrive one by one, and others get their turn in between.
                 await asyncio.sleep(self._pace)
                 if isinstance(step, asyncio.Event):
-                    await step.wait()
+                    await self._until(step)
                 elif isinstance(step, BaseException):
                     finished = True
                     raise step
@@ -93,6 +94,17 @@ class ScriptedEngine:
             finished = True
         finally:
             self.closed += not finished
+
+    async def _until(self, event: asyncio.Event) -> None:
+        """Wait for an event, but not beyond the engine's own end."""
+        waits = [asyncio.ensure_future(each.wait()) for each in (event, self._stopped)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self._stopped.is_set():
+            raise EngineFailed("The engine was stopped.")
 
     async def count_tokens(self, generation: Generation) -> int:
         """One token for each word of the conversation."""

@@ -24,6 +24,8 @@ from antiphon.telemetry.logs import logger
 from antiphon.wire import json as wire_json
 
 Handler = Callable[[Exchange], Awaitable[None]]
+#: Serves an exchange with a handler; it is told the resource's path.
+Wrapper = Callable[[Exchange, str, Handler], Awaitable[None]]
 
 _log = logger(__name__)
 _CLIENT_ID = re.compile(r"[\x20-\x7e]*")
@@ -42,17 +44,29 @@ class Api:
     """The whole API as an ASGI application, free of any server."""
 
     def __init__(
-        self, resources: Sequence[Resource], authenticate: Authenticator, *, max_body: int = limits.MAX_BODY
+        self,
+        resources: Sequence[Resource],
+        authenticate: Authenticator,
+        *,
+        max_body: int = limits.MAX_BODY,
+        sockets: ASGIApp | None = None,
+        once: Wrapper | None = None,
     ) -> None:
+        """`once`: called in place of every handler that needs a key, with it and the resource's path."""
         self._authenticate = authenticate
+        self._once = once
         self._max_body = max_body
+        self._sockets = sockets
         routes = [Route(resource.path, self._endpoint(resource)) for resource in resources]
         self._router = Router(routes, redirect_slashes=False, default=self._unknown_path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection's exchange. WebSockets are refused: nothing here speaks them yet."""
+        """Serve one connection's exchange, or a WebSocket for as long as it is open."""
         if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
+            if self._sockets is None:
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await self._sockets(scope, receive, send)
         elif scope["type"] == "http":
             exchange = Exchange(scope, receive, send, new_request_id(), max_body=self._max_body)
             scope["antiphon.exchange"] = exchange
@@ -83,7 +97,7 @@ class Api:
             )
 
     def _endpoint(self, resource: Resource) -> ASGIApp:
-        return _Endpoint(resource, self._authenticate)
+        return _Endpoint(resource, self._authenticate, self._once)
 
     async def _unknown_path(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["antiphon.exchange"]
@@ -95,8 +109,9 @@ class Api:
 class _Endpoint:
     """A resource as the ASGI application that Starlette's router calls."""
 
-    def __init__(self, resource: Resource, authenticate: Authenticator) -> None:
+    def __init__(self, resource: Resource, authenticate: Authenticator, once: Wrapper | None) -> None:
         self._resource = resource
+        self._once = once
         self._authenticate = authenticate
         self.methods = resource.methods
 
@@ -113,7 +128,10 @@ class _Endpoint:
                 f"Not allowed to {exchange.method} on {self._resource.path}. "
                 f"Allowed: {', '.join(self._resource.methods)}."
             )
-        await handler(exchange)
+        if self._once is None or self._resource.is_open:
+            await handler(exchange)
+        else:
+            await self._once(exchange, self._resource.path, handler)
 
 
 def _template(scope: Scope) -> str:

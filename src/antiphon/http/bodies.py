@@ -15,7 +15,11 @@ async def checked(exchange: Exchange, schema_name: str) -> tuple[dict[str, Any],
     Raises `InvalidRequest` with the path of the first thing that does not fit the schema. Unknown members of the top
     level are given back: an upstream may know them.
     """
-    value = await exchange.read_json()
+    return checked_value(await exchange.read_json(), schema_name)
+
+
+def checked_value(value: object, schema_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The same of a decoded body."""
     result = schema.check(schema_name, value)
     if result.problem is not None:
         problem = result.problem

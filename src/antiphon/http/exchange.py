@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Iterable
 from contextlib import aclosing
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.types import Message, Receive, Scope, Send
@@ -23,9 +23,10 @@ from antiphon.wire import sse
 
 T = TypeVar("T")
 
-_JSON = (b"content-type", b"application/json")
+JSON = b"application/json"
+STREAM = b"text/event-stream; charset=utf-8"
 _EVENT_STREAM = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"content-type", STREAM),
     (b"cache-control", b"no-cache"),
     # Reverse proxies that buffer would hold back events.
     (b"x-accel-buffering", b"no"),
@@ -50,6 +51,19 @@ class ClientGone(Exception):
     """The client has hung up, or takes nothing of its stream."""
 
 
+class Recorder(Protocol):
+    """Learns what is answered, piece by piece, and that it is whole before its end is sent."""
+
+    def add(self, piece: bytes) -> None:
+        """A piece of the answer is about to be sent."""
+
+    async def settle(self, status: int, content_type: bytes) -> None:
+        """All pieces are known; the last is about to be sent."""
+
+    async def follow(self, response_id: str) -> None:
+        """The answer is the stream of this background response, whatever of it is sent here."""
+
+
 class Exchange:
     """One request and its answer. `project_id` is set once the caller is known."""
 
@@ -66,6 +80,9 @@ class Exchange:
         self._began = time.perf_counter()
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self._sending_since = 0.0
+        self._body: bytes | None = None
+        self._recorder: Recorder | None = None
+        self._muted = False
 
     # --- the request --------------------------------------------------------------------------------------------------
     @property
@@ -96,20 +113,10 @@ class Exchange:
     async def read_json(self) -> object:
         """The body as decoded JSON. Raises the domain error for what is wrong with it."""
         self._check_content()
-        body = await self._read_body()
+        body = await self.read_body()
         if not body:
             raise InvalidRequest("The request has no body; a JSON object is expected.", code="missing_body")
-        try:
-            # Large bodies are decoded beside the event loop, so that others need not wait for them.
-            if len(body) > limits.MIB:
-                return await asyncio.to_thread(
-                    wire_json.decode, body, max_depth=limits.MAX_JSON_DEPTH, max_values=limits.MAX_JSON_VALUES
-                )
-            return wire_json.decode(body, max_depth=limits.MAX_JSON_DEPTH, max_values=limits.MAX_JSON_VALUES)
-        except wire_json.MalformedJSON as error:
-            raise InvalidRequest(
-                f"We could not parse the JSON body of your request: {error.message}", code="invalid_json"
-            ) from None
+        return await decoded(body)
 
     def _check_content(self) -> None:
         kind = (self.header(b"content-type") or "").partition(";")[0].strip().lower()
@@ -120,9 +127,19 @@ class Exchange:
             )
         if (self.header(b"content-encoding") or "identity").lower() != "identity":
             raise UnsupportedMediaType("Compressed request bodies are not supported; send the body as it is.")
+        self._check_length()
+
+    def _check_length(self) -> None:
         length = self.header(b"content-length")
         if length is not None and int(length) > self._max_body:
             raise _too_large(self._max_body)
+
+    async def read_body(self) -> bytes:
+        """The body as it was sent; it may be asked for again. Raises the domain error for one that is too large."""
+        if self._body is None:
+            self._check_length()
+            self._body = await self._read_body()
+        return self._body
 
     async def _read_body(self) -> bytes:
         pieces: list[bytes] = []
@@ -155,10 +172,23 @@ class Exchange:
         """Time since the request's head had arrived."""
         return int((time.perf_counter() - self._began) * 1000)
 
+    def record(self, recorder: Recorder) -> None:
+        """Tell `recorder` what is answered. From here on the answer is made to its end, whoever hangs up."""
+        self._recorder = recorder
+
+    async def record_as_stream_of(self, response_id: str) -> None:
+        """Tell the recorder, if there is one, that this background response's stream is the answer."""
+        if self._recorder is not None:
+            await self._recorder.follow(response_id)
+            self._recorder = None
+
     async def reply(
-        self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = (), content_type: bytes = _JSON[1]
+        self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = (), content_type: bytes = JSON
     ) -> None:
         """Send a whole answer."""
+        if self._recorder is not None:
+            self._recorder.add(body)
+            await self._recorder.settle(status, content_type)
         length = (b"content-length", str(len(body)).encode())
         await self._start(status, [(b"content-type", content_type), length, *headers])
         await self._send({"type": "http.response.body", "body": body})
@@ -168,7 +198,7 @@ class Exchange:
         headers += answer_headers(self.request_id, self.milliseconds)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
-    async def stream(self, chunks: AsyncGenerator[bytes, None]) -> None:
+    async def stream(self, chunks: AsyncGenerator[bytes, None], headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Send chunks of server-sent events as they come, then `[DONE]`.
 
         An error before the first chunk is raised, so that it can still be an HTTP error. When the client hangs up or
@@ -176,25 +206,49 @@ class Exchange:
         """
         async with aclosing(chunks):
             first = await anext(chunks, b"")
-            await self._start(200, list(_EVENT_STREAM))
+            await self._start(200, [*_EVENT_STREAM, *headers])
             await self.unless_gone(self._write_chunks(first, chunks))
 
     async def _write_chunks(self, first: bytes, chunks: AsyncGenerator[bytes, None]) -> None:
-        await self._write({"type": "http.response.body", "body": first, "more_body": True})
+        await self._write(first)
         async for chunk in chunks:
-            await self._write({"type": "http.response.body", "body": chunk, "more_body": True})
-        await self._write({"type": "http.response.body", "body": sse.DONE})
+            await self._write(chunk)
+        if self._recorder is not None:
+            self._recorder.add(sse.DONE)
+            await self._recorder.settle(200, STREAM)
+            self._recorder = None
+        await self._write(sse.DONE, last=True)
 
-    async def _write(self, message: Message) -> None:
+    async def _write(self, piece: bytes, *, last: bool = False) -> None:
+        message: Message = {"type": "http.response.body", "body": piece, "more_body": not last}
+        if self._recorder is not None:
+            self._recorder.add(piece)
+            await self._send_if_taken(message)
+            return
+        if self._muted:
+            raise ClientGone
         self._sending_since = time.monotonic()
         await self._send(message)
         self._sending_since = 0.0
 
+    async def _send_if_taken(self, message: Message) -> None:
+        """Send, unless the client takes nothing any more: the answer is then made for who asks for it again."""
+        if not self._muted:
+            try:
+                await asyncio.wait_for(self._send(message), limits.SEND_TIMEOUT)
+            except TimeoutError:
+                self._muted = True
+
     async def unless_gone(self, work: Awaitable[T]) -> T:
-        """Do `work`, and end it at once if the client hangs up. Raises `ClientGone` then."""
+        """Do `work`, and end it at once if the client hangs up. Raises `ClientGone` then.
+
+        With a recorder it is done to its end.
+        """
+        if self._recorder is not None:
+            return await work
         doing = asyncio.current_task()
         assert doing is not None
-        gone = False
+        gone = done = False
 
         async def watch() -> None:
             nonlocal gone
@@ -205,7 +259,9 @@ class Exchange:
                 except TimeoutError:
                     since = self._sending_since
                     gone = bool(since) and time.monotonic() - since > limits.SEND_TIMEOUT
-            doing.cancel()
+            # Python 3.11's `wait_for` may not pass on that this watch was ended, if it had just got a message.
+            if not done:
+                doing.cancel()
 
         watcher = asyncio.create_task(watch())
         try:
@@ -216,7 +272,23 @@ class Exchange:
             doing.uncancel()
             raise ClientGone from None
         finally:
+            done = True
             watcher.cancel()
+
+
+async def decoded(body: bytes) -> object:
+    """The value of a JSON document that a client sent. Raises `InvalidRequest` (code "invalid_json")."""
+    try:
+        # Large bodies are decoded beside the event loop, so that others need not wait for them.
+        if len(body) > limits.MIB:
+            return await asyncio.to_thread(
+                wire_json.decode, body, max_depth=limits.MAX_JSON_DEPTH, max_values=limits.MAX_JSON_VALUES
+            )
+        return wire_json.decode(body, max_depth=limits.MAX_JSON_DEPTH, max_values=limits.MAX_JSON_VALUES)
+    except wire_json.MalformedJSON as error:
+        raise InvalidRequest(
+            f"We could not parse the JSON body of your request: {error.message}", code="invalid_json"
+        ) from None
 
 
 async def named(events: AsyncGenerator[list[Event], None]) -> AsyncGenerator[bytes, None]:

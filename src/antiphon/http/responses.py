@@ -46,22 +46,22 @@ def resources(responses: Responses) -> list[Resource]:
     async def create_background(exchange: Exchange, body: dict[str, Any], extra: dict[str, Any]) -> None:
         accepted = await responses.begin_background(exchange.project_id, body, extra)
         if body.get("stream"):
+            await exchange.record_as_stream_of(accepted.id)
             await exchange.stream(await responses.follow(exchange.project_id, accepted.id, after=-1))
         else:
             await exchange.reply(200, accepted.body)
 
     async def get(exchange: Exchange) -> None:
         query = Query(exchange, ("include", "stream", "starting_after", "include_obfuscation"))
-        _check_include(query)
-        query.flag("include_obfuscation")
+        check_include(query)
+        padded = query.choice("include_obfuscation", ("true", "false"), "true") == "true"
+        after = _starting_after(query)
         response_id = exchange.path_param("response_id")
         if not query.flag("stream"):
             await exchange.reply(200, await responses.get(exchange.project_id, response_id))
             return
-        events = await responses.follow(exchange.project_id, response_id, after=_starting_after(query))
-        if query.choice("include_obfuscation", ("true", "false"), "true") == "false":
-            events = without_padding(events)
-        await exchange.stream(events)
+        events = await responses.follow(exchange.project_id, response_id, after=after)
+        await exchange.stream(events if padded else without_padding(events))
 
     async def cancel(exchange: Exchange) -> None:
         Query(exchange, ())
@@ -76,7 +76,7 @@ def resources(responses: Responses) -> list[Resource]:
 
     async def input_items(exchange: Exchange) -> None:
         query = Query(exchange, ("after", "limit", "order", "include"))
-        _check_include(query)
+        check_include(query)
         page = await responses.input_items(
             exchange.project_id,
             exchange.path_param("response_id"),
@@ -94,7 +94,8 @@ def resources(responses: Responses) -> list[Resource]:
     ]
 
 
-def _check_include(query: Query) -> None:
+def check_include(query: Query) -> None:
+    """Raise `InvalidRequest` for a value of `include` that the published API does not have."""
     for value in query.texts("include"):
         check_choice("include", value, _INCLUDE)
 

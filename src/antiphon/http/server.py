@@ -20,6 +20,8 @@ from antiphon.wire import json as wire_json
 
 #: Asks for another protocol than HTTP/1.1. None is spoken here, and the parser would drop such a request's body.
 _UPGRADE = re.compile(rb"^upgrade:(?!\s*websocket)", re.IGNORECASE | re.MULTILINE)
+#: The one path that may be asked for as a WebSocket.
+SOCKET_PATH = "/v1/responses"
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -93,6 +95,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """What is not HTTP is answered in the API's own form."""
         self._refuse(InvalidRequest("The request is not valid HTTP.", code="malformed_request"))
 
+    def _should_upgrade(self) -> bool:
+        """Whether this request becomes a WebSocket. Elsewhere the wish is passed over, as HTTP allows."""
+        path = self.url.partition(b"?")[0]
+        return self.scope["method"] == "GET" and path == SOCKET_PATH.encode() and super()._should_upgrade()
+
     def _await_head(self) -> None:
         error = RequestTimeout("The request's headers did not arrive in time.")
         self._timer = self.loop.call_later(limits.HEAD_TIMEOUT, self._refuse, error)
@@ -135,14 +142,27 @@ def _head_too_large() -> AntiphonError:
     return _HeadTooLarge(f"The request's headers are larger than {limits.MAX_HEADERS} bytes.")
 
 
-class HttpServer(uvicorn.Server):
-    """A uvicorn server that leaves signals to its owner."""
+def _socket(**parts: Any) -> asyncio.Protocol:
+    """What takes over a connection that becomes a WebSocket."""
+    from antiphon.http.upgraded import BoundedSocket  # not loaded before there is one
 
-    def __init__(self, app: ASGIApp, *, drain_timeout: float) -> None:
+    return BoundedSocket(**parts)
+
+
+class HttpServer(uvicorn.Server):
+    """A uvicorn server that leaves signals to its owner. `max_message`: bytes of one message of a WebSocket."""
+
+    def __init__(self, app: ASGIApp, *, drain_timeout: float, max_message: int = limits.MAX_BODY) -> None:
         config = uvicorn.Config(
             app,
             http=BoundedProtocol,
-            ws="none",
+            # uvicorn calls it where it would make its own protocol.
+            ws=_socket,  # type: ignore[arg-type]  # declared as a class
+            ws_max_size=max_message,
+            ws_ping_interval=limits.SOCKET_PING,
+            ws_ping_timeout=limits.SOCKET_PONG,
+            # What pads events against eavesdroppers must not be pressed out of them again.
+            ws_per_message_deflate=False,
             lifespan="off",
             interface="asgi3",
             log_config=None,
@@ -183,5 +203,5 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["*"],
-        expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
+        expose_headers=["x-request-id", "openai-processing-ms", "retry-after", "idempotency-replayed"],
     )

@@ -23,3 +23,12 @@ def unknown_parameter(param: str) -> InvalidRequest:
 def missing_parameter(param: str) -> InvalidRequest:
     """A parameter that must be there."""
     return InvalidRequest(f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)
+
+
+def previous_not_found(response_id: str) -> InvalidRequest:
+    """There is no response of this id to go on from."""
+    return InvalidRequest(
+        f"Previous response with id '{response_id}' not found.",
+        code="previous_response_not_found",
+        param="previous_response_id",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -74,25 +75,32 @@ async def drive(
         if opening:
             await keeper.keep(opening)
             yield opening
-        try:
-            async for fact in facts:
-                if isinstance(fact, Progress):
-                    keeper.note(fact.state)
-                    continue
-                events = machine.feed(fact)
-                if events:
-                    await keeper.keep(events)
-                    yield events
-            if not machine.ended:
-                raise EngineFailed("The model ended its answer without saying that it was finished.")
-        except Exception as error:
-            if machine.ended:
-                raise
-            events = machine.fault(_as_fault(error))
-            await keeper.keep(events)
-            yield events
+        async with contextlib.aclosing(_steps(machine, facts, keeper)) as steps:
+            async for events in steps:
+                # Not within the reach of any `except`: what could not be kept must not be followed by anything.
+                await keeper.keep(events)
+                yield events
     finally:
         await _settle(machine, facts, keeper)
+
+
+async def _steps(machine: Machine, facts: Facts[Any], keeper: Keeper) -> AsyncGenerator[list[Event], None]:
+    """The machine's events for each fact; for a fault, those of its end."""
+    try:
+        async for fact in facts:
+            if isinstance(fact, Progress):
+                keeper.note(fact.state)
+            elif events := machine.feed(fact):
+                yield events
+        if not machine.ended:
+            raise EngineFailed("The model ended its answer without saying that it was finished.")
+    except Exception as error:
+        if machine.ended:
+            raise
+        fault = _as_fault(error)
+    else:
+        return
+    yield machine.fault(fault)
 
 
 async def finish(machine: Machine, opening: list[Event], facts: Facts[Any], keeper: Keeper) -> None:

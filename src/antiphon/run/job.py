@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -13,12 +12,12 @@ import msgspec
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, EngineFailed, EngineUnavailable, LeaseLost, Overloaded
 from antiphon.domain.records import EventBatch, StoredResponse
-from antiphon.ports import Engine, ResponseStore
-from antiphon.protocol.generation import Delta, Generation
+from antiphon.ports import Clock, Engine, ResponseStore
+from antiphon.protocol.generation import Generation
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.run.bus import Bus
-from antiphon.run.clock import SystemClock
+from antiphon.run.compaction import Stream
 from antiphon.run.driver import drive
 from antiphon.run.keepers import JournalKeeper, split_progress
 from antiphon.run.prepare import Prepared, Preparer
@@ -45,7 +44,10 @@ class Accepted(msgspec.Struct):
 class Job:
     """Makes one response that this worker holds the lease of."""
 
-    def __init__(self, store: ResponseStore, preparer: Preparer, bus: Bus, response: StoredResponse) -> None:
+    def __init__(
+        self, store: ResponseStore, preparer: Preparer, bus: Bus, clock: Clock, response: StoredResponse
+    ) -> None:
+        self._clock = clock
         self._store = store
         self._preparer = preparer
         self._bus = bus
@@ -128,7 +130,7 @@ class Job:
         except AntiphonError as error:
             await keeper.keep(machine.fault(error))
             return
-        opening = [] if machine.begun else machine.start()
+        opening = machine.start() if machine.waiting else []
         async with aclosing(drive(machine, opening, stream, keeper)) as events:
             async for _ in events:
                 pass
@@ -167,7 +169,7 @@ class Job:
         base = msgspec.json.decode(self._response.body) | {"output": []}
         machine = ResponseMachine(
             base,
-            clock=SystemClock().now,
+            clock=self._clock.now,
             obfuscate=request.obfuscate,
             show_logprobs=request.show_logprobs,
             seal=self._preparer.seal(self._response.project_id, request),
@@ -179,14 +181,16 @@ class Job:
     # --- the engine ---------------------------------------------------------------------------------------------------
     async def _admit(
         self, accepted: Accepted, items: list[Json], machine: ResponseMachine, progress: tuple[bytes, ...]
-    ) -> AsyncGenerator[Delta, None]:
+    ) -> Stream:
         """The engine's stream. Waits while its queue is full: that is what being queued means."""
-        prepared = await self._preparer.again(self._response.project_id, accepted.body, accepted.extra, items)
+        prepared = await self._preparer.again(
+            self._response.project_id, accepted.body, accepted.extra, items, machine.output
+        )
         generation = self._generation(prepared, machine, progress)
         waited = 0.0
         while True:
             try:
-                return await prepared.engine.generate(generation)
+                return await prepared.begin(generation)
             except Overloaded:
                 pass
             except EngineUnavailable:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -9,12 +11,13 @@ import msgspec
 
 from antiphon.domain import limits
 from antiphon.domain.errors import LeaseLost
-from antiphon.domain.records import EventBatch, StoredItem, StoredResponse
+from antiphon.domain.records import ConversationItem, EventBatch, StoredItem, StoredResponse
 from antiphon.ports import ResponseStore
 from antiphon.protocol.events import Event
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.run.bus import Bus
 from antiphon.run.driver import Keeper, Machine
+from antiphon.run.turns import Turn
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
 
@@ -26,16 +29,24 @@ _SAID = frozenset({"completed", "incomplete"})
 class ResponseKeeper(Keeper):
     """Keeps a response: its id, each finished item, its end. Single deltas are not stored.
 
-    `record` is the response as it is to be stored at first; None as `store` keeps nothing.
+    `record` is the response as it is to be stored at first; None as `store` keeps nothing. `turn` is its turn in its
+    conversation, unless that is held by the stored response alone: what was said is appended there at the end, in the
+    same transaction as the end.
     """
 
     def __init__(
-        self, store: ResponseStore | None, machine: ResponseMachine, record: StoredResponse, items: list[Json]
+        self,
+        store: ResponseStore | None,
+        machine: ResponseMachine,
+        record: StoredResponse,
+        items: list[Json],
+        turn: Turn | None = None,
     ) -> None:
         self.body = b""
         self._store = store
         self._machine = machine
         self._record = record
+        self._turn = turn
         self._inputs = [
             StoredItem(item["id"], position, "input", msgspec.json.encode(item)) for position, item in enumerate(items)
         ]
@@ -55,6 +66,8 @@ class ResponseKeeper(Keeper):
             self.body = msgspec.json.encode(snapshot)
             self._record = replace(self._record, status=snapshot["status"], body=self.body)
         if self._store is None:
+            if self._turn is not None and machine.ended:
+                await self._turn.end(self._said())
             return
         fresh = [
             StoredItem(item["id"], self._outputs + offset, "output", msgspec.json.encode(item))
@@ -66,17 +79,23 @@ class ResponseKeeper(Keeper):
             self._store = None
             raise
         self._outputs += len(fresh)
+        if self._turn is not None and self._record.ended:
+            self._turn.settled = True
 
     async def _write(self, store: ResponseStore, fresh: list[StoredItem], batch: EventBatch | None) -> None:
         if not self._stored:
-            await store.put_response(self._record, [*self._inputs, *fresh], batch)
+            await store.put_response(self._record, [*self._inputs, *fresh], batch, appended=self._said())
             self._stored = True
             return
-        appended: list[StoredItem] = []
-        if self._record.conversation_id is not None and self._record.status in _SAID:
-            outputs = [StoredItem(item["id"], 0, "output", msgspec.json.encode(item)) for item in self._machine.output]
-            appended = [*self._inputs, *outputs]
-        await store.advance_response(self._record, fresh, batch, appended=appended)
+        await store.advance_response(self._record, fresh, batch, appended=self._said())
+
+    def _said(self) -> list[ConversationItem]:
+        """What the conversation gains."""
+        if self._record.conversation_id is None or self._record.status not in _SAID:
+            return []
+        inputs = [ConversationItem(item.id, item.body) for item in self._inputs]
+        outputs = [ConversationItem(item["id"], msgspec.json.encode(item)) for item in self._machine.output]
+        return [*inputs, *outputs]
 
 
 class ResultKeeper(ResponseKeeper):
@@ -121,7 +140,7 @@ class JournalKeeper(ResponseKeeper):
         first: int = events[0].body["sequence_number"]
         payload = b"".join([sse.event(event.type, wire_json.encode(event.body)) for event in events])
         batch = EventBatch(first, len(events), payload, join_progress(self._progress))
-        await self._commit(batch)
+        await _whole(self._commit(batch))
         self._machine.unsaved = False
         self._progress = []
         self._bus.publish(self._name)
@@ -142,6 +161,16 @@ class JournalKeeper(ResponseKeeper):
             self._bytes -= freed
         if before and self._store is not None:
             await self._store.trim_events(*self._name, before)
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Do `work` to its end even if the caller is cancelled: half a step would leave a gap in the log."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 def join_progress(pieces: list[bytes]) -> bytes | None:

@@ -9,17 +9,19 @@ from typing import Any
 
 from antiphon.domain.errors import ContextLengthExceeded, InvalidRequest
 from antiphon.domain.routes import Routes
-from antiphon.domain.sealing import Sealer
-from antiphon.ports import Engine, ResponseStore
+from antiphon.ports import Engine, Store
+from antiphon.protocol import compaction
 from antiphon.protocol.generation import Generation, Turn
-from antiphon.protocol.refusals import unknown_parameter
+from antiphon.protocol.refusals import missing_parameter, previous_not_found, unknown_parameter
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import request as requests
-from antiphon.protocol.responses.item_types import paired
 from antiphon.protocol.responses.reasoning import Seal, opened, seal_for
 from antiphon.protocol.responses.request import ResponseRequest
 from antiphon.protocol.responses.updates import applied
 from antiphon.run import context
+from antiphon.run.chains import Chains, Link
+from antiphon.run.compaction import Compaction, Compactor, Stream, ended, turns_of
+from antiphon.run.prompts import Prompts
 
 Json = dict[str, Any]
 
@@ -32,57 +34,117 @@ class Prepared:
     engine: Engine
     generation: Generation
     items: list[Json]
+    #: Of a request on a connection that remembers: the link it goes on from, or else the items before it.
+    parent: Link | None = None
+    before: Sequence[Json] = ()
+    #: What is summarised before the answer; `ended`: it was, and there is nothing to answer.
+    compaction: Compaction | None = None
+    ended: bool = False
+
+    async def begin(self, generation: Generation) -> Stream:
+        """Admit the generation, and give its stream: what comes before it included. Raises what the engine raises."""
+        if self.ended:
+            return ended()
+        if self.compaction is not None:
+            return await self.compaction.begin(track=generation.track)
+        return await self.engine.generate(generation)
 
 
 class Preparer:
     """Understands requests. Everything that can be refused before an engine is asked is refused here."""
 
-    def __init__(self, store: ResponseStore, routes: Routes[Engine], sealer: Sealer) -> None:
+    def __init__(self, store: Store, routes: Routes[Engine], prompts: Prompts, compactor: Compactor) -> None:
         self._store = store
         self._routes = routes
-        self._sealer = sealer
+        self._prompts = prompts
+        self._compactor = compactor
 
     def seal(self, project_id: str, request: ResponseRequest) -> Seal | None:
         """What makes the `encrypted_content` of reasoning items, if the request asks for it."""
-        return seal_for(self._sealer, project_id) if request.seal_thoughts else None
+        return seal_for(self._compactor.sealer, project_id) if request.seal_thoughts else None
 
-    async def prepare(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> Prepared:
-        """Understand a new request."""
-        request = requests.parse(body, extra)
+    async def prepare(
+        self, project_id: str, body: Json, extra: Mapping[str, Any], chains: Chains | None = None
+    ) -> Prepared:
+        """Understand a new request. `chains`: what its connection remembers.
+
+        `Prepared.request.body` is the body with its prompt put in.
+        """
+        request = requests.parse(await self._prompts.resolve(project_id, body), extra)
         items = await context.resolve(self._store, project_id, request.items)
-        return await self._with(project_id, request, items)
+        return await self._with(project_id, request, items, chains)
 
-    async def again(self, project_id: str, body: Json, extra: Mapping[str, Any], items: list[Json]) -> Prepared:
-        """Understand a request that was accepted before; `items` are its input items as they were stored."""
-        return await self._with(project_id, requests.parse(body, extra), items)
+    async def again(
+        self, project_id: str, body: Json, extra: Mapping[str, Any], items: list[Json], output: Sequence[Json]
+    ) -> Prepared:
+        """Understand a request that was accepted before; `items` are its input items as they were stored.
 
-    async def _with(self, project_id: str, request: ResponseRequest, items: list[Json]) -> Prepared:
+        `output` is what has been said: if the conversation was compacted, it need not be again.
+        """
+        compacted = [item for item in output if item["type"] == "compaction"][:1]
+        return await self._with(project_id, requests.parse(body, extra), items, None, compacted)
+
+    async def model_of(self, project_id: str, response_id: str) -> str:
+        """The model that made a response. Raises `InvalidRequest` (code "previous_response_not_found")."""
+        response = await self._store.get_response(project_id, response_id)
+        if response is None:
+            raise previous_not_found(response_id)
+        return response.model
+
+    async def _with(
+        self,
+        project_id: str,
+        request: ResponseRequest,
+        items: list[Json],
+        chains: Chains | None = None,
+        compacted: Sequence[Json] = (),
+    ) -> Prepared:
         engine = self._routes.find(request.model).target
         if request.extra and not engine.capabilities.passes_extra:
             raise unknown_parameter(next(iter(request.extra)))
         before: list[Json] = []
-        if request.previous_response_id is not None:
+        parent = None
+        if chains is not None:
+            parent = chains.parent(request.previous_response_id, stored=request.store)
+        if parent is not None and not parent.persisted:
+            before = parent.history()
+        elif request.previous_response_id is not None:
             before = await context.history(self._store, project_id, request.previous_response_id)
-        before = opened(self._sealer, project_id, before, path="previous_response_id")
-        shown = opened(self._sealer, project_id, items, path="input")
-        generation = await self._generation(engine, applied(request, [*before, *items]), before, shown)
-        return Prepared(request, engine, generation, items)
-
-    @staticmethod
-    async def _generation(
-        engine: Engine, request: ResponseRequest, before: Sequence[Json], items: Sequence[Json]
-    ) -> Generation:
-        pairs = paired([*before, *items])
-        turns = [
-            *item_rules.turns(before, path="previous_response_id", pairs=pairs),
-            *item_rules.turns(items, pairs=pairs),
+        elif request.conversation is not None:
+            before = await context.conversation(self._store, project_id, request.conversation)
+            context.check_new(items, before)
+        places = [
+            *compaction.placed(before, "previous_response_id" if request.conversation is None else "conversation"),
+            *compaction.placed(items, "input"),
+            *compaction.placed(compacted, "output"),
         ]
+        if request.conversation is not None and not places:
+            raise missing_parameter("input")
+        places = [
+            place._replace(item=opened(self._compactor.sealer, project_id, place.item, place.path, place.number))
+            for place in places
+        ]
+        shown = self._compactor.window(project_id, places)
+        adapted = applied(request, [place.item for place in places])
+        turns = turns_of(shown)
         item_rules.check_calls(turns)
 
         def build(kept: Sequence[Turn]) -> Generation:
-            return request.generation(engine.name, kept)
+            return adapted.generation(engine.name, kept)
 
-        return await context.fit(engine, build, turns) if request.truncate else build(turns)
+        async def fitting(kept: Sequence[Turn]) -> Generation:
+            return await context.fit(engine, build, kept) if request.truncate else build(kept)
+
+        planned = None
+        if request.compact is not None and not compacted:
+            users = [place.item for place in places if compaction.is_users(place.item)]
+            planned = await self._compactor.plan(
+                project_id, engine, request.compact, shown, users, build=build, rest=fitting
+            )
+        generation = build(turns) if planned is not None else await fitting(turns)
+        only_compacted = bool(compacted) and request.compact is not None and request.compact.now
+        known = before if chains is not None else ()
+        return Prepared(request, engine, generation, items, parent, known, planned, only_compacted)
 
 
 #: Where an engine's neutral names for the parts of a generation stand in this surface's requests.

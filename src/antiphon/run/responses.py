@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -13,18 +13,25 @@ import msgspec
 
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineUnavailable, InvalidRequest, NotFound, Overloaded
+from antiphon.domain.ids import new_id
 from antiphon.domain.records import Page, StoredItem, StoredResponse
-from antiphon.ports import Clock, ResponseStore
+from antiphon.ports import Clock, ResponseStore, Store
+from antiphon.protocol import compaction
 from antiphon.protocol.events import Event
-from antiphon.protocol.generation import Delta
+from antiphon.protocol.refusals import missing_parameter, unknown_parameter, unsupported_parameter
+from antiphon.protocol.responses import objects
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.run.bus import Bus
-from antiphon.run.driver import drive, finish
+from antiphon.run.chains import Chains
+from antiphon.run.compaction import Stream
+from antiphon.run.driver import Facts, drive, finish
 from antiphon.run.job import Accepted
 from antiphon.run.keepers import JournalKeeper, ResponseKeeper, ResultKeeper
 from antiphon.run.prepare import Prepared, Preparer, in_words_of_responses
+from antiphon.run.retention import Retention
 from antiphon.run.tail import tail
+from antiphon.run.turns import Turn, Turns
 from antiphon.run.worker import Worker
 
 Json = dict[str, Any]
@@ -43,77 +50,112 @@ class ResponseRun:
         record: StoredResponse,
         prepared: Prepared,
         machine: ResponseMachine,
-        deltas: AsyncGenerator[Delta, None],
+        deltas: Stream,
+        turn: Turn | None = None,
     ) -> None:
         self.id = record.id
         self._store = store if prepared.request.store else None
         self._worker = worker
         self._record = record
         self._items = prepared.items
-        self._machine = machine
-        self._deltas = deltas
+        self._turn = turn
+        self.prepared = prepared
+        self.machine = machine
+        self.deltas = deltas
 
-    async def events(self) -> AsyncGenerator[list[Event], None]:
-        """The stream. What it shows is stored before it is yielded."""
-        keeper = ResponseKeeper(self._store, self._machine, self._record, self._items)
+    async def events(self, facts: Facts[Any] | None = None) -> AsyncGenerator[list[Event], None]:
+        """The stream. What it shows is stored before it is yielded. `facts`: what to feed instead of the deltas."""
+        keeper = ResponseKeeper(self._store, self.machine, self._record, self._items, self._turn)
         with self._worker.foreground():
-            async with aclosing(drive(self._machine, self._machine.start(), self._deltas, keeper)) as events:
+            async with (
+                self._over(),
+                aclosing(drive(self.machine, self.machine.start(), facts or self.deltas, keeper)) as events,
+            ):
                 async for batch in events:
                     yield batch
 
     async def result(self) -> bytes:
         """The finished Response object as JSON, stored if it is to be. Raises what broke the generation."""
-        keeper = ResultKeeper(self._store, self._machine, self._record, self._items)
-        await finish(self._machine, self._machine.start(), self._deltas, keeper)
+        keeper = ResultKeeper(self._store, self.machine, self._record, self._items, self._turn)
+        async with self._over():
+            await finish(self.machine, self.machine.start(), self.deltas, keeper)
         return keeper.body
+
+    @contextlib.asynccontextmanager
+    async def _over(self) -> AsyncIterator[None]:
+        """After this, the turn in the conversation is over, however it went."""
+        try:
+            yield
+        finally:
+            if self._turn is not None:
+                await self._turn.release()
 
 
 class Responses:
     """The Responses surface over the driver."""
 
-    def __init__(self, store: ResponseStore, clock: Clock, *, bus: Bus, worker: Worker, preparer: Preparer) -> None:
+    def __init__(self, store: Store, clock: Clock, *, bus: Bus, worker: Worker, preparer: Preparer) -> None:
         self._store = store
         self._clock = clock
         self._bus = bus
         self._worker = worker
         self._preparer = preparer
+        self._turns = Turns(store, clock, worker)
+        self._retention = Retention(store, clock)
 
     # --- making -------------------------------------------------------------------------------------------------------
-    async def begin(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> ResponseRun:
-        """Admit a request: everything that can be refused is refused here, before anything is made or stored."""
-        prepared = await self._preparer.prepare(project_id, body, extra)
-        deltas = await self._admit(prepared)
-        record, base = self._record(project_id, prepared)
-        return ResponseRun(
-            self._store, self._worker, record, prepared, self._machine(project_id, prepared, base), deltas
-        )
+    async def begin(
+        self, project_id: str, body: Json, extra: Mapping[str, Any], *, chains: Chains | None = None
+    ) -> ResponseRun:
+        """Admit a request: everything that can be refused is refused here, before anything is made or stored.
+
+        `chains`: what the client's connection remembers.
+        """
+        async with self._turns.taken(project_id, body) as turn:
+            prepared = await self._preparer.prepare(project_id, body, extra, chains)
+            record, base = await self._record(project_id, prepared, turn)
+            deltas = await self._admit(prepared)
+            machine = self._machine(project_id, prepared, base)
+            return ResponseRun(self._store, self._worker, record, prepared, machine, deltas, turn)
 
     async def begin_background(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> StoredResponse:
         """Accept a request to be made in the background: when this returns, it survives everything but its database."""
+        async with self._turns.taken(project_id, body) as turn:
+            queued = await self._queue(project_id, body, extra, turn)
+            if turn is not None:
+                # Held by the stored response from now on.
+                turn.settled = True
+                await turn.release()
+        self._worker.nudge()
+        return queued
+
+    async def _queue(self, project_id: str, body: Json, extra: Mapping[str, Any], turn: Turn | None) -> StoredResponse:
         prepared = await self._preparer.prepare(project_id, body, extra)
         if not prepared.request.store:
             raise InvalidRequest("Background responses must be stored.", code="invalid_value", param="store")
         # What the engine would refuse is refused now, to whoever can still correct it; for the rest there is time.
         with contextlib.suppress(Overloaded, EngineUnavailable):
             await (await self._admit(prepared)).aclose()
-        record, base = self._record(project_id, prepared)
-        accepted = msgspec.json.encode(Accepted(body, dict(extra)))
+        record, base = await self._record(project_id, prepared, turn)
+        # With its prompt put in: a version that is published later changes nothing.
+        accepted = msgspec.json.encode(Accepted(prepared.request.body, dict(extra)))
         record = replace(record, background=True, request=accepted, owner=None, lease_until=None)
         machine = self._machine(project_id, prepared, base)
         keeper = JournalKeeper(self._store, machine, record, prepared.items, self._bus)
         await keeper.keep(machine.queue())
-        self._worker.nudge()
         return replace(record, status="queued", body=keeper.body)
 
-    async def _admit(self, prepared: Prepared) -> AsyncGenerator[Delta, None]:
+    async def _admit(self, prepared: Prepared) -> Stream:
         try:
-            return await prepared.engine.generate(prepared.generation)
+            return await prepared.begin(prepared.generation)
         except InvalidRequest as error:
             raise in_words_of_responses(error) from None
 
-    def _record(self, project_id: str, prepared: Prepared) -> tuple[StoredResponse, Json]:
+    async def _record(self, project_id: str, prepared: Prepared, turn: Turn | None) -> tuple[StoredResponse, Json]:
         now = int(self._clock.now())
         base = requests.new_response(prepared.request, prepared.engine.name, now)
+        if turn is not None:
+            base["id"] = turn.response_id
         record = StoredResponse(
             project_id=project_id,
             id=base["id"],
@@ -124,7 +166,8 @@ class Responses:
             previous_response_id=prepared.request.previous_response_id,
             owner=self._worker.id,
             lease_until=self._worker.lease(),
-            expires_at=now + limits.RESPONSE_TTL,
+            conversation_id=None if turn is None else turn.conversation_id,
+            expires_at=await self._retention.expiry(project_id, now) if prepared.request.store else None,
         )
         return record, base
 
@@ -137,6 +180,53 @@ class Responses:
             show_logprobs=request.show_logprobs,
             seal=self._preparer.seal(project_id, request),
         )
+
+    # --- the context --------------------------------------------------------------------------------------------------
+    async def count(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> int:
+        """Input tokens that a response to this request would use (body: schema `TokenCountsBody`).
+
+        Without `model`, that of the previous response counts. Raises what making the response would raise.
+        """
+        if body.get("personality"):
+            raise unsupported_parameter("personality", "is not available with this model")
+        if not body.get("model") and body.get("previous_response_id"):
+            body = {**body, "model": await self._preparer.model_of(project_id, body["previous_response_id"])}
+        prepared = await self._prepare_context(project_id, body, extra)
+        try:
+            return await prepared.engine.count_tokens(prepared.generation)
+        except InvalidRequest as error:
+            raise in_words_of_responses(error) from None
+
+    async def compact(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> bytes:
+        """A compacted conversation as JSON: the user's messages and one compaction item. Nothing of it is stored.
+
+        `body` is of schema `CompactResponseMethodPublicBody`.
+        """
+        for name in extra:
+            raise unknown_parameter(name)
+        prepared = await self._prepare_context(project_id, body, extra, compaction.forced)
+        assert prepared.compaction is not None
+        try:
+            item, usage = await prepared.compaction.make()
+        except InvalidRequest as error:
+            raise in_words_of_responses(error) from None
+        return msgspec.json.encode(
+            {
+                "id": new_id("resp_"),
+                "object": "response.compaction",
+                "created_at": int(self._clock.now()),
+                "output": [*prepared.compaction.users, item],
+                "usage": objects.usage(usage),
+            }
+        )
+
+    async def _prepare_context(
+        self, project_id: str, body: Json, extra: Mapping[str, Any], change: Callable[[Json], Json] = dict
+    ) -> Prepared:
+        body = {name: value for name, value in body.items() if value is not None}
+        if not {"input", "previous_response_id", "conversation"} & body.keys():
+            raise missing_parameter("input")
+        return await self._preparer.prepare(project_id, change({"input": [], **body}), extra)
 
     # --- what was made ------------------------------------------------------------------------------------------------
     async def get(self, project_id: str, response_id: str) -> bytes:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from antiphon.domain import limits
 from antiphon.domain.records import StoredResponse
@@ -38,6 +38,7 @@ class Worker:
         self._alone = alone
         self._jobs: dict[Name, tuple[Job, asyncio.Task[None]]] = {}
         self._loops: list[asyncio.Task[None]] = []
+        self._renewing: asyncio.Task[None] | None = None
         self._unsettled: list[StoredResponse] = []
         self._nudged = asyncio.Event()
         self._foreground = 0
@@ -46,22 +47,30 @@ class Worker:
     async def start(self) -> None:
         """Begin. What a crash left behind is taken over first."""
         await self._claim(ignore_leases=self._alone)
-        loops = [self._claim_loop, self._renew_loop, self._sweep_loop]
+        loops = [self._claim_loop, self._sweep_loop]
         if not self._alone:
             loops.append(self._cancel_loop)
         self._loops = [asyncio.create_task(for_ever(loop, _log)) for loop in loops]
+        self._renewing = asyncio.create_task(for_ever(self._renew_loop, _log))
 
     async def stop(self) -> None:
-        """Stop. What is under way is left as it is, and free to be taken over at once. Safe to call twice."""
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        """Begin nothing more. What is under way in the background is left as it is, and free to be taken over at once.
+
+        Responses that clients listen to go on, and stay under this worker's lease until `close`. Safe to call twice.
+        """
+        await _end(self._loops)
         self._loops = []
         tasks = [task for _, task in self._jobs.values()]
         for job, _ in self._jobs.values():
             job.abandon()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._store.release_leases(self.id)
+
+    async def close(self) -> None:
+        """Let go of everything. Safe to call twice."""
+        if self._renewing is not None:
+            await _end([self._renewing])
+            self._renewing = None
 
     def lease(self) -> int:
         """Until when a lease that begins now holds (Unix milliseconds)."""
@@ -112,7 +121,7 @@ class Worker:
 
     def _begin(self, response: StoredResponse) -> None:
         name = (response.project_id, response.id)
-        job = Job(self._store, self._preparer, self._bus, response)
+        job = Job(self._store, self._preparer, self._bus, self._clock, response)
         task = asyncio.create_task(job.run())
         self._jobs[name] = (job, task)
 
@@ -142,3 +151,9 @@ class Worker:
         while deleted == limits.SWEEP_STEP:
             deleted = await self._store.sweep(now=now, logs_before=now - limits.LOG_TTL, limit=limits.SWEEP_STEP)
         await asyncio.sleep(limits.SWEEP_TICK)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -9,11 +9,12 @@ from typing import NamedTuple
 from sqlalchemy import Integer, and_, bindparam, delete, func, literal_column, null, or_, select, text, update
 
 from antiphon.domain.errors import LeaseLost
-from antiphon.domain.records import EventBatch, EventPage, StoredItem, StoredResponse
+from antiphon.domain.records import ConversationItem, EventBatch, EventPage, StoredItem, StoredResponse
 from antiphon.stores.part import Part, possible, require_possible
-from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.query import Query, Session
 from antiphon.stores.responses import RESPONSE, add_events, add_items, response_of
-from antiphon.stores.tables import UNFINISHED, conversation_items, conversations, response_events, responses
+from antiphon.stores.tables import UNFINISHED, conversations, response_events, responses
+from antiphon.stores.turns import keep_turn
 
 #: Responses asked about in one statement.
 _AT_ONCE = 500
@@ -69,16 +70,6 @@ _CANCELLED = Query(
         _MINE, _UNFINISHED, responses.c.cancel_requested == literal_column("1")
     )
 )
-_UNLOCK = Query(
-    update(conversations)
-    .where(
-        conversations.c.project_id == bindparam("project_id"),
-        conversations.c.id == bindparam("conversation_id"),
-        conversations.c.active_response_id == bindparam("response_id"),
-    )
-    .values(active_response_id=null(), active_owner=null(), active_until=null())
-)
-_APPEND = insertion(conversation_items, replace=("project_id", "conversation_id", "id"))
 
 _LOG = (
     response_events.c.project_id == bindparam("project_id"),
@@ -122,7 +113,7 @@ class _Advance(NamedTuple):
     response: StoredResponse
     items: Sequence[StoredItem]
     events: EventBatch | None
-    appended: Sequence[StoredItem]
+    appended: Sequence[ConversationItem]
 
 
 class _Claim(NamedTuple):
@@ -147,7 +138,7 @@ class Making(Part):
         items: Sequence[StoredItem] = (),
         events: EventBatch | None = None,
         *,
-        appended: Sequence[StoredItem] = (),
+        appended: Sequence[ConversationItem] = (),
     ) -> None:
         """Change a response that its owner is making; see `ports`. Raises `LeaseLost`."""
         require_possible(response.project_id, response.id, *(item.id for item in items))
@@ -214,19 +205,11 @@ def _advance(session: Session, batch: Sequence[_Advance]) -> list[None]:
         )
         if changed != 1:
             raise LeaseLost("The response is gone, or is made by another worker now.")
-        if response.conversation_id is not None:
-            _append(session, response, appended)
+        if response.ended:
+            keep_turn(session, response, appended)
     add_items(session, [(entry.response, entry.items) for entry in batch])
     add_events(session, [(entry.response, entry.events) for entry in batch if entry.events is not None])
     return [None] * len(batch)
-
-
-def _append(session: Session, response: StoredResponse, appended: Sequence[StoredItem]) -> None:
-    """Give a conversation its new items, and free it if its response has ended."""
-    where = {"project_id": response.project_id, "conversation_id": response.conversation_id}
-    session.many(_APPEND, [{**where, "id": item.id, "body": item.body} for item in appended])
-    if response.ended:
-        session.run(_UNLOCK, {**where, "response_id": response.id})
 
 
 def _claim(session: Session, batch: Sequence[_Claim]) -> list[list[StoredResponse]]:

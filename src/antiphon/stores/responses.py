@@ -8,10 +8,11 @@ from typing import Any
 from sqlalchemy import CTE, Integer, and_, bindparam, delete, func, literal_column, select, text
 
 from antiphon.domain.errors import InvalidRequest, NotFound
-from antiphon.domain.records import EventBatch, Page, StoredItem, StoredResponse
+from antiphon.domain.records import ConversationItem, EventBatch, Page, StoredItem, StoredResponse
 from antiphon.stores.part import Cut, Part, possible, require_possible
 from antiphon.stores.query import Query, Row, Session, insertion
-from antiphon.stores.tables import items, response_events, responses
+from antiphon.stores.tables import conversation_items, items, response_events, responses
+from antiphon.stores.turns import free_turn, keep_turn
 
 #: Ids looked for in one statement.
 _IDS_AT_ONCE = 500
@@ -104,7 +105,7 @@ _CHAIN_ITEMS = Query(
     .order_by(_CHAIN.c.depth.desc(), items.c.direction, items.c.position)
 )
 
-_Put = tuple[StoredResponse, Sequence[StoredItem], EventBatch | None]
+_Put = tuple[StoredResponse, Sequence[StoredItem], EventBatch | None, Sequence[ConversationItem]]
 Chain = list[tuple[StoredResponse, list[StoredItem]]]
 
 
@@ -112,14 +113,19 @@ class Responses(Part):
     """Implements `ports.ResponseStore`."""
 
     async def put_response(
-        self, response: StoredResponse, items: Sequence[StoredItem] = (), events: EventBatch | None = None
+        self,
+        response: StoredResponse,
+        items: Sequence[StoredItem] = (),
+        events: EventBatch | None = None,
+        *,
+        appended: Sequence[ConversationItem] = (),
     ) -> None:
         """Insert or replace a response, and add items and events to it; see `ports`.
 
         Raises `InvalidRequest` for an id that cannot be stored, `StoreFailed` if the project does not exist.
         """
         require_possible(response.project_id, response.id, *(item.id for item in items))
-        await self._database.write(_put, (response, items, events), key=(response.project_id, response.id))
+        await self._database.write(_put, (response, items, events, appended), key=(response.project_id, response.id))
 
     async def get_response(self, project_id: str, response_id: str) -> StoredResponse | None:
         """The response, or None if this project has none of that id."""
@@ -151,7 +157,10 @@ class Responses(Part):
         return await self._database.read(_chain, project_id, response_id, limit)
 
     async def get_items(self, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
-        """Those of these items that this project has. Of several with one id, the one stored last."""
+        """Those of these items that this project has, in responses or conversations.
+
+        Of several with one id, a response's goes before a conversation's, and what was stored last before the others.
+        """
         wanted = [item_id for item_id in dict.fromkeys(item_ids) if possible(item_id)]
         if not wanted or not possible(project_id):
             return {}
@@ -159,9 +168,11 @@ class Responses(Part):
 
 
 def _put(session: Session, batch: Sequence[_Put]) -> list[None]:
-    session.many(_PUT, [response_row(response) for response, _, _ in batch])
-    add_items(session, [(response, its_items) for response, its_items, _ in batch])
-    add_events(session, [(response, events) for response, _, events in batch if events is not None])
+    session.many(_PUT, [response_row(response) for response, _, _, _ in batch])
+    add_items(session, [(response, its_items) for response, its_items, _, _ in batch])
+    add_events(session, [(response, events) for response, _, events, _ in batch if events is not None])
+    for response, _, _, appended in batch:
+        keep_turn(session, response, appended)
     return [None] * len(batch)
 
 
@@ -235,7 +246,15 @@ def _get(session: Session, project_id: str, response_id: str) -> StoredResponse 
 
 
 def _delete(session: Session, batch: Sequence[tuple[str, str]]) -> list[bool]:
-    return [session.run(_DELETE, {"project_id": project, "id": response}) > 0 for project, response in batch]
+    return [_delete_one(session, project_id, response_id) for project_id, response_id in batch]
+
+
+def _delete_one(session: Session, project_id: str, response_id: str) -> bool:
+    response = _get(session, project_id, response_id)
+    if response is None:
+        return False
+    free_turn(session, response)
+    return session.run(_DELETE, {"project_id": project_id, "id": response_id}) > 0
 
 
 def _list_items(session: Session, project_id: str, response_id: str, cut: Cut) -> Page[StoredItem]:
@@ -294,4 +313,13 @@ def _get_items(session: Session, project_id: str, item_ids: Sequence[str]) -> di
             .order_by(items.c.seq)  # so that the newest of several with one id stays
         )
         found.update((row[0], StoredItem(*row)) for row in session.select(statement))
+        missing = [item_id for item_id in some if item_id not in found]
+        if missing:
+            found.update(_conversation_items(session, project_id, missing))
     return found
+
+
+def _conversation_items(session: Session, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
+    item = conversation_items.c
+    statement = select(item.id, item.body).where(item.project_id == project_id, item.id.in_(item_ids))
+    return {row[0]: StoredItem(row[0], 0, "input", row[1]) for row in session.select(statement.order_by(item.seq))}

@@ -7,8 +7,11 @@ from pathlib import Path
 from sqlalchemy import literal_column, select
 
 from antiphon.stores.completions import Completions
+from antiphon.stores.conversations import Conversations
 from antiphon.stores.database import Database, driver_for
+from antiphon.stores.idempotency import Keys
 from antiphon.stores.making import Making
+from antiphon.stores.prompts import Prompts
 from antiphon.stores.query import Query, Session
 from antiphon.stores.responses import Responses
 from antiphon.stores.tenants import Tenants
@@ -16,7 +19,7 @@ from antiphon.stores.tenants import Tenants
 _PING = Query(select(literal_column("1")))
 
 
-class SqlStore(Tenants, Responses, Making, Completions):
+class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:

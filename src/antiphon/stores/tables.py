@@ -44,6 +44,8 @@ projects = Table(
     Column("id", Text, nullable=False, unique=True),
     Column("name", Text, nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
+    # Seconds; null is the default, and 0 for ever.
+    Column("response_ttl", BigInteger),
 )
 
 api_keys = Table(
@@ -145,8 +147,9 @@ chat_completion_metadata = Table(
     Index(None, "project_id", "key", "value"),
 )
 
-# `active_response_id`: the response that is being made in it, by `active_owner` until `active_until` (Unix
-# milliseconds); there is at most one.
+# `active_response_id`: the response that is being made in it; there is at most one. It holds the conversation for as
+# long as a response of that id is stored as unfinished, and in any case until `active_until` (Unix milliseconds), which
+# the worker `active_owner` renews.
 conversations = Table(
     "conversations",
     metadata,
@@ -198,8 +201,9 @@ prompt_versions = Table(
     ForeignKeyConstraint(["project_id", "prompt_id"], ["prompts.project_id", "prompts.id"], ondelete="CASCADE"),
 )
 
-# `fingerprint`: of the request's method, path and body. No `status`: the first request is still running, and waited
-# for until `locked_until` (Unix milliseconds).
+# `fingerprint`: of the request's method, path and body. No `status`: the first request is still running, held by
+# `owner`, and waited for until `locked_until` (Unix milliseconds). A `status` without a `body`: its answer is not kept.
+# `object_id`: what the answer shows; when that is deleted, so is the answer.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -207,9 +211,12 @@ idempotency_keys = Table(
     Column("key", LargeBinary, primary_key=True),
     Column("fingerprint", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Column("locked_until", BigInteger),
+    Column("owner", Text, nullable=False),
+    Column("locked_until", BigInteger, nullable=False),
     Column("status", Integer),
     Column("content_type", Text),
     Column("body", LargeBinary),
+    Column("object_id", Text),
     Index("ix_idempotency_keys_created_at", "created_at"),
+    Index("ix_idempotency_keys_project_id_object_id", "project_id", "object_id"),
 )

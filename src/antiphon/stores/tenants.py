@@ -13,7 +13,8 @@ from antiphon.stores.query import Query, Session, insertion
 from antiphon.stores.tables import api_keys, projects
 
 # The columns stand in the order of the dataclass' fields.
-_PROJECT = (projects.c.id, projects.c.name, projects.c.created_at)
+_PROJECT = (projects.c.id, projects.c.name, projects.c.created_at, projects.c.response_ttl)
+_PROJECT_FIELDS = tuple(column.name for column in _PROJECT)
 _KEY = (
     api_keys.c.id,
     api_keys.c.project_id,
@@ -32,6 +33,9 @@ _GET_PROJECT = Query(
     .where(or_(projects.c.id == bindparam("wanted"), projects.c.name == bindparam("wanted")))
     # A project may be named like another one's id: the id goes first.
     .order_by((projects.c.id == bindparam("wanted")).desc())
+)
+_SET_RESPONSE_TTL = Query(
+    update(projects).where(projects.c.id == bindparam("project_id")).values(response_ttl=bindparam("ttl"))
 )
 _LIST_PROJECTS = Query(select(*_PROJECT).order_by(projects.c.created_at, projects.c.seq))
 _ADD_KEY = insertion(api_keys)
@@ -68,6 +72,12 @@ class Tenants(Part):
         """All projects, oldest first."""
         return await self._database.read(_list_projects)
 
+    async def set_response_ttl(self, project_id: str, ttl: int | None) -> bool:
+        """How long responses that this project makes from now on are kept; see `Project`. False if there is none."""
+        if not possible(project_id):
+            return False
+        return await self._database.write(_set_response_ttl, (project_id, ttl), key=("project", project_id))
+
     async def create_key(self, key: Key) -> None:
         """Add a key. Raises `NotFound` if there is no such project, `Conflict` if the key is there already."""
         require_possible(key.id, key.project_id, key.name)
@@ -98,9 +108,13 @@ class Tenants(Part):
 def _create_projects(session: Session, batch: Sequence[Project]) -> list[None]:
     session.many(
         _ADD_PROJECT,
-        [{"id": project.id, "name": project.name, "created_at": project.created_at} for project in batch],
+        [{name: getattr(project, name) for name in _PROJECT_FIELDS} for project in batch],
     )
     return [None] * len(batch)
+
+
+def _set_response_ttl(session: Session, batch: Sequence[tuple[str, int | None]]) -> list[bool]:
+    return [session.run(_SET_RESPONSE_TTL, {"project_id": project, "ttl": ttl}) > 0 for project, ttl in batch]
 
 
 def _get_project(session: Session, name_or_id: str) -> Project | None:

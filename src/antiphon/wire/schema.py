@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, NamedTuple
 
 from antiphon.wire import problems
 from antiphon.wire.problems import Problem
-from antiphon.wire.shapes import Compiler, Rule
+from antiphon.wire.shapes import Compiler, Rule, Shape
 
-__all__ = ["Problem", "Result", "check"]
+__all__ = ["Problem", "Result", "check", "check_shape", "members"]
 
 
 class Result(NamedTuple):
@@ -36,6 +37,24 @@ def check(schema_name: str, value: object) -> Result:
         return Result(Problem("The request body is nested too deeply.", None, "invalid_value"), ())
     unknown = tuple(name for name in value if name not in members)
     return Result(fault.problem() if fault is not None else None, unknown)
+
+
+def check_shape(shape: Shape, value: object) -> Problem | None:
+    """Check `value` against an object shape of our own, which may refer to the published ones by name."""
+    if not isinstance(value, dict):
+        text = f"Invalid request body: expected an object, but got {problems.a_type(value)} instead."
+        return Problem(text, None, "invalid_type")
+    try:
+        fault = _compiler().object_rule(shape["object"])(value)
+    except RecursionError:
+        return Problem("The request body is nested too deeply.", None, "invalid_value")
+    return fault.problem() if fault is not None else None
+
+
+def members(schema_name: str, names: Iterable[str]) -> dict[str, Shape]:
+    """The shapes of some members of a published request body."""
+    properties = _compiler().resolve({"ref": schema_name})["object"]["properties"]
+    return {name: properties[name] for name in names}
 
 
 @cache

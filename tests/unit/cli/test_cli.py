@@ -32,7 +32,7 @@ HEAVY = {
 def test_help_names_every_command(run: Run) -> None:
     done = run("--help")
     assert done.returncode == 0
-    for command in ("serve", "env", "models", "keys", "projects", "config", "doctor"):
+    for command in ("serve", "env", "models", "keys", "projects", "prompts", "config", "doctor"):
         assert f"\n  {command} " in done.stdout
     assert "\x1b" not in done.stdout
 
@@ -169,6 +169,28 @@ def test_base_urls(host: str, url: str) -> None:
 
 
 # --- keys and projects ------------------------------------------------------------------------------------------------
+def test_a_project_says_how_long_its_responses_are_kept(run: Run) -> None:
+    run("projects", "create", "acme")
+    for said, kept, seconds in (("7", "7 days", 7 * 86_400), ("1", "1 day", 86_400), ("never", "for ever", 0)):
+        assert run("projects", "set", "acme", "--response-ttl-days", said).stdout == (
+            f"Responses of 'acme' are kept {kept}.\n"
+        )
+        listed = {p["name"]: p["response_ttl"] for p in json.loads(run("projects", "list", "--json").stdout)}
+        assert listed == {"default": None, "acme": seconds}
+    shown = {line.split()[1]: line.split()[-2:] for line in run("projects", "list").stdout.splitlines()[1:]}
+    assert shown == {"default": ["30", "days"], "acme": ["for", "ever"]}
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "1.5", "forever", "99999999", ""])
+def test_days_that_are_none(run: Run, days: str) -> None:
+    done = run("projects", "set", "default", f"--response-ttl-days={days}")
+    assert (done.returncode, "a number of days from 1 to 36500, or 'never'" in done.stderr) == (1, True)
+
+
+def test_only_a_project_that_exists_can_be_set(run: Run) -> None:
+    assert "There is no project 'nobody'" in run("projects", "set", "nobody", "--response-ttl-days", "3").stderr
+
+
 def test_keys_and_projects(run: Run, tmp_path: Path) -> None:
     project = run("projects", "create", "acme").stdout.strip()
     assert project.startswith("proj_")

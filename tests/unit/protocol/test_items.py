@@ -33,7 +33,7 @@ def test_the_samples_are_what_clients_may_send_and_leave_nothing_out() -> None:
         "custom_tool_call_output",
         "reasoning",
     }
-    assert {item["type"] for item in HOSTED} | plain == set(TYPES)
+    assert {item["type"] for item in HOSTED} | plain | {"compaction"} == set(TYPES)
 
 
 @pytest.mark.parametrize("sample", HOSTED, ids=lambda item: item["type"])
@@ -130,12 +130,14 @@ def test_sealed_reasoning_is_opened_for_its_project_only() -> None:
     sealer = Sealer(b"s" * 32)
     sealed = reasoning.seal_for(sealer, "proj_1")("Hm, yes.")
     item: Json = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": sealed}
-    [shown] = reasoning.opened(sealer, "proj_1", [item], path="input")
+    shown = reasoning.opened(sealer, "proj_1", item, "input", 0)
     assert shown["content"] == [{"type": "reasoning_text", "text": "Hm, yes."}]
     open_too = {**item, "content": [{"type": "reasoning_text", "text": "kept"}]}
-    assert reasoning.opened(sealer, "proj_1", [open_too], path="input") == [open_too]
-    for project, broken in (("proj_2", item), ("proj_1", {**open_too, "encrypted_content": sealed[:-2]})):
+    assert reasoning.opened(sealer, "proj_1", open_too, "input", 0) == open_too
+    changed = {**open_too, "encrypted_content": sealed[:-2]}
+    assert reasoning.opened(sealer, "proj_1", changed, "previous_response_id", 0) == changed
+    for project, broken in (("proj_2", item), ("proj_1", changed)):
         with pytest.raises(InvalidRequest) as refused:
-            reasoning.opened(sealer, project, [broken], path="input")
+            reasoning.opened(sealer, project, broken, "input", 3)
         assert refused.value.code == "invalid_encrypted_content"
-        assert refused.value.param == "input[0].encrypted_content"
+        assert refused.value.param == "input[3].encrypted_content"

@@ -19,7 +19,8 @@ from antiphon.protocol.generation import (
     TextDelta,
     Usage,
 )
-from antiphon.protocol.responses.machine import TRANSITIONS, Fact, State
+from antiphon.protocol.responses.ending import Steered
+from antiphon.protocol.responses.machine import TRANSITIONS, Fact, ItemDelta, ResponseDelta, State
 from antiphon.wire import json as wire_json
 from conformance.sequence import check_sequence
 from conformance.spec import check_chat_chunk, check_chat_completion, check_response, check_response_event
@@ -41,6 +42,9 @@ def deltas_with(kinds: list[str]) -> st.SearchStrategy[Delta]:
 
 
 deltas = deltas_with(["function", "custom"])
+whole_items = st.uuids().map(
+    lambda number: ItemDelta({"id": f"cmp_{number}", "type": "compaction", "encrypted_content": "sealed"})
+)
 ends = st.one_of(
     st.builds(
         Finish,
@@ -49,7 +53,7 @@ ends = st.one_of(
     ),
     st.sampled_from(["fault", "cancel"]),
 )
-scripts = st.tuples(st.lists(deltas, max_size=30), ends)
+scripts = st.tuples(st.lists(st.one_of(deltas, whole_items), max_size=30), ends)
 
 
 def decoded(events: list[Event]) -> list[dict[str, object]]:
@@ -58,7 +62,7 @@ def decoded(events: list[Event]) -> list[dict[str, object]]:
 
 @settings(max_examples=150, deadline=None)
 @given(scripts)
-def test_random_engines_make_legal_responses(script: tuple[list[Delta], Finish | str]) -> None:
+def test_random_engines_make_legal_responses(script: tuple[list[ResponseDelta], Finish | str]) -> None:
     steps, end = script
     machine = response_machine(obfuscate=True)
     events = machine.start()
@@ -84,6 +88,34 @@ def test_random_engines_make_legal_responses(script: tuple[list[Delta], Finish |
         for body in bodies:
             check_response_event(body)
     check_response(wire_json.decode(wire_json.encode(machine.snapshot())))
+
+
+@settings(max_examples=100, deadline=None)
+@given(scripts, st.data())
+def test_a_machine_restored_at_any_fact_goes_on_as_the_first_would_have(
+    script: tuple[list[ResponseDelta], Finish | str], data: st.DataObject
+) -> None:
+    steps, end = script
+    first = response_machine()
+    logged = [first.start()]
+    facts: list[ResponseDelta] = []
+    with contextlib.suppress(MachineError):
+        for step in steps:
+            logged.append(first.feed(step))
+            facts.append(step)
+    last = end if isinstance(end, Finish) else Finish("stop")
+    logged.append(first.feed(last))
+    facts.append(last)
+    cut = data.draw(st.integers(1, len(logged) - 1))
+    second = response_machine(ids=lambda prefix: next(item_ids))
+    second.restore(body for events in logged[:cut] for body in decoded(events))
+    made = [
+        event.body["item"]["id"] for events in logged[cut:] for event in events if event.type.endswith("item.added")
+    ]
+    item_ids = iter([item_id for item_id in made if not item_id.startswith("cmp_")])
+    for fact, events in zip(facts[cut - 1 :], logged[cut:], strict=True):
+        assert decoded(second.feed(fact)) == decoded(events)
+    assert decoded([Event("", second.snapshot())]) == decoded([Event("", first.snapshot())])
 
 
 @settings(max_examples=100, deadline=None)
@@ -115,9 +147,38 @@ def test_random_engines_make_legal_completions(facts: list[tuple[int, Delta]]) -
 
 
 def test_every_open_state_can_end_in_every_way() -> None:
-    for state in set(State) - {State.NEW, State.ENDED}:
+    for state in set(State) - {State.ENDED}:
         for fact in (Fact.FINISH, Fact.FAULT, Fact.CANCEL):
-            assert TRANSITIONS[state][fact][0] is State.ENDED
+            if fact is not Fact.FINISH or state not in {State.NEW, State.QUEUED}:
+                assert TRANSITIONS[state][fact][0] is State.ENDED
+
+
+def test_an_item_can_come_whole_at_any_time() -> None:
+    for state in set(State) - {State.NEW, State.QUEUED, State.ENDED}:
+        after, actions = TRANSITIONS[state][Fact.ITEM]
+        assert after is State.SAID
+        assert actions[-1] == "item"
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(deltas, max_size=30), st.integers(0, 30))
+def test_whatever_was_said_can_be_steered_unless_it_waits_for_an_answer(steps: list[Delta], at: int) -> None:
+    machine = response_machine(obfuscate=True)
+    events = machine.start()
+    with contextlib.suppress(MachineError):
+        for step in steps[:at]:
+            events += machine.feed(step)
+    calls = machine.state in {State.CALL, State.CUSTOM} or any(
+        item["type"].endswith("_call") for item in machine.output
+    )
+    assert machine.steerable == (not calls)
+    if machine.steerable:
+        events += machine.feed(Steered())
+        bodies = decoded(events)
+        check_sequence(bodies)
+        for body in bodies:
+            check_response_event(body)
+        assert machine.snapshot()["incomplete_details"] == {"reason": "steered"}
 
 
 def test_nothing_follows_the_end() -> None:

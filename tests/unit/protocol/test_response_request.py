@@ -109,10 +109,6 @@ def test_one_call_at_a_time() -> None:
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"background": True}, "background"),
-        ({"conversation": "conv_1"}, "conversation"),
-        ({"prompt": {"id": "pmpt_1"}}, "prompt"),
-        ({"context_management": [{"type": "compaction"}]}, "context_management"),
         ({"tools": [FUNCTION, {"type": "web_search"}]}, "tools[1].type"),
         ({"tools": [{**FUNCTION, "defer_loading": True}]}, "tools[0].defer_loading"),
         ({"tools": [{**FUNCTION, "async": True}]}, "tools[0].async"),
@@ -131,7 +127,6 @@ def test_one_call_at_a_time() -> None:
             {"tools": [FUNCTION], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}},
             "tool_choice.tools",
         ),
-        ({"input": [{"type": "compaction_trigger"}]}, "input[0].type"),
         ({"input": None}, "input"),
         ({"model": None}, "model"),
     ],
@@ -202,3 +197,16 @@ def test_the_object_that_answers_has_what_both_specifications_require(body: dict
 def test_functions_are_strict_unless_they_say_otherwise() -> None:
     request = parsed(tools=[{"type": "function", "name": "f", "parameters": {}}, {**FUNCTION, "strict": False}])
     assert [tool["strict"] for tool in new_response(request, "m", 1)["tools"]] == [True, False]
+
+
+def test_a_conversation_and_a_previous_response_exclude_each_other() -> None:
+    error = refused(conversation={"id": "conv_1"}, previous_response_id="resp_1")
+    assert (error.code, error.param) == ("mutually_exclusive_parameters", "conversation")
+
+
+def test_a_conversation_has_two_forms_and_stands_in_for_input() -> None:
+    for form in ("conv_1", {"id": "conv_1"}):
+        understood = parse({"model": "m", "conversation": form}, {})
+        assert (understood.conversation, understood.items) == ("conv_1", [])
+        assert new_response(understood, "m", 1)["conversation"] == {"id": "conv_1"}
+    assert "conversation" not in new_response(parse({"model": "m", "input": "x"}, {}), "m", 1)

@@ -65,3 +65,51 @@ def test_what_is_kept_is_an_end_of_the_conversation_and_the_longest_that_fits(sc
     if earlier:
         longer = sum(words for words, _ in script[earlier[-1] :]) + 2
         assert longer > room
+
+
+def calls(*names: str) -> list[Turn]:
+    return [
+        turn for name in names for turn in (ToolCall(name, "f", "{}"), message(8, "assistant"), ToolResult(name, "1"))
+    ]
+
+
+def test_orders_stay_wherever_they_stand() -> None:
+    order, other = message(2, "developer"), message(3, "system")
+    turns: list[Turn] = [order, message(30), other, message(10, "assistant"), message(5)]
+    assert fitted(turns) == [order, other, message(5)]
+
+
+def test_within_the_last_exchange_the_oldest_calls_are_dropped() -> None:
+    turns: list[Turn] = [message(20), message(4), *calls("a", "b", "c", "d")]
+    assert fitted(turns) == [message(4), *calls("b", "c", "d")]
+
+
+def test_parallel_calls_are_dropped_together() -> None:
+    pair: list[Turn] = [ToolCall("a", "f", "{}"), ToolCall("b", "f", "{}"), ToolResult("a", "1"), ToolResult("b", "1")]
+    turns: list[Turn] = [message(4), *pair, message(20, "assistant"), *calls("c")]
+    assert fitted(turns) == [message(4), *calls("c")]
+
+
+class Counting(ScriptedEngine):
+    """Keeps how much it was asked to count."""
+
+    def __init__(self, context: int) -> None:
+        super().__init__(capabilities=Capabilities(context_tokens=context))
+        self.counted: list[int] = []
+
+    async def count_tokens(self, generation: Generation) -> int:
+        tokens = await super().count_tokens(generation)
+        self.counted.append(tokens)
+        return tokens
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=60))
+def test_a_very_long_conversation_is_cut_as_any_other_and_never_counted_whole(sizes: list[int]) -> None:
+    # Words of 200 characters make even what fits look long, so that the end is looked at first.
+    long = [Message("user", (TextPart(" ".join(["w" * 200] * size)),)) for size in sizes]
+    short = [message(size) for size in sizes]
+    engine = Counting(40)
+    kept = asyncio.run(fit(engine, build, long)).turns[1:]
+    assert len(kept) == len(fitted(list(short)))
+    if sum(sizes) > 200:
+        assert max(engine.counted) < sum(sizes)

@@ -10,8 +10,9 @@ import pytest
 
 from antiphon.domain.errors import StoreFailed
 from antiphon.protocol.chat.machine import ChatMachine
+from antiphon.protocol.events import Event
 from antiphon.protocol.generation import Delta, Finish, TextDelta
-from antiphon.run.driver import Merged, drive
+from antiphon.run.driver import Keeper, Merged, drive
 
 BASE: dict[str, Any] = {"id": "c", "created": 1, "model": "m", "service_tier": None, "system_fingerprint": None}
 
@@ -36,8 +37,11 @@ class Stream(AsyncGenerator[Delta, None]):
         self.closed = True
 
 
-async def nothing() -> None:
-    pass
+class Failing(Keeper):
+    """Keeps nothing, and says so."""
+
+    async def keep(self, events: list[Event]) -> None:
+        raise StoreFailed("no room")
 
 
 @pytest.mark.parametrize("choices", [1, 3])
@@ -46,7 +50,8 @@ def test_every_generation_is_closed_however_little_was_read(choices: int, read: 
     streams = [Stream() for _ in range(choices)]
 
     async def run() -> None:
-        events = drive(ChatMachine(BASE, choices=choices), Merged(streams), nothing)
+        machine = ChatMachine(BASE, choices=choices)
+        events = drive(machine, machine.start(), Merged(streams), Keeper())
         for _ in range(read):
             await anext(events)
         await events.aclose()
@@ -58,14 +63,10 @@ def test_every_generation_is_closed_however_little_was_read(choices: int, read: 
 def test_a_store_that_fails_ends_the_generation() -> None:
     streams = [Stream(), Stream()]
 
-    async def fail() -> None:
-        raise StoreFailed("no room")
-
     async def run() -> None:
         machine = ChatMachine(BASE, choices=2)
-        machine.unsaved = True
         with pytest.raises(StoreFailed):
-            await anext(drive(machine, Merged(streams), fail))
+            await anext(drive(machine, machine.start(), Merged(streams), Failing()))
 
     asyncio.run(run())
     assert [stream.closed for stream in streams] == [True, True]

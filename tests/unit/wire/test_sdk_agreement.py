@@ -10,6 +10,8 @@ import typing_extensions as te
 from openai._types import SequenceNotStr
 from openai.types.chat import ChatCompletionMessage
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
+from openai.types.conversations import ConversationCreateParams, ConversationUpdateParams
+from openai.types.conversations.item_create_params import ItemCreateParams
 from openai.types.responses import ResponseFunctionToolCall, ResponseItem, ResponseOutputItem
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 from pydantic import BaseModel
@@ -97,6 +99,21 @@ def test_every_responses_request_of_the_package_is_taken() -> None:
     found, count = faults("CreateResponse", samples)
     assert "\n".join(found) == ""
     assert count > 1000, "the types were not walked"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "least"),
+    [
+        ("CreateConversationBody", ConversationCreateParams, 100),
+        ("UpdateConversationBody", ConversationUpdateParams, 2),
+        ("CreateConversationItems", ItemCreateParams, 100),
+    ],
+)
+def test_every_conversations_request_of_the_package_is_taken(name: str, kind: Any, least: int) -> None:
+    # `include` is sent in the query.
+    found, count = faults(name, (sample for sample in requests(kind, {}) if "include" not in sample))
+    assert "\n".join(found) == ""
+    assert count >= least, "the types were not walked"
 
 
 def test_every_chat_request_of_the_package_is_taken() -> None:

@@ -138,7 +138,6 @@ def _said(member: str) -> Shown:
 
 _DONE = {"status": "completed"}
 
-#: Compaction items are not here: what they hold is sealed, and they stand for what came before them.
 TYPES: dict[str, ItemType] = {
     "message": ItemType("msg_", _DONE),
     "function_call": ItemType("fc_", _DONE),
@@ -146,6 +145,8 @@ TYPES: dict[str, ItemType] = {
     "custom_tool_call": ItemType("ctc_", _DONE),
     "custom_tool_call_output": ItemType("ctco_", _DONE),
     "reasoning": ItemType("rs_"),
+    # What it holds is shown in its place (`protocol.compaction`).
+    "compaction": ItemType("cmp_"),
     "file_search_call": ItemType("fs_", shown=_file_search),
     "web_search_call": ItemType("ws_"),
     "computer_call": ItemType("cu_"),

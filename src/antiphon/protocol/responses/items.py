@@ -36,15 +36,16 @@ _PLAIN = frozenset(
 )
 
 
-def normalize_input(value: str | list[Json]) -> list[Json]:
+def normalize_input(value: str | list[Json], *, path: str = "input") -> list[Json]:
     """The request's `input` as full items with ids and types, as they are stored and listed.
 
-    A string is one user message; easy messages become typed ones. `item_reference`s stay (see `references`).
+    A string is one user message; easy messages become typed ones. `item_reference`s stay (see `references`). `path`:
+    where the items stand in the request.
     Raises `InvalidRequest` for item types that are not taken here.
     """
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
-    return [_normalize_item(item, f"input[{index}]") for index, item in enumerate(value)]
+    return [_normalize_item(item, f"{path}[{index}]") for index, item in enumerate(value)]
 
 
 def _normalize_item(item: Json, path: str) -> Json:
@@ -115,13 +116,20 @@ def resolve_references(items: Sequence[Json], found: dict[str, Json]) -> list[Js
     return resolved
 
 
-def turns(items: Sequence[Json], *, path: str = "input", pairs: frozenset[str] | None = None) -> list[Turn]:
-    """Items as the model is shown them. `path` is where they stand in the request, for errors.
+def whole(items: Iterable[Json]) -> list[Json]:
+    """Items of the past without calls that were cut off: their arguments are no JSON, and nobody can answer them."""
+    return [item for item in items if not (item["type"].endswith("_call") and item.get("status") == "incomplete")]
+
+
+def turns(
+    items: Sequence[Json], *, path: str = "input", offset: int = 0, pairs: frozenset[str] | None = None
+) -> list[Turn]:
+    """Items as the model is shown them. `path` and `offset` say where the first one stands.
 
     `pairs`: calls of hosted tools that have their output, where that may stand elsewhere (`item_types.paired`).
     """
     known = item_types.paired(items) if pairs is None else pairs
-    return [turn for index, item in enumerate(items) for turn in _turns(item, f"{path}[{index}]", known)]
+    return [turn for index, item in enumerate(items) for turn in _turns(item, f"{path}[{offset + index}]", known)]
 
 
 def _turns(item: Json, path: str, pairs: frozenset[str]) -> list[Turn]:

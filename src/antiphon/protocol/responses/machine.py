@@ -9,9 +9,11 @@ from the actions of the rows and from nothing else. The same machine serves sync
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 from typing import Any, Final
+
+import msgspec
 
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.ids import new_id
@@ -26,11 +28,12 @@ from antiphon.protocol.generation import (
     TextDelta,
 )
 from antiphon.protocol.responses import objects
+from antiphon.protocol.responses.ending import Steered, Warmed
 from antiphon.protocol.responses.objects import Json
 
 
 class State(Enum):
-    """Where a response stands: which item, and which part of it, is open."""
+    """Where a response stands: which item, and which part of it, is open. SAID: none, after a whole item."""
 
     NEW = auto()
     QUEUED = auto()
@@ -40,6 +43,7 @@ class State(Enum):
     REASONING = auto()
     CALL = auto()
     CUSTOM = auto()
+    SAID = auto()
     ENDED = auto()
 
 
@@ -54,11 +58,21 @@ class Fact(Enum):
     CALL = auto()
     CUSTOM = auto()
     ARGUMENTS = auto()
+    ITEM = auto()
     FINISH = auto()
     FAULT = auto()
     CANCEL = auto()
+    STEER = auto()
+    WARM = auto()
 
 
+class ItemDelta(msgspec.Struct, frozen=True):
+    """An item that is there all at once, such as a compaction item. Not the model's word: the server's."""
+
+    item: Mapping[str, Any]
+
+
+ResponseDelta = AnswerDelta | ItemDelta
 _Row = tuple[State, tuple[str, ...]]
 
 _S, _F = State, Fact
@@ -89,10 +103,14 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.REASONING: (_S.REASONING, _NEW_REASONING),
         _F.CALL: (_S.CALL, ("open_call",)),
         _F.CUSTOM: (_S.CUSTOM, ("open_custom",)),
+        _F.ITEM: (_S.SAID, ("item",)),
         # An answer without a single token is an empty message, not an empty output.
         _F.FINISH: (_S.ENDED, ("open_message", "open_text", *_END_TEXT, "finish")),
         _F.FAULT: (_S.ENDED, ("fail",)),
         _F.CANCEL: (_S.ENDED, ("cancel",)),
+        _F.STEER: (_S.ENDED, ("steer",)),
+        # A warm-up says nothing.
+        _F.WARM: (_S.ENDED, ("finish",)),
     },
     _S.TEXT: {
         _F.TEXT: (_S.TEXT, ("text",)),
@@ -100,9 +118,11 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.REASONING: (_S.REASONING, (*_END_TEXT, *_NEW_REASONING)),
         _F.CALL: (_S.CALL, (*_END_TEXT, "open_call")),
         _F.CUSTOM: (_S.CUSTOM, (*_END_TEXT, "open_custom")),
+        _F.ITEM: (_S.SAID, (*_END_TEXT, "item")),
         _F.FINISH: (_S.ENDED, (*_END_TEXT, "finish")),
         _F.FAULT: (_S.ENDED, (*_END_TEXT, "fail")),
         _F.CANCEL: (_S.ENDED, (*_END_TEXT, "cancel")),
+        _F.STEER: (_S.ENDED, (*_END_TEXT, "steer")),
     },
     _S.REFUSAL: {
         _F.TEXT: (_S.TEXT, ("close_refusal", "open_text", "text")),
@@ -110,9 +130,11 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.REASONING: (_S.REASONING, (*_END_REFUSAL, *_NEW_REASONING)),
         _F.CALL: (_S.CALL, (*_END_REFUSAL, "open_call")),
         _F.CUSTOM: (_S.CUSTOM, (*_END_REFUSAL, "open_custom")),
+        _F.ITEM: (_S.SAID, (*_END_REFUSAL, "item")),
         _F.FINISH: (_S.ENDED, (*_END_REFUSAL, "finish")),
         _F.FAULT: (_S.ENDED, (*_END_REFUSAL, "fail")),
         _F.CANCEL: (_S.ENDED, (*_END_REFUSAL, "cancel")),
+        _F.STEER: (_S.ENDED, (*_END_REFUSAL, "steer")),
     },
     _S.REASONING: {
         _F.TEXT: (_S.TEXT, (*_END_REASONING, *_NEW_TEXT)),
@@ -120,9 +142,11 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.REASONING: (_S.REASONING, ("thought",)),
         _F.CALL: (_S.CALL, (*_END_REASONING, "open_call")),
         _F.CUSTOM: (_S.CUSTOM, (*_END_REASONING, "open_custom")),
+        _F.ITEM: (_S.SAID, (*_END_REASONING, "item")),
         _F.FINISH: (_S.ENDED, (*_END_REASONING, "finish")),
         _F.FAULT: (_S.ENDED, (*_END_REASONING, "fail")),
         _F.CANCEL: (_S.ENDED, (*_END_REASONING, "cancel")),
+        _F.STEER: (_S.ENDED, (*_END_REASONING, "steer")),
     },
     _S.CALL: {
         _F.TEXT: (_S.TEXT, ("close_call", *_NEW_TEXT)),
@@ -131,6 +155,7 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.CALL: (_S.CALL, ("close_call", "open_call")),
         _F.CUSTOM: (_S.CUSTOM, ("close_call", "open_custom")),
         _F.ARGUMENTS: (_S.CALL, ("arguments",)),
+        _F.ITEM: (_S.SAID, ("close_call", "item")),
         _F.FINISH: (_S.ENDED, ("close_call", "finish")),
         _F.FAULT: (_S.ENDED, ("close_call", "fail")),
         _F.CANCEL: (_S.ENDED, ("close_call", "cancel")),
@@ -142,9 +167,23 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.CALL: (_S.CALL, ("close_custom", "open_call")),
         _F.CUSTOM: (_S.CUSTOM, ("close_custom", "open_custom")),
         _F.ARGUMENTS: (_S.CUSTOM, ("input",)),
+        _F.ITEM: (_S.SAID, ("close_custom", "item")),
         _F.FINISH: (_S.ENDED, ("close_custom", "finish")),
         _F.FAULT: (_S.ENDED, ("close_custom", "fail")),
         _F.CANCEL: (_S.ENDED, ("close_custom", "cancel")),
+    },
+    _S.SAID: {
+        _F.TEXT: (_S.TEXT, _NEW_TEXT),
+        _F.REFUSAL: (_S.REFUSAL, _NEW_REFUSAL),
+        _F.REASONING: (_S.REASONING, _NEW_REASONING),
+        _F.CALL: (_S.CALL, ("open_call",)),
+        _F.CUSTOM: (_S.CUSTOM, ("open_custom",)),
+        _F.ITEM: (_S.SAID, ("item",)),
+        _F.FINISH: (_S.ENDED, ("finish",)),
+        _F.FAULT: (_S.ENDED, ("fail",)),
+        _F.CANCEL: (_S.ENDED, ("cancel",)),
+        _F.STEER: (_S.ENDED, ("steer",)),
+        _F.WARM: (_S.ENDED, ("finish",)),
     },
     _S.ENDED: {},
 }
@@ -152,7 +191,7 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
 _INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
-def fact_of(delta: AnswerDelta) -> Fact:
+def fact_of(delta: ResponseDelta) -> Fact:
     """The fact that a delta states."""
     match delta:
         case TextDelta():
@@ -167,6 +206,8 @@ def fact_of(delta: AnswerDelta) -> Fact:
             return Fact.CUSTOM if delta.kind == "custom" else Fact.CALL
         case Finish():
             return Fact.FINISH
+        case ItemDelta():
+            return Fact.ITEM
 
 
 class ResponseMachine:
@@ -222,8 +263,14 @@ class ResponseMachine:
         self._status = "in_progress"
         return self._take(Fact.START, None)
 
-    def feed(self, delta: AnswerDelta) -> list[Event]:
-        """One delta of the generation. Raises `MachineError` if it has no row in the table."""
+    def feed(self, delta: ResponseDelta | Steered | Warmed) -> list[Event]:
+        """One delta of the generation, or what ends it. Raises `MachineError` if it has no row in the table."""
+        if isinstance(delta, Steered):
+            self._item_status = "incomplete"
+            return self._take(Fact.STEER, None)
+        if isinstance(delta, Warmed):
+            self._finish = Finish("stop", delta.usage)
+            return self._take(Fact.WARM, None)
         return self._take(fact_of(delta), delta)
 
     def fault(self, error: AntiphonError) -> list[Event]:
@@ -241,7 +288,7 @@ class ResponseMachine:
         self._item_status = "incomplete"
         return self._take(Fact.CANCEL, None)
 
-    def _take(self, fact: Fact, delta: AnswerDelta | None) -> list[Event]:
+    def _take(self, fact: Fact, delta: ResponseDelta | None) -> list[Event]:
         row = TRANSITIONS[self.state].get(fact)
         if row is None:
             raise MachineError(f"{fact.name} while {self.state.name}")
@@ -255,11 +302,23 @@ class ResponseMachine:
         events, self._events = self._events, []
         return events
 
+    @property
+    def steerable(self) -> bool:
+        """Whether the response may end here so that another goes on from it: nothing it has said may need an answer."""
+        waits = any(item["type"].endswith("_call") for item in self.output)
+        return Fact.STEER in TRANSITIONS[self.state] and not waits
+
     # --- after a crash ------------------------------------------------------------------------------------------------
     @property
+    def waiting(self) -> bool:
+        """Whether it has not been said yet that the response is being made."""
+        return self.state in {State.NEW, State.QUEUED}
+
+    @property
     def begun(self) -> bool:
-        """Whether anything of the answer has been said."""
-        return self.state not in {State.NEW, State.QUEUED, State.OPEN}
+        """Whether anything of the answer has been said. What was compacted before it is no part of it."""
+        between = self.state in {State.NEW, State.QUEUED, State.OPEN, State.SAID}
+        return not between or any(item["type"] != "compaction" for item in self.output)
 
     def restore(self, events: Iterable[Json]) -> None:
         """Be as after these events, which a machine for the same response emitted. For a new machine.
@@ -275,6 +334,7 @@ class ResponseMachine:
                     self._restore_item(event)
                 case "output_item.done":
                     self.output.append(event["item"])
+                    self.state = State.SAID
                 case "content_part.added":
                     self._restore_part(event)
                 case "content_part.done":
@@ -350,6 +410,10 @@ class ResponseMachine:
         final = self._end("cancelled")
         self._emit("response.incomplete", response=final)
 
+    def _steer(self, _: AnswerDelta | None) -> None:
+        final = self._end("incomplete", incomplete_details={"reason": "steered"})
+        self._emit("response.incomplete", response=final)
+
     # --- items --------------------------------------------------------------------------------------------------------
     def _open_item(self, prefix: str) -> str:
         self._item_id = self._ids(prefix)
@@ -364,6 +428,12 @@ class ResponseMachine:
         self._emit("response.output_item.done", output_index=len(self.output), item=item)
         self.output.append(item)
         self.unsaved = True
+
+    def _item(self, delta: ResponseDelta | None) -> None:
+        assert isinstance(delta, ItemDelta)
+        item = dict(delta.item)
+        self._add_item(item)
+        self._close_item(item)
 
     def _open_message(self, _: AnswerDelta | None) -> None:
         self._add_item(objects.message(self._open_item("msg_"), "in_progress", []))
@@ -475,7 +545,7 @@ class ResponseMachine:
         self._close_item(objects.custom_call(self._item_id, self._item_status, call.call_id, call.name, text))
 
 
-_ACTIONS: Final[dict[str, Callable[[ResponseMachine, AnswerDelta | None], None]]] = {
+_ACTIONS: Final[dict[str, Callable[[ResponseMachine, ResponseDelta | None], None]]] = {
     action: getattr(ResponseMachine, "_do_finish" if action == "finish" else f"_{action}")
     for rows in TRANSITIONS.values()
     for _, actions in rows.values()

@@ -6,7 +6,7 @@ which stores nothing here can send it back, and a client which must not read it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from antiphon.domain.errors import InvalidRequest
@@ -23,17 +23,13 @@ def seal_for(sealer: Sealer, project_id: str) -> Seal:
     return lambda text: sealer.seal(project_id, _PURPOSE, text.encode())
 
 
-def opened(sealer: Sealer, project_id: str, items: Sequence[Json], *, path: str) -> list[Json]:
-    """Items as the model is shown them: sealed reasoning has its text.
+def opened(sealer: Sealer, project_id: str, item: Json, path: str, number: int) -> Json:
+    """An item as the model is shown it: sealed reasoning has its text. It stands at `path`[`number`].
 
-    Raises `InvalidRequest` for what was not sealed here for this project, or has been changed since; also where the
-    item has its text besides. `path` is where the items stand in the request.
+    Raises `InvalidRequest` for what was not sealed here for this project, or has been changed since; in the input also
+    where the item has its text besides.
     """
-    return [_opened(sealer, project_id, item, f"{path}[{index}]") for index, item in enumerate(items)]
-
-
-def _opened(sealer: Sealer, project_id: str, item: Json, path: str) -> Json:
-    if item["type"] != "reasoning" or not item.get("encrypted_content"):
+    if item["type"] != "reasoning" or not item.get("encrypted_content") or (path != "input" and item.get("content")):
         return item
     try:
         text = sealer.open(project_id, _PURPOSE, item["encrypted_content"]).decode()
@@ -42,6 +38,6 @@ def _opened(sealer: Sealer, project_id: str, item: Json, path: str) -> Json:
             f"The encrypted content of item '{item['id']}' could not be verified. It was not made by this server for "
             "this project, or it has been changed.",
             code="invalid_encrypted_content",
-            param=f"{path}.encrypted_content",
+            param=f"input[{number}].encrypted_content" if path == "input" else path,
         ) from None
     return item if item.get("content") else {**item, "content": [{"type": "reasoning_text", "text": text}]}

@@ -10,7 +10,7 @@ import msgspec
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.ids import new_id
-from antiphon.protocol import structured, toolset
+from antiphon.protocol import compaction, structured, toolset
 from antiphon.protocol.generation import (
     Generation,
     Grammar,
@@ -32,10 +32,7 @@ from antiphon.protocol.responses.items import Json
 _REFUSED = {
     "access_programs": "is not available on this server",
     "background_options": "is not supported by this server",
-    "context_management": "is not supported by this server",
-    "conversation": "is not supported by this server; use 'previous_response_id'",
     "moderation": "is not supported by this server",
-    "prompt": "is not supported by this server; put the text into 'instructions'",
 }
 #: Members that the schema knows as integers.
 _INTEGERS = ("max_output_tokens", "max_tool_calls", "top_logprobs")
@@ -50,25 +47,30 @@ class ResponseRequest(msgspec.Struct, frozen=True):
     stream: bool
     store: bool
     previous_response_id: str | None
+    conversation: str | None
     items: list[Json]
     obfuscate: bool
     show_logprobs: bool
     truncate: bool
     seal_thoughts: bool
     effort: str | None
-    instructions: str | None
+    instructions: str | list[Json] | None
     tools: tuple[Tool, ...]
     tool_choice: ToolChoice
     output: OutputFormat
     sampling: Sampling
     extra: Mapping[str, Any]
     body: Json
+    compact: compaction.Wish | None = None
 
     def generation(self, engine_model: str, conversation: Sequence[Turn]) -> Generation:
         """What the engine is asked: instructions first, then the whole conversation."""
         verbosity = _VERBOSITY.get((self.body.get("text") or {}).get("verbosity") or "")
-        orders = [text for text in (self.instructions, verbosity) if text]
-        system = [Message("system", (TextPart("\n\n".join(orders)),))] if orders else []
+        # A prompt with messages has made a list of the instructions.
+        listed = self.instructions if isinstance(self.instructions, list) else []
+        orders = [text for text in (self.instructions, verbosity) if text and isinstance(text, str)]
+        system: list[Turn] = [Message("system", (TextPart("\n\n".join(orders)),))] if orders else []
+        system += item_rules.turns(listed, path="instructions")
         return Generation(
             model=engine_model,
             turns=(*system, *conversation),
@@ -92,12 +94,17 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
             raise unsupported_parameter(name, why)
     if not body.get("model"):
         raise missing_parameter("model")
+    conversation = conversation_of(body)
     if body.get("input") is None:
-        raise missing_parameter("input")
-    if isinstance(body["input"], list) and len(body["input"]) > limits.MAX_INPUT_ITEMS:
+        if conversation is None:
+            raise missing_parameter("input")
+        # What is in the conversation already is answered.
+        body["input"] = []
+    sent = compaction.without_trigger(body["input"])
+    if isinstance(sent, list) and len(sent) > limits.MAX_INPUT_ITEMS:
         raise InvalidRequest(
             f"Invalid 'input': array too long. Expected an array with maximum length {limits.MAX_INPUT_ITEMS}, "
-            f"but got an array with length {len(body['input'])} instead.",
+            f"but got an array with length {len(sent)} instead.",
             code="array_above_max_length",
             param="input",
         )
@@ -116,7 +123,8 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         stream=bool(body.get("stream")),
         store=body.get("store") is not False,
         previous_response_id=body.get("previous_response_id"),
-        items=item_rules.normalize_input(body["input"]),
+        conversation=conversation,
+        items=item_rules.normalize_input(sent),
         obfuscate=(body.get("stream_options") or {}).get("include_obfuscation") is not False,
         show_logprobs="message.output_text.logprobs" in (body.get("include") or ()),
         truncate=body.get("truncation") == "auto",
@@ -129,7 +137,26 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         sampling=_sampling(body),
         extra=extra,
         body=body,
+        compact=compaction.wish(body),
     )
+
+
+def conversation_of(body: Json) -> str | None:
+    """The id of the conversation that a response is asked for in. Raises `InvalidRequest` if it follows another too."""
+    conversation: str | Json | None = body.get("conversation")
+    if conversation is not None and body.get("previous_response_id") is not None:
+        raise InvalidRequest(
+            "Mutually exclusive parameters: 'conversation' and 'previous_response_id'. Ensure you are only providing "
+            "one of them.",
+            code="mutually_exclusive_parameters",
+            param="conversation",
+        )
+    return conversation["id"] if isinstance(conversation, dict) else conversation
+
+
+def instruction_items(messages: list[Json]) -> list[Json]:
+    """Messages of a prompt as the items that `instructions` then are."""
+    return [{**item, "type": "message"} for item in item_rules.normalize_input(messages)]
 
 
 def _sampling(body: Json) -> Sampling:
@@ -269,6 +296,8 @@ def new_response(request: ResponseRequest, model: str, created_at: int) -> Json:
         "truncation": body.get("truncation") or "disabled",
         "usage": None,
         "metadata": body.get("metadata") or {},
+        **({"conversation": {"id": request.conversation}} if request.conversation is not None else {}),
+        **({"prompt": body["prompt"]} if body.get("prompt") else {}),
         # Not nullable in the published schema.
         **({"user": body["user"]} if body.get("user") is not None else {}),
     }

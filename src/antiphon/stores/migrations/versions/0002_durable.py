@@ -24,6 +24,7 @@ def _seq() -> sa.Column[int]:
 
 def upgrade() -> None:
     """Make it so."""
+    op.add_column("projects", sa.Column("response_ttl", sa.BigInteger))
     _responses()
     _events()
     _conversations()
@@ -144,11 +145,14 @@ def _idempotency() -> None:
         sa.Column("key", sa.LargeBinary, nullable=False),
         sa.Column("fingerprint", sa.LargeBinary, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
-        sa.Column("locked_until", sa.BigInteger),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("locked_until", sa.BigInteger, nullable=False),
         sa.Column("status", sa.Integer),
         sa.Column("content_type", sa.Text),
         sa.Column("body", sa.LargeBinary),
+        sa.Column("object_id", sa.Text),
         sa.PrimaryKeyConstraint("project_id", "key", name="pk_idempotency_keys"),
         _project("idempotency_keys"),
     )
     op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
+    op.create_index("ix_idempotency_keys_project_id_object_id", "idempotency_keys", ["project_id", "object_id"])

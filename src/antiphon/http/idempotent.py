@@ -1,0 +1,174 @@
+"""`Idempotency-Key` on every POST: one wrapper around all handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+import msgspec
+
+from antiphon.domain import limits
+from antiphon.domain.errors import AntiphonError, InvalidRequest
+from antiphon.http.exchange import JSON, STREAM, Exchange
+from antiphon.run.idempotency import FOLLOW, Answer, Attempt, Idempotency
+from antiphon.wire import json as wire_json
+from antiphon.wire import sse
+
+Handler = Callable[[Exchange], Awaitable[None]]
+#: The stream of a background response from its start: (project, response id) to chunks of events.
+Follow = Callable[[str, str], Awaitable[AsyncGenerator[bytes, None]]]
+
+_KEY = re.compile(r"[\x20-\x7e]+")
+_REPLAYED = (b"idempotency-replayed", b"true")
+#: The last event of a stream that broke: of the Responses API, of Chat Completions.
+_FAILURES = (b"event: response.failed\n", b'data: {"error":')
+#: Paths whose answers show nothing but what is stored anyway.
+_STORED = ("/v1/conversations", "/v1/prompts", "/v1/chat/completions/", "/v1/responses/{response_id}/")
+
+
+class _Asked(msgspec.Struct):
+    store: bool | None = None
+
+
+class _Named(msgspec.Struct):
+    id: str | None = None
+
+
+class _Shown(msgspec.Struct):
+    """Where an answer, or the first event of a stream, says what it shows."""
+
+    id: str | None = None
+    response: _Named | None = None
+
+
+class Idempotent:
+    """Has POST requests with a key answered once, and forgets answers that show what is deleted."""
+
+    def __init__(self, keys: Idempotency, follow: Follow) -> None:
+        self._keys = keys
+        self._follow = follow
+
+    async def __call__(self, exchange: Exchange, template: str, handler: Handler) -> None:
+        """Answer an exchange, with `handler` or as before. `template`: the resource's path."""
+        key = exchange.header(b"idempotency-key")
+        if exchange.method == "POST" and key is not None:
+            await self._once(exchange, template, handler, _checked(key))
+            return
+        if exchange.method == "DELETE":
+            exchange.record(_Forgetter(self._keys, exchange))
+        await handler(exchange)
+
+    async def _once(self, exchange: Exchange, template: str, handler: Handler, key: bytes) -> None:
+        body = await exchange.read_body()
+        target = b"%b %b?%b\n" % (
+            exchange.method.encode(),
+            exchange.scope["raw_path"],
+            exchange.scope["query_string"],
+        )
+        entering = self._keys.enter(exchange.project_id, key, target + body, on_disk=_may_be_stored(template, body))
+        outcome = await exchange.unless_gone(entering)
+        if isinstance(outcome, Answer):
+            await self._replay(exchange, outcome)
+            return
+        recorder = _AnswerRecorder(outcome, next(iter(exchange.scope["path_params"].values()), None))
+        exchange.record(recorder)
+        try:
+            await handler(exchange)
+        except AntiphonError as error:
+            if not exchange.started:
+                recorder.add(wire_json.encode(error.body()))
+                await recorder.settle(error.status, JSON)
+            raise
+        finally:
+            await asyncio.shield(asyncio.ensure_future(outcome.close()))
+
+    async def _replay(self, exchange: Exchange, answer: Answer) -> None:
+        if answer.content_type == FOLLOW:
+            chunks = await self._follow(exchange.project_id, answer.body.decode())
+            await exchange.stream(chunks, [_REPLAYED])
+            return
+        kind = answer.content_type.encode()
+        headers = [_REPLAYED, (b"cache-control", b"no-cache")] if kind == STREAM else [_REPLAYED]
+        await exchange.reply(answer.status, answer.body, headers, kind)
+
+
+class _AnswerRecorder:
+    """Takes down an answer for its attempt. `object_id`: what it shows; None: what its beginning says."""
+
+    def __init__(self, attempt: Attempt, object_id: str | None) -> None:
+        self._attempt = attempt
+        self._object_id = object_id
+        self._failed = False
+
+    def add(self, piece: bytes) -> None:
+        """A piece is about to be sent."""
+        # JSON holds no line feeds: these can only be whole lines of the stream.
+        self._failed = self._failed or any(line in piece for line in _FAILURES)
+        self._attempt.add(piece)
+
+    async def settle(self, status: int, content_type: bytes) -> None:
+        """The answer is whole, and its end is about to be sent."""
+        if content_type == STREAM and self._failed:
+            return  # like an answer with a status of 500
+        await self._attempt.settle(status, content_type.decode(), self._object_id or self._shown(content_type))
+
+    async def follow(self, response_id: str) -> None:
+        """The answer is the stream of this background response."""
+        await self._attempt.follow(response_id)
+
+    def _shown(self, content_type: bytes) -> str | None:
+        head = self._attempt.head
+        if content_type == STREAM:
+            events = sse.SSEParser().feed(head)
+            head = events[0].data if events else b""
+        try:
+            shown = msgspec.json.decode(head, type=_Shown)
+        except msgspec.DecodeError:
+            return None
+        return shown.id or (shown.response.id if shown.response is not None else None)
+
+
+class _Forgetter:
+    """Once something is deleted, and before its client is told, forgets the answers that show it."""
+
+    def __init__(self, keys: Idempotency, exchange: Exchange) -> None:
+        self._keys = keys
+        self._exchange = exchange
+
+    def add(self, piece: bytes) -> None:
+        """Nothing is kept."""
+
+    async def settle(self, status: int, content_type: bytes) -> None:
+        """Forget, if it worked."""
+        if status == 200:
+            for object_id in self._exchange.scope["path_params"].values():
+                await self._keys.forget(self._exchange.project_id, object_id)
+
+    async def follow(self, response_id: str) -> None:
+        """A deletion is no stream."""
+
+
+def _checked(key: str) -> bytes:
+    """`Idempotency-Key`: 1 to 255 printable ASCII characters."""
+    if len(key) > limits.MAX_IDEMPOTENCY_KEY or not _KEY.fullmatch(key):
+        raise InvalidRequest(
+            f"The header 'Idempotency-Key' must be 1 to {limits.MAX_IDEMPOTENCY_KEY} printable ASCII characters.",
+            code="invalid_header",
+            param="Idempotency-Key",
+        )
+    return key.encode()
+
+
+def _may_be_stored(template: str, body: bytes) -> bool:
+    """Whether the answer may be on the disk. Where nobody has said so, it may not."""
+    if template.startswith(_STORED):
+        return True
+    if template not in {"/v1/responses", "/v1/chat/completions"}:
+        return False
+    try:
+        store = msgspec.json.decode(body, type=_Asked).store
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    # Responses are stored unless told otherwise, chat completions only if told to.
+    return store is True or (store is None and template == "/v1/responses")

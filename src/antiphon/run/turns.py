@@ -1,0 +1,112 @@
+"""A response's turn in a conversation: taken before the conversation is read, and over when the response has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from antiphon.domain.errors import AntiphonError, NotFound
+from antiphon.domain.ids import new_id
+from antiphon.domain.records import ConversationItem
+from antiphon.ports import Clock, ConversationStore
+from antiphon.protocol.responses import request as requests
+from antiphon.telemetry.logs import logger
+
+if TYPE_CHECKING:
+    # A worker's jobs have keepers, and those know turns.
+    from antiphon.run.worker import Worker
+
+Json = dict[str, Any]
+
+_log = logger(__name__)
+
+
+class Turn:
+    """The hold of the response `response_id` on its conversation. Nothing else changes the conversation meanwhile.
+
+    `settled`: the store has ended it, or holds it by itself from now on, in the same transaction as the response's own
+    change.
+    """
+
+    def __init__(self, store: ConversationStore, project_id: str, conversation_id: str) -> None:
+        self.response_id = new_id("resp_")
+        self.conversation_id = conversation_id
+        self.settled = True
+        self._store = store
+        self._project_id = project_id
+        self._renewed = ExitStack()
+
+    async def take(self, worker: Worker, clock: Clock) -> None:
+        """Begin. Raises `NotFound` and `ConversationLocked`."""
+        self._renewed.enter_context(worker.foreground())
+        self.settled = False
+        try:
+            await self._store.lock_conversation(
+                self._project_id,
+                self.conversation_id,
+                self.response_id,
+                owner=worker.id,
+                now=int(clock.now() * 1000),
+                until=worker.lease(),
+            )
+        except AntiphonError:
+            self.settled = True
+            raise
+
+    async def end(self, said: Sequence[ConversationItem]) -> None:
+        """Append what was said by a response that is not stored. Raises `LeaseLost`."""
+        await self._store.end_turn(self._project_id, self.conversation_id, self.response_id, said)
+        self.settled = True
+
+    async def release(self) -> None:
+        """Free the conversation, unless that has happened. To be called in any case, also by a task being cancelled."""
+        self._renewed.close()
+        if not self.settled:
+            self.settled = True
+            await asyncio.shield(asyncio.ensure_future(self._unlock()))
+
+    async def _unlock(self) -> None:
+        try:
+            await self._store.unlock_conversation(self._project_id, self.conversation_id, self.response_id)
+        except AntiphonError as error:
+            # It is free when the lease is over.
+            _log.warning("a conversation could not be freed", reason=error.message)
+
+
+class Turns:
+    """Gives responses their turns."""
+
+    def __init__(self, store: ConversationStore, clock: Clock, worker: Worker) -> None:
+        self._store = store
+        self._clock = clock
+        self._worker = worker
+
+    @asynccontextmanager
+    async def taken(self, project_id: str, body: Json) -> AsyncIterator[Turn | None]:
+        """The turn of a response that is asked for in a conversation; it is released here only if the block raises.
+
+        None: the request names no conversation. Raises `NotFound` and `ConversationLocked`.
+        """
+        conversation_id = requests.conversation_of(body)
+        if conversation_id is None:
+            yield None
+            return
+        turn = Turn(self._store, project_id, conversation_id)
+        try:
+            await turn.take(self._worker, self._clock)
+            yield turn
+        except NotFound as error:
+            await turn.release()
+            raise in_words_of_responses(error) from None
+        except BaseException:
+            await turn.release()
+            raise
+
+
+def in_words_of_responses(error: NotFound) -> NotFound:
+    """An unknown conversation, by the parameter that names it in a request for a response."""
+    if error.param == "conversation_id":
+        error.param = "conversation"
+    return error

@@ -1,0 +1,170 @@
+"""Who holds a conversation: the response that is being made in it, until it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, null, select, text, update
+
+from antiphon.domain.errors import LeaseLost
+from antiphon.domain.records import ConversationItem, StoredResponse
+from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.tables import UNFINISHED, conversation_items, conversations, responses
+
+THIS = (conversations.c.project_id == bindparam("project_id"), conversations.c.id == bindparam("conversation_id"))
+
+# FOR UPDATE (PostgreSQL; SQLite has one writer anyway): what is decided from this row holds until the commit, and what
+# is read after it is as new as the row.
+_HOLDER = Query(select(conversations.c.active_response_id, conversations.c.active_until).where(*THIS).with_for_update())
+_UNFINISHED = Query(
+    select(responses.c.background).where(
+        responses.c.project_id == bindparam("project_id"),
+        responses.c.id == bindparam("response_id"),
+        text(f"responses.{UNFINISHED}"),
+    )
+)
+_LOCK = Query(
+    update(conversations)
+    .where(*THIS)
+    .values(
+        active_response_id=bindparam("response_id"), active_owner=bindparam("owner"), active_until=bindparam("until")
+    )
+)
+_HAND_OVER = Query(update(conversations).where(*THIS).values(active_owner=null()))
+_UNLOCK = Query(
+    update(conversations)
+    .where(*THIS, conversations.c.active_response_id == bindparam("response_id"))
+    .values(active_response_id=null(), active_owner=null(), active_until=null())
+)
+
+_APPEND = insertion(conversation_items, replace=("project_id", "conversation_id", "id"))
+
+
+class Outcome(Enum):
+    """What became of a change. Told by a value: an exception would cost its whole group a second try."""
+
+    DONE = auto()
+    MISSING = auto()
+    LOCKED = auto()
+    NO_ITEM = auto()
+
+
+class Name(NamedTuple):
+    """Which conversation."""
+
+    project_id: str
+    conversation_id: str
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """As statements take it."""
+        return {"project_id": self.project_id, "conversation_id": self.conversation_id}
+
+
+class Lock(NamedTuple):
+    """A response wants this conversation, for worker `owner`, until `until` (Unix milliseconds, like `now`)."""
+
+    name: Name
+    response_id: str
+    owner: str
+    now: int
+    until: int
+
+
+class Turn(NamedTuple):
+    """A response that is not stored has said this."""
+
+    name: Name
+    response_id: str
+    items: Sequence[ConversationItem]
+
+
+def append(session: Session, name: Name, items: Sequence[ConversationItem]) -> None:
+    """Put items at the end of a conversation."""
+    session.many(_APPEND, [{**name.parameters, "id": item.id, "body": item.body} for item in items])
+
+
+def state_of(session: Session, name: Name, now: int) -> Outcome:
+    """Whether the conversation is there and free. Nobody else can change that before the commit."""
+    row = session.one(_HOLDER, name.parameters)
+    if row is None:
+        return Outcome.MISSING
+    holder, until = row
+    if holder is None:
+        return Outcome.DONE
+    if until is not None and until >= now:
+        return Outcome.LOCKED
+    unfinished = session.one(_UNFINISHED, {"project_id": name.project_id, "response_id": holder})
+    return Outcome.DONE if unfinished is None else Outcome.LOCKED
+
+
+def lock(session: Session, batch: Sequence[Lock]) -> list[Outcome]:
+    """Give conversations to responses, where they are free."""
+    outcomes = []
+    for name, response_id, owner, now, until in batch:
+        state = state_of(session, name, now)
+        if state is Outcome.DONE:
+            session.run(_LOCK, {**name.parameters, "response_id": response_id, "owner": owner, "until": until})
+        outcomes.append(state)
+    return outcomes
+
+
+def unlock(session: Session, batch: Sequence[tuple[Name, str]]) -> list[None]:
+    """Free conversations. One that is held by a stored background response is freed with the end of that only."""
+    for name, response_id in batch:
+        held = session.one(_HOLDER, name.parameters)
+        if held is not None and held[0] == response_id:
+            stored = session.one(_UNFINISHED, {"project_id": name.project_id, "response_id": response_id})
+            if stored is None or not stored[0]:
+                session.run(_UNLOCK, {**name.parameters, "response_id": response_id})
+    return [None] * len(batch)
+
+
+def end_turns(session: Session, batch: Sequence[Turn]) -> list[None]:
+    """Append what was said and free the conversations."""
+    for name, response_id, items in batch:
+        _end_turn(session, name, response_id, items)
+    return [None] * len(batch)
+
+
+def _end_turn(session: Session, name: Name, response_id: str, items: Sequence[ConversationItem]) -> None:
+    """Append and unlock. A conversation that was deleted meanwhile gains nothing."""
+    row = session.one(_HOLDER, name.parameters)
+    if row is None:
+        return
+    if row[0] == response_id:
+        append(session, name, items)
+        session.run(_UNLOCK, {**name.parameters, "response_id": response_id})
+    elif items:
+        raise LeaseLost("Another response has been given this conversation meanwhile.")
+
+
+def keep_turn(session: Session, response: StoredResponse, items: Sequence[ConversationItem]) -> None:
+    """What storing a response means for its conversation, in the same transaction.
+
+    The conversation of one that has ended gains `items` and is free. One that has not must still hold it. A
+    conversation that was deleted gains nothing. Raises `LeaseLost` if another response holds it by now.
+    """
+    if response.conversation_id is None:
+        return
+    name = Name(response.project_id, response.conversation_id)
+    if response.ended:
+        _end_turn(session, name, response.id, items)
+        return
+    row = session.one(_HOLDER, name.parameters)
+    if row is None:
+        return
+    if row[0] != response.id:
+        raise LeaseLost("Another response has been given this conversation meanwhile.")
+    if response.owner is None:
+        # From here on it is held by the stored response, whoever will make it.
+        session.run(_HAND_OVER, name.parameters)
+
+
+def free_turn(session: Session, response: StoredResponse) -> None:
+    """Free the conversation of a response that is about to be deleted."""
+    if response.conversation_id is not None:
+        name = Name(response.project_id, response.conversation_id)
+        session.run(_UNLOCK, {**name.parameters, "response_id": response.id})
