@@ -157,15 +157,16 @@ class ResponseStore(Protocol):
     ) -> Page[StoredItem]:
         """A page of a response's input items. `after` is an item id (unknown: raises `NotFound` with param "after")."""
 
-    async def chain(
-        self, project_id: str, response_id: str, *, limit: int
-    ) -> list[tuple[StoredResponse, list[StoredItem]]]:
-        """A response and its ancestors by previous_response_id, oldest first, each with its input then output items.
+    async def chain(self, project_id: str, response_id: str, *, limit: int) -> list[tuple[str, str]]:
+        """(id, status) of a response and its ancestors by previous_response_id, oldest first.
 
         Empty if there is no such response. Raises `InvalidRequest` (code "previous_response_not_found", param
         "previous_response_id") if an ancestor is gone, or (code "response_chain_too_long") if there are more than
         `limit` of them.
         """
+
+    async def items_of(self, project_id: str, response_ids: Sequence[str]) -> dict[str, list[StoredItem]]:
+        """The items of each of these responses that the project has: its input, then its output, in order."""
 
     async def get_items(self, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
         """Those of these items that this project has, in responses or conversations."""

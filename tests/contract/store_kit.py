@@ -54,6 +54,21 @@ def completion(
     )
 
 
+async def chain(
+    store: SqlStore, project: str, name: str, *, limit: int
+) -> list[tuple[StoredResponse, list[StoredItem]]]:
+    """A chain with all that is in it."""
+    links = await store.chain(project, name, limit=limit)
+    items = await store.items_of(project, [link for link, _ in links])
+    found = []
+    for link, status in links:
+        record = await store.get_response(project, link)
+        assert record is not None
+        assert record.status == status
+        found.append((record, items.get(link, [])))
+    return found
+
+
 def run(url: str, test: Callable[[SqlStore], Awaitable[None]]) -> None:
     """Run `test` on a store at `url` that holds the projects ONE and TWO."""
 

@@ -14,7 +14,7 @@ from antiphon.domain.errors import Conflict, Overloaded, ShuttingDown, StoreFail
 from antiphon.domain.tenancy import Project
 from antiphon.stores.query import Session
 from antiphon.stores.store import SqlStore
-from contract.store_kit import ONE, completion, ids, item, opened, response, run, writer_held
+from contract.store_kit import ONE, chain, completion, ids, item, opened, response, run, writer_held
 
 CLIENT = Path(__file__).with_name("store_client.py")
 
@@ -31,7 +31,7 @@ def test_many_writes_at_once_are_all_there_after_reopening(url: str) -> None:
 
     async def check(store: SqlStore) -> None:
         for name in names:
-            assert await store.chain(ONE, name, limit=1) == [
+            assert await chain(store, ONE, name, limit=1) == [
                 (response(name), [item(f"in_{name}"), item(f"out_{name}", 0, "output")])
             ]
 
@@ -76,7 +76,7 @@ def test_writes_of_one_object_in_one_group_keep_their_order(url: str) -> None:
             ]
             await asyncio.sleep(0)
         assert await asyncio.gather(*tasks) == [None, None, None, True, False, None]
-        assert await store.chain(ONE, "resp_1", limit=1) == [(response("resp_1"), [item("msg_3")])]
+        assert await chain(store, ONE, "resp_1", limit=1) == [(response("resp_1"), [item("msg_3")])]
         assert await store.get_response(ONE, "resp_2") is None
 
     run(url, test)
@@ -201,7 +201,7 @@ def test_what_was_acknowledged_survives_a_kill(url: str) -> None:
 
     async def check(store: SqlStore) -> None:
         for name in acknowledged:
-            found = await store.chain(ONE, name, limit=1)
+            found = await chain(store, ONE, name, limit=1)
             assert [(entry.body, [its.id for its in items]) for entry, items in found] == [
                 (f'"{name}"'.encode(), [f"msg_{name}"])
             ]

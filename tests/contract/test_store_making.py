@@ -10,7 +10,7 @@ import pytest
 from antiphon.domain.errors import Conflict, LeaseLost, StoreFailed
 from antiphon.domain.records import EventBatch, StoredResponse
 from antiphon.stores.store import SqlStore
-from contract.store_kit import ONE, TWO, item, opened, response, run
+from contract.store_kit import ONE, TWO, chain, item, opened, response, run
 
 LATER = 2**40
 
@@ -94,7 +94,7 @@ def test_only_the_owner_advances_and_the_end_gives_everything_up(url: str) -> No
         assert (found.owner, found.lease_until, found.request) == (None, None, None)
         with pytest.raises(LeaseLost):
             await store.advance_response(replace(mine, status="failed", body=b"4"))
-        [(_, items)] = await store.chain(ONE, "resp_1", limit=1)
+        [(_, items)] = await chain(store, ONE, "resp_1", limit=1)
         assert [entry.id for entry in items] == ["msg_1", "msg_2"]
 
     run(url, test)

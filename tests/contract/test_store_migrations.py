@@ -21,7 +21,7 @@ from antiphon.domain.errors import SetupError
 from antiphon.stores import schema, tables
 from antiphon.stores.database import driver_for
 from antiphon.stores.store import SqlStore
-from contract.store_kit import ONE, item, opened, response, run
+from contract.store_kit import ONE, chain, item, opened, response, run
 
 SECOND = '''
 """A second migration, as a later version may bring it: rebuilding a table that others refer to."""
@@ -129,7 +129,7 @@ def test_a_file_is_copied_before_it_is_migrated(sqlite_template: Path, tmp_path:
     assert backups.stat().st_mode & 0o777 == 0o700
 
     async def check(store: SqlStore) -> None:
-        assert await store.chain(ONE, "resp_1", limit=1) == [(response("resp_1"), [item("msg_1")])]
+        assert await chain(store, ONE, "resp_1", limit=1) == [(response("resp_1"), [item("msg_1")])]
 
     run(f"sqlite:///{copy}", check)
 

@@ -15,7 +15,7 @@ from antiphon.domain.errors import AntiphonError, InvalidRequest, NotFound
 from antiphon.domain.records import StoredCompletion, StoredItem, StoredResponse
 from antiphon.domain.tenancy import Project
 from antiphon.stores.store import SqlStore
-from contract.store_kit import ONE, TWO, opened
+from contract.store_kit import ONE, TWO, chain, opened
 
 projects = st.sampled_from([ONE, TWO])
 names = st.sampled_from(["a", "b", "c", "d"])
@@ -157,7 +157,7 @@ def _page(entries: list[Any], page: tuple[str | None, int, bool], matches: Any =
 
 async def _ask(store: SqlStore, name: str, arguments: list[Any]) -> Any:
     if name == "chain":
-        return await store.chain(*arguments[:2], limit=arguments[2])
+        return await chain(store, *arguments[:2], limit=arguments[2])
     if name in {"list_items", "list_completions"}:
         after, limit, ascending = arguments.pop()
         if name == "list_items":

@@ -7,7 +7,7 @@ import pytest
 from antiphon.domain.errors import InvalidRequest, NotFound, StoreFailed
 from antiphon.domain.records import StoredItem
 from antiphon.stores.store import SqlStore
-from contract.store_kit import ONE, TWO, ids, item, response, run
+from contract.store_kit import ONE, TWO, chain, ids, item, response, run
 
 HOSTILE = "resp_' OR 1=1; -- %s :x \\ \U0001f600"
 
@@ -28,7 +28,7 @@ def test_an_id_that_cannot_be_stored_is_unknown_and_refused(url: str, bad: str) 
     async def test(store: SqlStore) -> None:
         assert await store.get_response(ONE, bad) is None
         assert not await store.delete_response(ONE, bad)
-        assert await store.chain(ONE, bad, limit=10) == []
+        assert await chain(store, ONE, bad, limit=10) == []
         assert await store.get_items(ONE, [bad]) == {}
         with pytest.raises(NotFound):
             await store.list_items(ONE, "resp_1", after=bad, limit=10, ascending=True)
@@ -66,7 +66,7 @@ def test_the_same_id_replaces_the_response_and_the_same_places_their_items(url: 
         assert await ids(page) == (["msg_3", "msg_2"], False)
         assert set(await store.get_items(ONE, ["msg_1", "msg_2", "msg_3", "msg_4"])) == {"msg_2", "msg_3", "msg_4"}
 
-        [(_, kept)] = await store.chain(ONE, "resp_1", limit=1)
+        [(_, kept)] = await chain(store, ONE, "resp_1", limit=1)
         assert [entry.id for entry in kept] == ["msg_3", "msg_2", "msg_4"]
 
     run(url, test)
@@ -93,7 +93,7 @@ def test_another_projects_ids_behave_as_unknown(url: str) -> None:
         assert await store.get_response(TWO, "resp_1") is None
         assert not await store.delete_response(TWO, "resp_1")
         assert await store.get_items(TWO, ["msg_1"]) == {}
-        assert await store.chain(TWO, "resp_1", limit=10) == []
+        assert await chain(store, TWO, "resp_1", limit=10) == []
         assert await ids(store.list_items(TWO, "resp_1", after=None, limit=10, ascending=True)) == ([], False)
         with pytest.raises(NotFound):
             await store.list_items(TWO, "resp_1", after="msg_1", limit=10, ascending=True)
@@ -102,7 +102,7 @@ def test_another_projects_ids_behave_as_unknown(url: str) -> None:
         await store.put_response(own, [item("msg_1", body=b'"two"')])
         await store.put_response(response("resp_3", project=TWO, previous="resp_2"))
         with pytest.raises(InvalidRequest, match="'resp_2' not found"):
-            await store.chain(TWO, "resp_3", limit=10)
+            await chain(store, TWO, "resp_3", limit=10)
         assert await store.delete_response(ONE, "resp_1")
         assert await store.get_response(TWO, "resp_1") == own
         assert (await store.get_items(TWO, ["msg_1"]))["msg_1"].body == b'"two"'
@@ -197,14 +197,14 @@ def test_a_chain_comes_oldest_first_with_its_items(url: str) -> None:
         await store.put_response(second)
         await store.put_response(third, [item("i0")])
         await store.put_response(branch, [item("b0")])
-        assert await store.chain(ONE, "resp_m", limit=3) == [
+        assert await chain(store, ONE, "resp_m", limit=3) == [
             (first, its_items),
             (second, []),
             (third, [item("i0")]),
         ]
-        assert await store.chain(ONE, "resp_b", limit=3) == [(first, its_items), (branch, [item("b0")])]
-        assert await store.chain(ONE, "resp_z", limit=1) == [(first, its_items)]
-        assert await store.chain(ONE, "resp_unknown", limit=3) == []
+        assert await chain(store, ONE, "resp_b", limit=3) == [(first, its_items), (branch, [item("b0")])]
+        assert await chain(store, ONE, "resp_z", limit=1) == [(first, its_items)]
+        assert await chain(store, ONE, "resp_unknown", limit=3) == []
 
     run(url, test)
 
@@ -214,17 +214,17 @@ def test_a_chain_with_a_gap_or_too_long_or_in_a_circle_is_refused(url: str) -> N
         for number in range(5):
             previous = f"resp_{number - 1}" if number else None
             await store.put_response(response(f"resp_{number}", previous=previous))
-        assert len(await store.chain(ONE, "resp_4", limit=5)) == 5
+        assert len(await chain(store, ONE, "resp_4", limit=5)) == 5
         with pytest.raises(InvalidRequest) as too_long:
-            await store.chain(ONE, "resp_4", limit=4)
+            await chain(store, ONE, "resp_4", limit=4)
         assert (too_long.value.code, too_long.value.param) == ("response_chain_too_long", "previous_response_id")
         await store.delete_response(ONE, "resp_1")
         with pytest.raises(InvalidRequest, match="'resp_1' not found") as gap:
-            await store.chain(ONE, "resp_4", limit=5)
+            await chain(store, ONE, "resp_4", limit=5)
         assert (gap.value.code, gap.value.param) == ("previous_response_not_found", "previous_response_id")
         await store.put_response(response("resp_1", previous="resp_4"))
         with pytest.raises(InvalidRequest) as circle:
-            await store.chain(ONE, "resp_4", limit=1000)
+            await chain(store, ONE, "resp_4", limit=1000)
         assert circle.value.code == "response_chain_too_long"
 
     run(url, test)

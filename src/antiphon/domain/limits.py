@@ -36,6 +36,9 @@ DEFAULT_PAGE = 20
 #: Characters of an error's message, most of which quote what was sent.
 MAX_ERROR_MESSAGE = 2_000
 
+#: Items of earlier responses that are remembered in memory, as bytes of JSON.
+HISTORY_CACHE = 32 * MIB
+
 # --- how long anything may take ---------------------------------------------------------------------------------------
 #: From the first byte of a request's head to its end: a slow sender must not hold a connection for ever.
 HEAD_TIMEOUT = 15.0

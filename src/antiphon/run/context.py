@@ -11,7 +11,6 @@ from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.ports import ConversationStore, Engine, ResponseStore
 from antiphon.protocol.generation import Generation, Message, ToolCall, ToolResult, Turn
-from antiphon.protocol.refusals import previous_not_found
 from antiphon.protocol.responses import items as item_rules
 
 Json = dict[str, Any]
@@ -21,24 +20,6 @@ _ANSWER_SHARE = 4
 #: Characters for each token of room that make a conversation a long one.
 _LONG = 16
 _ORDERS = ("system", "developer")
-
-
-async def history(store: ResponseStore, project_id: str, previous_id: str) -> list[Json]:
-    """The items of a chain up to and with `previous_id`, oldest first.
-
-    Raises `InvalidRequest` (code "previous_response_not_found") for an id this project does not have, and (code
-    "previous_response_not_completed") for one that is still being made.
-    """
-    chain = await store.chain(project_id, previous_id, limit=limits.MAX_CHAIN)
-    if not chain:
-        raise previous_not_found(previous_id)
-    if chain[-1][0].status in {"in_progress", "queued"}:
-        raise InvalidRequest(
-            f"Previous response with id '{previous_id}' is not finished yet.",
-            code="previous_response_not_completed",
-            param="previous_response_id",
-        )
-    return _shown([item.body for _, stored in chain for item in stored])
 
 
 async def conversation(store: ConversationStore, project_id: str, conversation_id: str) -> list[Json]:

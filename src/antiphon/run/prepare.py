@@ -21,6 +21,7 @@ from antiphon.protocol.responses.updates import applied
 from antiphon.run import context
 from antiphon.run.chains import Chains, Link
 from antiphon.run.compaction import Compaction, Compactor, Stream, ended, turns_of
+from antiphon.run.history import History
 from antiphon.run.prompts import Prompts
 
 Json = dict[str, Any]
@@ -55,6 +56,7 @@ class Preparer:
 
     def __init__(self, store: Store, routes: Routes[Engine], prompts: Prompts, compactor: Compactor) -> None:
         self._store = store
+        self._history = History(store)
         self._routes = routes
         self._prompts = prompts
         self._compactor = compactor
@@ -109,7 +111,7 @@ class Preparer:
         if parent is not None and not parent.persisted:
             before = parent.history()
         elif request.previous_response_id is not None:
-            before = await context.history(self._store, project_id, request.previous_response_id)
+            before = await self._history.before(project_id, request.previous_response_id)
         elif request.conversation is not None:
             before = await context.conversation(self._store, project_id, request.conversation)
             context.check_new(items, before)

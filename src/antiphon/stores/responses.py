@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import CTE, Integer, and_, bindparam, delete, func, literal_column, select, text
+from sqlalchemy import CTE, Integer, bindparam, delete, func, literal_column, select, text
 
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.domain.records import ConversationItem, EventBatch, Page, StoredItem, StoredResponse
@@ -72,12 +72,12 @@ _FIRST, _LAST = -1, 2**31 - 1
 
 
 def _ancestry() -> CTE:
-    """(project_id, id, previous_response_id, depth) of a response (depth 1) and its ancestors.
+    """(project_id, id, previous_response_id, status, depth) of a response (depth 1) and its ancestors.
 
     One more than `limit` are followed at most, so that a chain that is too long, or a circle, shows and ends.
     """
     one = literal_column("1", Integer)
-    link = (responses.c.project_id, responses.c.id, responses.c.previous_response_id)
+    link = (responses.c.project_id, responses.c.id, responses.c.previous_response_id, responses.c.status)
     own = (
         select(*link, one.label("depth"))
         .where(_OF_PROJECT, responses.c.id == bindparam("id"))
@@ -91,22 +91,11 @@ def _ancestry() -> CTE:
     return own.union_all(older)
 
 
-# Joined by the ancestry's own project, not by the parameter: otherwise SQLite starts from all items of the project.
 _CHAIN = _ancestry()
-_CHAIN_IDS = Query(select(_CHAIN.c.id, _CHAIN.c.previous_response_id).order_by(_CHAIN.c.depth))
-_CHAIN_RESPONSES = Query(
-    select(*RESPONSE)
-    .join(_CHAIN, and_(responses.c.project_id == _CHAIN.c.project_id, responses.c.id == _CHAIN.c.id))
-    .order_by(_CHAIN.c.depth.desc())
-)
-_CHAIN_ITEMS = Query(
-    select(items.c.response_id, *_ITEM)
-    .join(_CHAIN, and_(items.c.project_id == _CHAIN.c.project_id, items.c.response_id == _CHAIN.c.id))
-    .order_by(_CHAIN.c.depth.desc(), items.c.direction, items.c.position)
-)
+_CHAIN_IDS = Query(select(_CHAIN.c.id, _CHAIN.c.previous_response_id, _CHAIN.c.status).order_by(_CHAIN.c.depth))
+_ITEMS_OF = Query(select(*_ITEM).where(*_OF_RESPONSE).order_by(items.c.direction, items.c.position))
 
 _Put = tuple[StoredResponse, Sequence[StoredItem], EventBatch | None, Sequence[ConversationItem]]
-Chain = list[tuple[StoredResponse, list[StoredItem]]]
 
 
 class Responses(Part):
@@ -150,11 +139,18 @@ class Responses(Part):
             return Page([], has_more=False)
         return await self._database.read(_list_items, project_id, response_id, Cut(after, limit, ascending))
 
-    async def chain(self, project_id: str, response_id: str, *, limit: int) -> Chain:
-        """A response and its ancestors, oldest first, each with its input then output items; see `ports`."""
+    async def chain(self, project_id: str, response_id: str, *, limit: int) -> list[tuple[str, str]]:
+        """(id, status) of a response and its ancestors, oldest first; see `ports`."""
         if not possible(project_id, response_id):
             return []
         return await self._database.read(_chain, project_id, response_id, limit)
+
+    async def items_of(self, project_id: str, response_ids: Sequence[str]) -> dict[str, list[StoredItem]]:
+        """The items of each of these responses that the project has: its input, then its output, in order."""
+        wanted = [response_id for response_id in dict.fromkeys(response_ids) if possible(response_id)]
+        if not wanted or not possible(project_id):
+            return {}
+        return await self._database.read(_items_of, project_id, wanted)
 
     async def get_items(self, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
         """Those of these items that this project has, in responses or conversations.
@@ -276,31 +272,33 @@ def _unknown_after(after: str) -> NotFound:
     return NotFound(f"No item with id '{after[:100]}' found.", param="after")
 
 
-def _chain(session: Session, project_id: str, response_id: str, limit: int) -> Chain:
-    wanted = {"project_id": project_id, "id": response_id, "limit": limit}
+def _chain(session: Session, project_id: str, response_id: str, limit: int) -> list[tuple[str, str]]:
+    rows = session.all(_CHAIN_IDS, {"project_id": project_id, "id": response_id, "limit": limit})
+    if not rows:
+        return []
+    if len(rows) > limit:
+        raise InvalidRequest(
+            f"This response follows more than {limit} others by previous_response_id; start a new chain.",
+            code="response_chain_too_long",
+            param="previous_response_id",
+        )
+    missing = rows[-1][1]
+    if missing is not None:
+        raise InvalidRequest(
+            f"Previous response with id '{missing}' not found.",
+            code="previous_response_not_found",
+            param="previous_response_id",
+        )
+    return [(row[0], row[2]) for row in reversed(rows)]
+
+
+def _items_of(session: Session, project_id: str, response_ids: Sequence[str]) -> dict[str, list[StoredItem]]:
     with session.snapshot():
-        # The ids alone come first: a chain that is refused should not be read with all its bodies.
-        ids = session.all(_CHAIN_IDS, wanted)
-        if not ids:
-            return []
-        if len(ids) > limit:
-            raise InvalidRequest(
-                f"This response follows more than {limit} others by previous_response_id; start a new chain.",
-                code="response_chain_too_long",
-                param="previous_response_id",
-            )
-        missing = ids[-1][1]
-        if missing is not None:
-            raise InvalidRequest(
-                f"Previous response with id '{missing}' not found.",
-                code="previous_response_not_found",
-                param="previous_response_id",
-            )
-        chain: Chain = [(response_of(row), []) for row in session.all(_CHAIN_RESPONSES, wanted)]
-        items_of = {response.id: its_items for response, its_items in chain}
-        for row in session.all(_CHAIN_ITEMS, wanted):
-            items_of[row[0]].append(StoredItem(*row[1:]))
-    return chain
+        found = {
+            response_id: session.all(_ITEMS_OF, {"project_id": project_id, "response_id": response_id})
+            for response_id in response_ids
+        }
+    return {response_id: [StoredItem(*row) for row in rows] for response_id, rows in found.items() if rows}
 
 
 def _get_items(session: Session, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
