@@ -45,6 +45,10 @@ class Answers:
         assert self.count, "nothing was asked"
         assert not self.problems, "\n".join(self.problems)
 
+    def sync(self) -> httpx2.BaseTransport:
+        """A transport for clients of the test's own, whose every answer is checked."""
+        return _Transport(self)
+
     @contextlib.contextmanager
     def client(self, server: Server | Serving) -> Iterator[OpenAI]:
         """The official client, whose every answer is checked."""

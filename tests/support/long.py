@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from openai import OpenAI
 from openai.types.responses import ResponseStreamEvent
+
+from antiphon.domain import limits
+from antiphon.domain.records import UNFINISHED
 
 #: The schema is enforced: however small the model, it cannot stop before it has said this often enough.
 LONG: dict[str, Any] = {
@@ -56,7 +60,10 @@ def begin(client: OpenAI, **ask: Any) -> Iterator[Begun]:
 
 
 def ends_as(client: OpenAI, response_id: str, status: str) -> None:
-    """Check how a stored response has ended."""
-    response = client.responses.retrieve(response_id)
+    """Check how a stored response has ended, or ends once the lease of a server that died is over."""
+    deadline = time.monotonic() + limits.LEASE + 10
+    while (response := client.responses.retrieve(response_id)).status in UNFINISHED:
+        assert time.monotonic() < deadline, response.status
+        time.sleep(0.1)
     assert response.status == status
     assert (response.error is not None) == (status == "failed")
