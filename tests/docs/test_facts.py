@@ -42,7 +42,8 @@ def test_named_variables_and_flags_exist() -> None:
     variables = {f"ANTIPHON_{name.upper()}" for name in declared()} | {"ANTIPHON_CONFIG"}
     named = set(re.findall(r"ANTIPHON_[A-Z_]+\b", everything()))
     assert named <= variables, named - variables
-    flags = {item.flag for item in declared().values()} | {"--config", "--help", "--json", "--project", "--name"}
+    flags = {item.flag for item in declared().values()} | {"--config", "--help", "--json"}
+    flags |= {"--project", "--name", "--publish", "--response-ttl-days"}
     shown = {flag for page in pages() for flag in re.findall(r"antiphon [^`\n]*?(--[a-z-]+)", page.read_text("utf-8"))}
     assert shown <= flags, shown - flags
     assert named
@@ -51,7 +52,7 @@ def test_named_variables_and_flags_exist() -> None:
 
 def test_named_commands_exist() -> None:
     listed = run_program("--help").stdout
-    groups = {"models", "keys", "projects"}
+    groups = {"models", "keys", "projects", "prompts"}
     helps = {group: run_program(group, "--help").stdout for group in groups}
     named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
     assert {command for command, _ in named} >= {"serve", "env", "models", "keys", "config", "doctor"}
@@ -70,12 +71,12 @@ def test_named_targets_of_make_exist() -> None:
 def test_the_table_of_endpoints_is_what_is_served() -> None:
     from unittest.mock import Mock
 
-    from antiphon.http import chat, health, models, responses
+    from antiphon.http import chat, context, conversations, health, models, prompts, responses
 
     nothing = Mock()
     served = {
         (method, re.sub(r"\{[^}]+\}", "{id}", resource.path))
-        for module in (responses, chat, models, health)
+        for module in (responses, context, conversations, prompts, chat, models, health)
         for resource in module.resources(nothing)
         for method in resource.methods
         if method != "HEAD"

@@ -1,7 +1,7 @@
 """A connection of the WebSocket mode, without I/O: client events and fates of responses in, orders out.
 
 Sources: the published documentation of the WebSocket mode (lanes, limits, steering, error envelope), and Open
-Responses 2026-04-24, "WebSocket Transport". Where they differ: docs/decisions/0010-websocket.md.
+Responses 2026-04-24, "WebSocket Transport". Where they differ: docs/decisions/0008-websocket.md.
 """
 
 from __future__ import annotations
