@@ -15,3 +15,8 @@ def make_whole(body: dict[str, Any], names: Sequence[str]) -> None:
         value = body.get(name)
         if isinstance(value, float):
             body[name] = int(value)
+
+
+def number_or(value: float | None, default: float) -> float:
+    """A number that may be left out, as a float."""
+    return default if value is None else float(value)

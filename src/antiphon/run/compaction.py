@@ -21,7 +21,7 @@ from antiphon.protocol.compaction import Compacted, Json, Placed, Wish
 from antiphon.protocol.generation import Delta, Finish, Generation, Message, TextDelta, TextPart, Turn, Usage
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses.item_types import paired
-from antiphon.protocol.responses.machine import ItemDelta
+from antiphon.protocol.responses.table import ItemDelta
 from antiphon.run.context import room
 
 #: Makes a generation of turns.

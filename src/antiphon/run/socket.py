@@ -9,7 +9,8 @@ from typing import Any
 from antiphon.protocol.events import Event
 from antiphon.protocol.generation import Delta, Usage
 from antiphon.protocol.responses.ending import Steered, Warmed
-from antiphon.protocol.responses.machine import ItemDelta, ResponseMachine
+from antiphon.protocol.responses.machine import ResponseMachine
+from antiphon.protocol.responses.table import ItemDelta
 from antiphon.run.chains import Chains, Link
 from antiphon.run.compaction import Stream
 from antiphon.run.responses import ResponseRun, Responses

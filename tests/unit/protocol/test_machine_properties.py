@@ -20,7 +20,7 @@ from antiphon.protocol.generation import (
     Usage,
 )
 from antiphon.protocol.responses.ending import Steered
-from antiphon.protocol.responses.machine import TRANSITIONS, Fact, ItemDelta, ResponseDelta, State
+from antiphon.protocol.responses.table import TRANSITIONS, Fact, ItemDelta, ResponseDelta, State
 from antiphon.wire import json as wire_json
 from conformance.sequence import check_sequence
 from conformance.spec import check_chat_chunk, check_chat_completion, check_response, check_response_event

@@ -21,7 +21,7 @@ from antiphon.protocol.generation import (
     ToolChoice,
     Turn,
 )
-from antiphon.protocol.numbers import make_whole
+from antiphon.protocol.numbers import make_whole, number_or
 from antiphon.protocol.refusals import unsupported_parameter, unsupported_value
 
 Json = dict[str, Any]
@@ -192,20 +192,16 @@ def _sampling(body: Json) -> Sampling:
     stop = body.get("stop") or ()
     max_tokens = body.get("max_completion_tokens")
     return Sampling(
-        temperature=_or(body.get("temperature"), 1.0),
-        top_p=_or(body.get("top_p"), 1.0),
-        frequency_penalty=_or(body.get("frequency_penalty"), 0.0),
-        presence_penalty=_or(body.get("presence_penalty"), 0.0),
+        temperature=number_or(body.get("temperature"), 1.0),
+        top_p=number_or(body.get("top_p"), 1.0),
+        frequency_penalty=number_or(body.get("frequency_penalty"), 0.0),
+        presence_penalty=number_or(body.get("presence_penalty"), 0.0),
         seed=body.get("seed"),
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         logit_bias=_logit_bias(body.get("logit_bias") or {}),
         max_tokens=body.get("max_tokens") if max_tokens is None else max_tokens,
         top_logprobs=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
     )
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else float(value)
 
 
 def _logit_bias(bias: Mapping[str, float]) -> dict[int, float]:

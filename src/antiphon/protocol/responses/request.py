@@ -22,7 +22,7 @@ from antiphon.protocol.generation import (
     ToolChoice,
     Turn,
 )
-from antiphon.protocol.numbers import make_whole
+from antiphon.protocol.numbers import make_whole, number_or
 from antiphon.protocol.refusals import missing_parameter, unsupported_parameter, unsupported_value
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses.item_types import full_tool
@@ -162,17 +162,13 @@ def instruction_items(messages: list[Json]) -> list[Json]:
 def _sampling(body: Json) -> Sampling:
     wanted = "message.output_text.logprobs" in (body.get("include") or ())
     return Sampling(
-        temperature=_or(body.get("temperature"), 1.0),
-        top_p=_or(body.get("top_p"), 1.0),
-        frequency_penalty=_or(body.get("frequency_penalty"), 0.0),
-        presence_penalty=_or(body.get("presence_penalty"), 0.0),
+        temperature=number_or(body.get("temperature"), 1.0),
+        top_p=number_or(body.get("top_p"), 1.0),
+        frequency_penalty=number_or(body.get("frequency_penalty"), 0.0),
+        presence_penalty=number_or(body.get("presence_penalty"), 0.0),
         max_tokens=body.get("max_output_tokens"),
         top_logprobs=(body.get("top_logprobs") or 0) if wanted else None,
     )
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else float(value)
 
 
 def _tool(tool: Json, index: int) -> Tool:
