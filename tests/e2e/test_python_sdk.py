@@ -296,8 +296,8 @@ def test_errors_are_the_sdks_own(client: OpenAI, small: Server, answers: Answers
         client.responses.create(**ASK, input=shown)
     assert image.value.param == "input[0].content[0]"
     with pytest.raises(openai.BadRequestError) as later:
-        client.responses.create(**HELLO, background=True)
-    assert later.value.param == "background"
+        client.responses.create(**HELLO, background=True, store=False)
+    assert later.value.param == "store"
     with pytest.raises(openai.AuthenticationError) as stranger:
         client.with_options(api_key="sk-antiphon-wrong").models.list()
     assert stranger.value.code == "invalid_api_key"
