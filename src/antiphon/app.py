@@ -117,8 +117,8 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     bus = Bus()
     prompts = Prompts(store, clock)
     preparer = Preparer(store, routes, prompts, Compactor(Sealer(secret)))
-    # One server has a data directory, and so its SQLite database, to itself; PostgreSQL may serve several.
-    alone = settings.database.startswith("sqlite:")
+    # A server has its data directory, and so the database in there, to itself; any other database may serve several.
+    alone = settings.database == f"sqlite:///{settings.data_dir / 'antiphon.db'}"
     worker = Worker(store, preparer, bus, clock, alone=alone)
     responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
     authenticator = Authenticator(store, secret, clock)
