@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -252,3 +253,30 @@ def test_another_project_sees_nothing_of_it(tmp_path: Path) -> None:
                 other.responses.retrieve(response_id, stream=True)
         assert client.responses.retrieve(accepted.id).status in {"queued", "in_progress"}
         client.responses.cancel(accepted.id)
+
+
+def test_a_log_that_is_no_longer_kept_is_an_error_from_any_offset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LOG_TTL", -10)
+    monkeypatch.setattr(limits, "SWEEP_TICK", 0.05)
+    with serving(engine(lambda _: words(3)), tmp_path) as served:
+        client = served.client()
+        accepted = client.responses.create(model="gpt-5-mini", input="hi", background=True)
+        until_ended(client, accepted.id)
+        deadline = time.monotonic() + 5
+        while b"[DONE]" in b"".join(_try(served, accepted.id)):
+            assert time.monotonic() < deadline
+        for after in (0, 3, 1000):
+            with pytest.raises(openai.BadRequestError) as caught:
+                client.responses.retrieve(accepted.id, stream=True, starting_after=after)
+            assert caught.value.code == "event_log_expired"
+        assert client.responses.retrieve(accepted.id).output_text == "w0 w1 w2 "
+
+
+def _try(served: Serving, response_id: str) -> list[bytes]:
+    try:
+        return [stream_bytes(served, response_id)]
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return []

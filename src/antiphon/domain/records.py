@@ -66,13 +66,13 @@ class EventBatch:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Part of a response's event log. `start` is the first sequence number that is still kept (0 unless any were lost).
+    """Part of a response's event log. `start` is the first sequence number that is still kept; None if none is.
 
     `ended`: the response has ended and there is nothing after these.
     """
 
     batches: list[EventBatch]
-    start: int
+    start: int | None
     ended: bool
 
 

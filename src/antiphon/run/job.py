@@ -144,7 +144,7 @@ class Job:
             page = await self._store.events(
                 self._response.project_id, self._response.id, after=after, limit=limits.TAIL_PAGE
             )
-            if page is None or page.start > 0:
+            if page is None or page.start != 0:
                 return None
             batches += page.batches
             if len(page.batches) < limits.TAIL_PAGE:
@@ -153,16 +153,9 @@ class Job:
 
     async def _input(self) -> list[Json]:
         """The input items, in order."""
-        items: list[Json] = []
-        after: str | None = None
-        while True:
-            page = await self._store.list_items(
-                self._response.project_id, self._response.id, after=after, limit=limits.SWEEP_STEP, ascending=True
-            )
-            items += [msgspec.json.decode(item.body) for item in page.data]
-            if not page.has_more:
-                return items
-            after = page.data[-1].id
+        stored = await self._store.items_of(self._response.project_id, [self._response.id])
+        items = stored.get(self._response.id, [])
+        return [msgspec.json.decode(item.body) for item in items if item.direction == "input"]
 
     def _machine(self, accepted: Accepted, batches: list[EventBatch]) -> ResponseMachine:
         request = requests.parse(accepted.body, accepted.extra)

@@ -31,7 +31,7 @@ async def tail(
             page = await store.events(project_id, response_id, after=after, limit=limits.TAIL_PAGE)
             if page is None:
                 raise NotFound(f"Response with id '{response_id}' not found.", param="response_id")
-            if after + 1 < page.start or (page.ended and after < 0 and not page.batches):
+            if page.start is None or after + 1 < page.start:
                 raise _expired()
             for batch in page.batches:
                 yield _from(batch, after)

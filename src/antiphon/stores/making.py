@@ -266,8 +266,9 @@ def _events(session: Session, project_id: str, response_id: str, after: int, lim
         start = session.one(_LOG_START, log)
         rows = session.all(_EVENTS, {**log, "from": after + 1, "limit": limit})
     unfinished = status[0] in {"queued", "in_progress"}
-    first = start[0] if start is not None and start[0] is not None else 0
-    return EventPage([EventBatch(*row) for row in rows], first, ended=not unfinished and len(rows) < limit)
+    return EventPage(
+        [EventBatch(*row) for row in rows], start[0] if start else None, ended=not unfinished and len(rows) < limit
+    )
 
 
 def _newest(session: Session, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
