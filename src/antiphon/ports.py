@@ -206,7 +206,7 @@ class ResponseStore(Protocol):
     async def sweep(self, *, now: int, logs_before: int, limit: int) -> int:
         """Delete responses that expired before `now`, and event logs of responses created before `logs_before`.
 
-        Both in Unix seconds; at most `limit` responses. Returns how many were deleted.
+        Both in Unix seconds; at most `limit` of each. Returns how many there were of what there was more of.
         """
 
 

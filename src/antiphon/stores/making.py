@@ -13,7 +13,7 @@ from antiphon.domain.records import ConversationItem, EventBatch, EventPage, Sto
 from antiphon.stores.part import Part, possible, require_possible
 from antiphon.stores.query import Query, Session
 from antiphon.stores.responses import RESPONSE, add_events, add_items, response_of
-from antiphon.stores.tables import UNFINISHED, conversations, response_events, responses
+from antiphon.stores.tables import HAS_LOG, UNFINISHED, conversations, response_events, responses
 from antiphon.stores.turns import keep_turn
 
 #: Responses asked about in one statement.
@@ -95,18 +95,21 @@ _EXPIRED = Query(
 )
 _DELETE = Query(delete(responses).where(_THIS))
 _OLD_LOGS = Query(
+    select(responses.c.project_id, responses.c.id)
+    .where(
+        text(f"responses.{HAS_LOG}"),
+        responses.c.created_at < bindparam("logs_before"),
+        text("responses.status NOT IN ('in_progress', 'queued')"),
+    )
+    .limit(bindparam("limit", type_=Integer))
+    .offset(literal_column("0"))
+)
+_DELETE_LOG = Query(
     delete(response_events).where(
-        select(literal_column("1"))
-        .where(
-            responses.c.project_id == response_events.c.project_id,
-            responses.c.id == response_events.c.response_id,
-            responses.c.background == literal_column("1"),
-            responses.c.created_at < bindparam("logs_before"),
-            text("responses.status NOT IN ('in_progress', 'queued')"),
-        )
-        .exists()
+        response_events.c.project_id == bindparam("project_id"), response_events.c.response_id == bindparam("id")
     )
 )
+_FORGET_LOG = Query(update(responses).where(_THIS).values(has_log=literal_column("0")))
 
 
 class _Advance(NamedTuple):
@@ -298,5 +301,8 @@ def _sweep(session: Session, batch: Sequence[_Sweep]) -> list[int]:
 def _sweep_one(session: Session, sweep: _Sweep) -> int:
     expired = session.all(_EXPIRED, {"now": sweep.now, "limit": sweep.limit})
     session.many(_DELETE, [{"project_id": row[0], "id": row[1]} for row in expired])
-    session.run(_OLD_LOGS, {"logs_before": sweep.logs_before})
-    return len(expired)
+    old = session.all(_OLD_LOGS, {"logs_before": sweep.logs_before, "limit": sweep.limit})
+    logs = [{"project_id": row[0], "id": row[1]} for row in old]
+    session.many(_DELETE_LOG, logs)
+    session.many(_FORGET_LOG, logs)
+    return max(len(expired), len(old))

@@ -189,6 +189,7 @@ def response_row(response: StoredResponse) -> dict[str, Any]:
         "request": response.request,
         "conversation_id": response.conversation_id,
         "expires_at": response.expires_at,
+        "has_log": int(response.background),
     }
 
 

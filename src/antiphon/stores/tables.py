@@ -36,6 +36,8 @@ _Sequence = BigInteger().with_variant(Integer, "sqlite")
 #: What `unfinished` looks for. Text, because SQLite uses a partial index only for literally the same condition.
 UNFINISHED = "status IN ('in_progress', 'queued')"
 _EXPIRES = "expires_at IS NOT NULL"
+#: As above: the few that still have an event log among all that were ever made.
+HAS_LOG = "has_log = 1"
 
 projects = Table(
     "projects",
@@ -81,9 +83,11 @@ responses = Table(
     Column("request", LargeBinary),
     Column("conversation_id", Text),
     Column("expires_at", BigInteger),
+    Column("has_log", Integer, nullable=False, server_default=text("0")),
     Index("ix_responses_unfinished", "owner", sqlite_where=text(UNFINISHED), postgresql_where=text(UNFINISHED)),
     Index("ix_responses_lease", "lease_until", sqlite_where=text(UNFINISHED), postgresql_where=text(UNFINISHED)),
     Index("ix_responses_expires_at", "expires_at", sqlite_where=text(_EXPIRES), postgresql_where=text(_EXPIRES)),
+    Index("ix_responses_has_log", "created_at", sqlite_where=text(HAS_LOG), postgresql_where=text(HAS_LOG)),
 )
 
 # The events of background responses as they were sent: `count` of them from sequence number `first`. `progress` is what

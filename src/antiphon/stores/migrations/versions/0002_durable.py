@@ -12,6 +12,7 @@ depends_on = None
 
 _UNFINISHED = "status IN ('in_progress', 'queued')"
 _EXPIRES = "expires_at IS NOT NULL"
+_HAS_LOG = "has_log = 1"
 
 
 def _project(name: str) -> sa.ForeignKeyConstraint:
@@ -39,12 +40,20 @@ def _responses() -> None:
     op.add_column("responses", sa.Column("request", sa.LargeBinary))
     op.add_column("responses", sa.Column("conversation_id", sa.Text))
     op.add_column("responses", sa.Column("expires_at", sa.BigInteger))
+    op.add_column("responses", sa.Column("has_log", sa.Integer, nullable=False, server_default=sa.text("0")))
     op.create_index(
         "ix_responses_lease",
         "responses",
         ["lease_until"],
         sqlite_where=sa.text(_UNFINISHED),
         postgresql_where=sa.text(_UNFINISHED),
+    )
+    op.create_index(
+        "ix_responses_has_log",
+        "responses",
+        ["created_at"],
+        sqlite_where=sa.text(_HAS_LOG),
+        postgresql_where=sa.text(_HAS_LOG),
     )
     op.create_index(
         "ix_responses_expires_at",
