@@ -1,4 +1,4 @@
-"""Run every benchmark, one after the other. `python -m bench NAME…` runs some. `chaos` takes longer: ask for it by name."""
+"""Run every benchmark, one after the other; `python -m bench NAME…` runs some. `chaos` takes long: ask for it by name."""
 
 from __future__ import annotations
 
