@@ -25,10 +25,6 @@ MAX_CHAIN = 1_000
 MAX_CONVERSATION_ITEMS = 10_000
 #: `X-Client-Request-Id`, in ASCII characters (OpenAI's documented limit).
 MAX_CLIENT_REQUEST_ID = 512
-#: Choices of one chat completion (published specification, CreateChatCompletionRequest.n).
-MAX_CHOICES = 128
-#: Tools of one request (published specification, 128 functions).
-MAX_TOOLS = 128
 #: `limit` of list endpoints.
 MAX_PAGE = 100
 DEFAULT_PAGE = 20

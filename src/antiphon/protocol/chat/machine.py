@@ -19,9 +19,9 @@ from antiphon.protocol.generation import (
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
-    TokenLogprob,
     Usage,
 )
+from antiphon.protocol.shared import logprob
 
 Json = dict[str, Any]
 
@@ -54,17 +54,6 @@ TRANSITIONS: Final[dict[State, dict[type, tuple[State, str]]]] = {
     },
     State.ENDED: {},
 }
-
-
-def _logprob(token: TokenLogprob) -> Json:
-    return {
-        "token": token.token,
-        "logprob": token.logprob,
-        "bytes": token.bytes,
-        "top_logprobs": [
-            {"token": top.token, "logprob": top.logprob, "bytes": top.bytes} for top in token.top_logprobs
-        ],
-    }
 
 
 def usage_object(usage: Usage) -> Json:
@@ -246,7 +235,7 @@ class ChatMachine:
         choice.content.append(delta.text)
         logprobs = None
         if self._show_logprobs:
-            tokens = [_logprob(token) for token in delta.logprobs]
+            tokens = [logprob(token) for token in delta.logprobs]
             choice.logprobs += tokens
             logprobs = self._logprobs_object(tokens)
         return self._chunk(index, {"content": delta.text}, logprobs=logprobs, piece=delta.text)

@@ -23,6 +23,7 @@ from antiphon.protocol.generation import (
 )
 from antiphon.protocol.numbers import make_whole, number_or
 from antiphon.protocol.refusals import unsupported_parameter, unsupported_value
+from antiphon.protocol.shared import VERBOSITY
 
 Json = dict[str, Any]
 
@@ -33,7 +34,6 @@ _REFUSED = {
 }
 #: Members that the schema knows as integers.
 _INTEGERS = ("max_completion_tokens", "max_tokens", "n", "seed", "top_logprobs")
-_VERBOSITY = {"low": "Answer as briefly as you can.", "high": "Answer thoroughly and in detail."}
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -63,7 +63,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
         sampling = self.sampling
         if sampling.seed is not None and choice:
             sampling = msgspec.structs.replace(sampling, seed=sampling.seed + choice)
-        verbosity = _VERBOSITY.get(self.body.get("verbosity") or "")
+        verbosity = VERBOSITY.get(self.body.get("verbosity") or "")
         hint = [Message("system", (TextPart(verbosity),))] if verbosity else []
         return Generation(
             model=engine_model,

@@ -25,6 +25,7 @@ from antiphon.protocol.responses import objects
 from antiphon.protocol.responses.ending import Steered, Warmed
 from antiphon.protocol.responses.objects import Json
 from antiphon.protocol.responses.table import INCOMPLETE, TRANSITIONS, Fact, ItemDelta, ResponseDelta, State, fact_of
+from antiphon.protocol.shared import logprob
 
 
 class ResponseMachine:
@@ -289,7 +290,7 @@ class ResponseMachine:
 
     def _text(self, delta: AnswerDelta | None) -> None:
         assert isinstance(delta, TextDelta)
-        logprobs = [objects.logprob(token) for token in delta.logprobs] if self._show_logprobs else []
+        logprobs = [logprob(token) for token in delta.logprobs] if self._show_logprobs else []
         self._logprobs += logprobs
         self._delta("response.output_text.delta", self._where(), delta.text, logprobs=logprobs)
 

@@ -7,21 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from antiphon.protocol.generation import TokenLogprob, Usage
+from antiphon.protocol.generation import Usage
 
 Json = dict[str, Any]
-
-
-def logprob(token: TokenLogprob) -> Json:
-    """A token's log probability (schema `LogProb`)."""
-    return {
-        "token": token.token,
-        "logprob": token.logprob,
-        "bytes": token.bytes,
-        "top_logprobs": [
-            {"token": top.token, "logprob": top.logprob, "bytes": top.bytes} for top in token.top_logprobs
-        ],
-    }
 
 
 def text_part(text: str, logprobs: list[Json]) -> Json:

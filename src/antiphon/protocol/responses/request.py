@@ -27,6 +27,7 @@ from antiphon.protocol.refusals import missing_parameter, unsupported_parameter,
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses.item_types import full_tool
 from antiphon.protocol.responses.items import Json
+from antiphon.protocol.shared import VERBOSITY
 
 #: Parameters that nothing here serves yet, and why each is refused rather than ignored.
 _REFUSED = {
@@ -36,8 +37,6 @@ _REFUSED = {
 }
 #: Members that the schema knows as integers.
 _INTEGERS = ("max_output_tokens", "max_tool_calls", "top_logprobs")
-#: What `text.verbosity` asks of a model that has no such switch of its own.
-_VERBOSITY = {"low": "Answer as briefly as you can.", "high": "Answer thoroughly and in detail."}
 
 
 class ResponseRequest(msgspec.Struct, frozen=True):
@@ -65,7 +64,7 @@ class ResponseRequest(msgspec.Struct, frozen=True):
 
     def generation(self, engine_model: str, conversation: Sequence[Turn]) -> Generation:
         """What the engine is asked: instructions first, then the whole conversation."""
-        verbosity = _VERBOSITY.get((self.body.get("text") or {}).get("verbosity") or "")
+        verbosity = VERBOSITY.get((self.body.get("text") or {}).get("verbosity") or "")
         # A prompt with messages has made a list of the instructions.
         listed = self.instructions if isinstance(self.instructions, list) else []
         orders = [text for text in (self.instructions, verbosity) if text and isinstance(text, str)]

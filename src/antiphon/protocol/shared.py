@@ -1,0 +1,22 @@
+"""What every surface says in the same way."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from antiphon.protocol.generation import TokenLogprob
+
+#: What `verbosity` asks of a model that has no such switch of its own; "medium" asks nothing.
+VERBOSITY: Final = {"low": "Answer as briefly as you can.", "high": "Answer thoroughly and in detail."}
+
+
+def logprob(token: TokenLogprob) -> dict[str, Any]:
+    """A token's log probability (schemas `LogProb` and `ChatCompletionTokenLogprob`)."""
+    return {
+        "token": token.token,
+        "logprob": token.logprob,
+        "bytes": token.bytes,
+        "top_logprobs": [
+            {"token": top.token, "logprob": top.logprob, "bytes": top.bytes} for top in token.top_logprobs
+        ],
+    }
