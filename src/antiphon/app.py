@@ -18,9 +18,10 @@ from pathlib import Path
 from antiphon.datadir import DataDir, ServerInfo
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, EngineUnavailable, SetupError, ShuttingDown
-from antiphon.domain.routes import Route, Routes
+from antiphon.domain.routes import Routes
 from antiphon.domain.sealing import Sealer
 from antiphon.engines.constrained import ConstrainedEngine
+from antiphon.engines.single import SingleRoute
 from antiphon.http import chat as chat_http
 from antiphon.http import context as context_http
 from antiphon.http import conversations as conversations_http
@@ -33,9 +34,10 @@ from antiphon.http.idempotent import Idempotent
 from antiphon.http.server import HttpServer, with_cors
 from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
-from antiphon.policy.authenticate import Authenticator
+from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
 from antiphon.policy.first_run import first_run
-from antiphon.ports import Engine, Store
+from antiphon.policy.gate import Gate
+from antiphon.ports import Engine, Route, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
@@ -114,15 +116,16 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     """Put a server together around a store and an engine."""
     clock = SystemClock()
     routes = _routes(settings, engine)
+    gate = Gate()
     bus = Bus()
     prompts = Prompts(store, clock)
-    preparer = Preparer(store, routes, prompts, Compactor(Sealer(secret)))
+    preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)))
     # A server has its data directory, and so the database in there, to itself; any other database may serve several.
     alone = settings.database == f"sqlite:///{settings.data_dir / 'antiphon.db'}"
-    worker = Worker(store, preparer, bus, clock, alone=alone)
+    worker = Worker(store, gate, preparer, bus, clock, alone=alone)
     responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
     authenticator = Authenticator(store, secret, clock)
-    sockets = Sockets(responses, authenticator, drain_timeout=settings.drain_timeout)
+    sockets = Sockets(responses, authenticator, gate, drain_timeout=settings.drain_timeout)
     keys = Idempotency(store, clock, secret)
     api = Api(
         [
@@ -130,11 +133,13 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
             *responses_http.resources(responses),
             *conversations_http.resources(Conversations(store, clock)),
             *prompts_http.resources(prompts),
-            *chat_http.resources(Chat(store, routes, clock)),
+            *chat_http.resources(Chat(store, routes, gate, clock)),
             *models_http.resources(routes),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
         authenticator,
+        AdminAuthenticator(store, secret, clock),
+        gate,
         max_body=settings.max_body,
         sockets=sockets,
         once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
@@ -142,17 +147,17 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys)
 
 
-def _routes(settings: Settings, engine: Engine) -> Routes[Engine]:
+def _routes(settings: Settings, engine: Engine) -> Routes[Route]:
     """The engine's model under its own name, then the aliases for it."""
     now = int(time.time())
-    routes = {engine.name: Route(engine.name, engine, now)}
+    routes: dict[str, Route] = {engine.name: SingleRoute(engine.name, engine, now)}
     for alias, target in settings.aliases.items():
         if target not in {"default", engine.name}:
             raise SetupError(
                 f"The alias '{alias}' names the model '{target}', which is not served: this server serves "
                 f"'{engine.name}'. Write 'default', or start with --model {target}."
             )
-        routes[alias] = Route(alias, engine, now)
+        routes[alias] = SingleRoute(alias, engine, now)
     return Routes(routes)
 
 

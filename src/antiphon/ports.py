@@ -23,7 +23,9 @@ from antiphon.domain.records import (
     StoredPromptVersion,
     StoredResponse,
 )
-from antiphon.domain.tenancy import Key, Project
+from antiphon.domain.routing import RouteSpec
+from antiphon.domain.tenancy import AdminKey, Caller, Key, Project
+from antiphon.domain.trail import Trail
 from antiphon.protocol.generation import Delta, Generation
 
 
@@ -66,6 +68,9 @@ class Engine(Protocol):
         Closing the generator (`aclose`) ends the generation within a token and frees its slot.
         """
 
+    async def check(self, generation: Generation) -> None:
+        """Raise what `generate` would refuse it with, as far as that can be told without asking for an answer."""
+
     async def count_tokens(self, generation: Generation) -> int:
         """Input tokens this generation would use, exactly as `generate` would count them."""
 
@@ -77,6 +82,43 @@ class Engine(Protocol):
 
     async def ready(self) -> bool:
         """Whether a generation could start now."""
+
+
+class Route(Protocol):
+    """A model name that clients may ask for, and what stands behind it."""
+
+    @property
+    def name(self) -> str:
+        """The name that clients ask for."""
+
+    @property
+    def created_at(self) -> int:
+        """Since when it is there (Unix seconds)."""
+
+    @property
+    def model(self) -> str:
+        """The model's name as answers show it."""
+
+    @property
+    def spec(self) -> RouteSpec | None:
+        """As it was configured; None for a name that was not."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What some target of it can do."""
+
+    async def generate(self, generation: Generation, trail: Trail) -> AsyncGenerator[Delta, None]:
+        """As `Engine.generate`, on whichever target is best; what happens on the way is noted in `trail`.
+
+        Targets are changed before the first delta only. Raises also `UpstreamFailed` and `DeadlineExceeded`, while
+        awaited or while iterated.
+        """
+
+    async def check(self, generation: Generation) -> None:
+        """As `Engine.check`."""
+
+    async def count_tokens(self, generation: Generation) -> int:
+        """As `Engine.count_tokens`."""
 
 
 class TenantStore(Protocol):
@@ -105,6 +147,18 @@ class TenantStore(Protocol):
 
     async def revoke_key(self, key_id: str, at: int) -> bool:
         """Revoke a key from `at` (Unix seconds) on. False if there is none; revoking twice keeps the first time."""
+
+    async def find_caller(self, digest: bytes) -> Caller | None:
+        """The key with this keyed hash, revoked or not, and its project."""
+
+    async def get_key(self, key_id: str) -> Key | None:
+        """The key with this id, revoked or not."""
+
+    async def create_admin_key(self, key: AdminKey) -> None:
+        """Add an admin key."""
+
+    async def find_admin_key(self, digest: bytes) -> AdminKey | None:
+        """The admin key with this keyed hash, revoked or not."""
 
 
 class ResponseStore(Protocol):

@@ -29,7 +29,7 @@ from alembic import op
 import sqlalchemy as sa
 
 revision = "9999"
-down_revision = "0002"
+down_revision = "{newest}"
 
 
 def upgrade() -> None:
@@ -44,7 +44,7 @@ def _versions(folder: Path, last: str = "pass") -> Path:
     """The migrations of a later version."""
     versions = folder / "versions"
     shutil.copytree(schema.MIGRATIONS / "versions", versions, ignore=shutil.ignore_patterns("__pycache__"))
-    (versions / "9999_second.py").write_text(SECOND.format(last=last))
+    (versions / "9999_second.py").write_text(SECOND.format(last=last, newest=schema.HEAD))
     return versions
 
 
@@ -123,7 +123,7 @@ def test_a_file_is_copied_before_it_is_migrated(sqlite_template: Path, tmp_path:
     backups = tmp_path / "backups"
     _upgrade(url, _versions(tmp_path), backups)
     (copy,) = backups.iterdir()
-    assert copy.name.startswith("antiphon-0002-")
+    assert copy.name.startswith(f"antiphon-{schema.HEAD}-")
     assert copy.name.endswith("Z.db")
     assert copy.stat().st_mode & 0o777 == 0o600
     assert backups.stat().st_mode & 0o777 == 0o700
@@ -148,7 +148,7 @@ def test_a_new_or_a_current_file_is_not_copied(tmp_path: Path) -> None:
 def test_only_the_newest_copies_are_kept(sqlite_template: Path, tmp_path: Path) -> None:
     backups = tmp_path / "backups"
     backups.mkdir()
-    old = [backups / f"antiphon-000{number}-2001010{number}T000000Z.db" for number in range(1, 8)]
+    old = [backups / f"antiphon-0000-2001010{number}T000000Z.db" for number in range(1, 8)]
     for path in old:
         path.touch()
     (backups / "mine.db").touch()
@@ -157,8 +157,8 @@ def test_only_the_newest_copies_are_kept(sqlite_template: Path, tmp_path: Path) 
     left = sorted(entry.name for entry in backups.iterdir())
     assert len(left) == limits.STORE_BACKUPS + 1
     assert left[-1] == "mine.db"
-    assert [entry.name for entry in old[3:]] == left[1:-1]
-    assert left[0].startswith("antiphon-0002-20")
+    assert [entry.name for entry in old[3:]] == left[:-2]
+    assert left[-2].startswith(f"antiphon-{schema.HEAD}-20")
 
 
 def test_without_its_copy_a_file_is_not_migrated(sqlite_template: Path, tmp_path: Path) -> None:

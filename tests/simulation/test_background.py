@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 
 from antiphon.domain.errors import AntiphonError, EngineFailed, Overloaded, StoreFailed
-from antiphon.domain.routes import Route, Routes
+from antiphon.domain.routes import Routes
 from antiphon.domain.sealing import Sealer
 from antiphon.domain.tenancy import Project
 from antiphon.engines.scripted import ScriptedEngine, Step
-from antiphon.ports import Capabilities
+from antiphon.engines.single import SingleRoute
+from antiphon.policy.gate import Gate
+from antiphon.ports import Capabilities, Route
 from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
 from antiphon.run.bus import Bus
 from antiphon.run.compaction import Compactor
@@ -31,6 +33,7 @@ from antiphon.run.responses import Responses
 from antiphon.run.worker import Worker
 from conformance.sequence import check_sequence
 from simulation.world import Database, Faulty, VirtualClock, VirtualLoop, play, predictable_ids
+from support.calls import call_of
 
 SEEDS = range(24)
 RESPONSES = 8
@@ -53,10 +56,12 @@ class Server:
         )
         clock = VirtualClock(world.loop)
         compactor = Compactor(Sealer(bytes(32)))
-        preparer = Preparer(store, Routes({"m": Route("m", engine, 0)}), Prompts(store, clock), compactor)
+        gate = Gate()
+        routes: Routes[Route] = Routes({"m": SingleRoute("m", engine, 0)})
+        preparer = Preparer(store, routes, gate, Prompts(store, clock), compactor)
         bus = Bus()
         self.bus = bus
-        self.worker = Worker(store, preparer, bus, clock, alone=False)
+        self.worker = Worker(store, gate, preparer, bus, clock, alone=False)
         self.responses = Responses(store, clock, bus=bus, worker=self.worker, preparer=preparer)
 
     def crash(self) -> None:
@@ -91,7 +96,7 @@ class World:
         await asyncio.sleep(self.chance.uniform(0, 2))
         body = {"model": "m", "input": "go", "background": True, "stream": True}
         try:
-            accepted = await server.responses.begin_background(PROJECT, body, {})
+            accepted = await server.responses.begin_background(call_of(PROJECT), body, {})
         except AntiphonError:
             return
         self.told[accepted.id] = b""

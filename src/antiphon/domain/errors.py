@@ -144,6 +144,44 @@ class UnsupportedMediaType(AntiphonError):
     code = "unsupported_media_type"
 
 
+class RateLimited(AntiphonError):
+    """More requests or tokens than a limit allows (429). `kind`: "requests" or "tokens", OpenAI's type for it."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    retry_after = 1
+
+    def __init__(self, message: str, *, kind: str = "requests", retry_after: int | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.type = kind
+
+
+class SpendLimitReached(AntiphonError):
+    """A budget is used up (429). The code says whose: "project_spend_limit_exceeded", "organization_…", "key_…"."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "project_spend_limit_exceeded"
+
+
+class UpstreamFailed(AntiphonError):
+    """An upstream server cannot be reached, refuses us, or answers with nonsense (502).
+
+    Codes: "upstream_unreachable", "upstream_refused" (our secret, our quota there), "upstream_error",
+    "upstream_invalid" (what came was not what it must be). Messages never quote the upstream.
+    """
+
+    status = 502
+    code = "upstream_error"
+
+
+class DeadlineExceeded(AntiphonError):
+    """An upstream took longer than its deadline (504)."""
+
+    status = 504
+    code = "upstream_timeout"
+
+
 class Overloaded(AntiphonError):
     """Every slot is busy and the queue is full (503): the SDKs retry it by themselves."""
 

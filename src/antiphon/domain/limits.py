@@ -85,6 +85,18 @@ MAX_SCHEMA_CHARS = 256 * KIB
 #: Times a model is asked again when its answer does not fit a schema that its engine cannot enforce.
 MAX_SCHEMA_RETRIES = 2
 
+# --- upstreams --------------------------------------------------------------------------------------------------------
+#: Reaching an upstream.
+UPSTREAM_CONNECT = 5.0
+#: From the request to its first token: long prompts, and models that think.
+UPSTREAM_FIRST = 120.0
+#: Between two pieces of a stream.
+UPSTREAM_BETWEEN = 60.0
+#: A whole answer.
+UPSTREAM_WHOLE = 3600.0
+#: Further tries of one generation, all targets together, before its first token.
+UPSTREAM_RETRIES = 2
+
 # --- the store --------------------------------------------------------------------------------------------------------
 #: Write operations that wait for the group commit. More are refused with 503.
 MAX_PENDING_WRITES = 20_000

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from antiphon.domain.errors import ModelNotFound
 
-Target = TypeVar("Target")
+
+class Named(Protocol):
+    """What the registry needs to know of a route."""
+
+    @property
+    def name(self) -> str:
+        """The name that clients ask for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route(Generic[Target]):
-    """A public model name and the engine that serves it. `created_at` is in Unix seconds; clients see `owner`."""
-
-    name: str
-    target: Target
-    created_at: int
-    owner: str = "antiphon"
+R = TypeVar("R", bound=Named)
 
 
-class Routes(Generic[Target]):
+class Routes(Generic[R]):
     """All routes of this server, in the order they are listed."""
 
-    def __init__(self, routes: Mapping[str, Route[Target]]) -> None:
+    def __init__(self, routes: Mapping[str, R]) -> None:
         self._routes = dict(routes)
 
-    def find(self, name: str) -> Route[Target]:
-        """The route of this name. Raises `ModelNotFound`."""
+    def find(self, name: str, project_id: str) -> R:
+        """The route that this name means for this project. Raises `ModelNotFound`."""
         route = self._routes.get(name)
         if route is None:
             raise ModelNotFound(name)
         return route
 
-    def __iter__(self) -> Iterator[Route[Target]]:
+    def visible(self, project_id: str) -> Iterator[R]:
+        """The routes that this project may ask for."""
         return iter(self._routes.values())

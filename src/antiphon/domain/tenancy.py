@@ -44,3 +44,32 @@ class Key:
     def valid_at(self, now: float) -> bool:
         """Whether the key opens the door at `now` (Unix seconds)."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling: a key, and the project it belongs to."""
+
+    key: Key
+    project: Project
+
+
+@dataclass(frozen=True, slots=True)
+class AdminKey:
+    """A key for the administration of the organisation, as it is stored. Times are Unix seconds.
+
+    `role`: "owner" may change things, "reader" may only look.
+    """
+
+    id: str
+    name: str
+    digest: bytes
+    hint: str
+    role: str
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+
+    def valid_at(self, now: float) -> bool:
+        """Whether the key opens the door at `now` (Unix seconds)."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)

@@ -80,6 +80,11 @@ class ConstrainedEngine:
         """Whether the engine is."""
         return await self._inner.ready()
 
+    async def check(self, generation: Generation) -> None:
+        """Refuse what cannot be checked, and what the engine refuses."""
+        await self._rules(generation)
+        await self._inner.check(generation)
+
     async def count_tokens(self, generation: Generation) -> int:
         """As the engine counts them."""
         return await self._inner.count_tokens(generation)

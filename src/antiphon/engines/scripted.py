@@ -106,6 +106,11 @@ class ScriptedEngine:
         if self._stopped.is_set():
             raise EngineFailed("The engine was stopped.")
 
+    async def check(self, generation: Generation) -> None:
+        """Refuse what `admit` refuses."""
+        if self._admit is not None:
+            self._admit(generation)
+
     async def count_tokens(self, generation: Generation) -> int:
         """One token for each word of the conversation."""
         return sum(len(turn.text.split()) for turn in generation.turns if isinstance(turn, Message))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,7 +20,9 @@ from antiphon.domain.errors import (
     RequestTimeout,
 )
 from antiphon.http.exchange import ClientGone, Exchange, new_request_id
-from antiphon.policy.authenticate import Authenticator
+from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
+from antiphon.policy.call import Call
+from antiphon.policy.gate import Gate
 from antiphon.telemetry.logs import logger
 from antiphon.wire import json as wire_json
 
@@ -31,13 +34,17 @@ _log = logger(__name__)
 _CLIENT_ID = re.compile(r"[\x20-\x7e]*")
 
 
-class Resource:
-    """One path and its methods. Open resources need no key."""
+#: Who may call: anybody, whoever has a project's key, whoever has an admin key.
+Access = Literal["open", "key", "admin"]
 
-    def __init__(self, path: str, methods: Mapping[str, Handler], *, is_open: bool = False) -> None:
+
+class Resource:
+    """One path and its methods."""
+
+    def __init__(self, path: str, methods: Mapping[str, Handler], *, access: Access = "key") -> None:
         self.path = path
         self.methods = methods
-        self.is_open = is_open
+        self.access = access
 
 
 class Api:
@@ -47,6 +54,8 @@ class Api:
         self,
         resources: Sequence[Resource],
         authenticate: Authenticator,
+        authenticate_admin: AdminAuthenticator,
+        gate: Gate,
         *,
         max_body: int = limits.MAX_BODY,
         sockets: ASGIApp | None = None,
@@ -54,6 +63,8 @@ class Api:
     ) -> None:
         """`once`: called in place of every handler that needs a key, with it and the resource's path."""
         self._authenticate = authenticate
+        self._authenticate_admin = authenticate_admin
+        self._gate = gate
         self._once = once
         self._max_body = max_body
         self._sockets = sockets
@@ -84,6 +95,8 @@ class Api:
             _log.error("request failed", request_id=exchange.request_id, exc_info=error)
             await _reply_error(exchange, AntiphonError("The server had an error while processing your request."))
         finally:
+            if exchange.call is not None:
+                self._gate.close(exchange.call, exchange.status)
             # Whoever watches the process asks every few seconds; that is no news.
             log = _log.debug if scope.get("antiphon.open") else _log.info
             log(
@@ -96,8 +109,27 @@ class Api:
                 request_id=exchange.request_id,
             )
 
+    async def admit(self, exchange: Exchange, resource: Resource) -> None:
+        """Find out who is calling, or refuse the call."""
+        authorization = exchange.header(b"authorization")
+        if resource.access == "admin":
+            exchange.admin = await self._authenticate_admin(authorization)
+        elif resource.access == "key":
+            caller = await self._authenticate(authorization)
+            exchange.call = Call(
+                caller, resource.path, exchange.request_id, time.time(), address=exchange.client_address
+            )
+            exchange.project_id = caller.project.id
+
+    async def handle(self, exchange: Exchange, resource: Resource, handler: Handler) -> None:
+        """Call a handler, once for each idempotency key."""
+        if self._once is None or resource.access != "key":
+            await handler(exchange)
+        else:
+            await self._once(exchange, resource.path, handler)
+
     def _endpoint(self, resource: Resource) -> ASGIApp:
-        return _Endpoint(resource, self._authenticate, self._once)
+        return _Endpoint(resource, self)
 
     async def _unknown_path(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["antiphon.exchange"]
@@ -109,29 +141,23 @@ class Api:
 class _Endpoint:
     """A resource as the ASGI application that Starlette's router calls."""
 
-    def __init__(self, resource: Resource, authenticate: Authenticator, once: Wrapper | None) -> None:
+    def __init__(self, resource: Resource, api: Api) -> None:
         self._resource = resource
-        self._once = once
-        self._authenticate = authenticate
+        self._api = api
         self.methods = resource.methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["antiphon.exchange"]
         scope["antiphon.template"] = self._resource.path
-        scope["antiphon.open"] = self._resource.is_open
-        if not self._resource.is_open:
-            key = await self._authenticate(exchange.header(b"authorization"))
-            exchange.project_id = key.project_id
+        scope["antiphon.open"] = self._resource.access == "open"
+        await self._api.admit(exchange, self._resource)
         handler = self._resource.methods.get(exchange.method)
         if handler is None:
             raise MethodNotAllowed(
                 f"Not allowed to {exchange.method} on {self._resource.path}. "
                 f"Allowed: {', '.join(self._resource.methods)}."
             )
-        if self._once is None or self._resource.is_open:
-            await handler(exchange)
-        else:
-            await self._once(exchange, self._resource.path, handler)
+        await self._api.handle(exchange, self._resource, handler)
 
 
 def _template(scope: Scope) -> str:

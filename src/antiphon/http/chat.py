@@ -17,7 +17,7 @@ def resources(chat: Chat) -> list[Resource]:
 
     async def create(exchange: Exchange) -> None:
         body, extra = await checked(exchange, "CreateChatCompletionRequest")
-        run = await chat.begin(exchange.project_id, body, extra)
+        run = await chat.begin(exchange.made_call, body, extra)
         if body.get("stream"):
             await exchange.stream(bare(run.events()))
         else:

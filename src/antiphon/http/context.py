@@ -14,12 +14,12 @@ def resources(responses: Responses) -> list[Resource]:
 
     async def count(exchange: Exchange) -> None:
         body, extra = await checked(exchange, "TokenCountsBody")
-        tokens = await responses.count(exchange.project_id, body, extra)
+        tokens = await responses.count(exchange.made_call, body, extra)
         await exchange.reply(200, wire_json.encode({"object": "response.input_tokens", "input_tokens": tokens}))
 
     async def compact(exchange: Exchange) -> None:
         body, extra = await checked(exchange, "CompactResponseMethodPublicBody")
-        await exchange.reply(200, await exchange.unless_gone(responses.compact(exchange.project_id, body, extra)))
+        await exchange.reply(200, await exchange.unless_gone(responses.compact(exchange.made_call, body, extra)))
 
     return [
         Resource("/v1/responses/input_tokens", {"POST": count}),

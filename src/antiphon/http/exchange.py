@@ -17,6 +17,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
+from antiphon.domain.tenancy import AdminKey
+from antiphon.policy.call import Call
 from antiphon.protocol.events import Event
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
@@ -65,7 +67,7 @@ class Recorder(Protocol):
 
 
 class Exchange:
-    """One request and its answer. `project_id` is set once the caller is known."""
+    """One request and its answer. `project_id` and `call`, or `admin`, are set once the caller is known."""
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, request_id: str, *, max_body: int = limits.MAX_BODY
@@ -73,6 +75,8 @@ class Exchange:
         self.scope = scope
         self.request_id = request_id
         self.project_id = ""
+        self.call: Call | None = None
+        self.admin: AdminKey | None = None
         self.status = 0
         self._receive = receive
         self._send = send
@@ -90,6 +94,18 @@ class Exchange:
         """The method, in capitals."""
         method: str = self.scope["method"]
         return method
+
+    @property
+    def made_call(self) -> Call:
+        """The call that this is, of a resource that takes a project's key."""
+        assert self.call is not None
+        return self.call
+
+    @property
+    def client_address(self) -> str | None:
+        """The address that the connection comes from."""
+        client = self.scope.get("client")
+        return client[0] if client else None
 
     def header(self, name: bytes) -> str | None:
         """A header's value (the last one, if it was sent twice). `name` in small letters."""
@@ -196,6 +212,9 @@ class Exchange:
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.status = status
         headers += answer_headers(self.request_id, self.milliseconds)
+        if self.call is not None:
+            headers += self.call.headers
+            headers += self.call.trailers
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def stream(self, chunks: AsyncGenerator[bytes, None], headers: Iterable[tuple[bytes, bytes]] = ()) -> None:

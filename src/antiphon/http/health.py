@@ -29,6 +29,6 @@ def resources(check: Check) -> list[Resource]:
             await exchange.reply(200, b'{"status":"ready"}')
 
     return [
-        Resource("/healthz", {"GET": health, "HEAD": health}, is_open=True),
-        Resource("/readyz", {"GET": ready, "HEAD": ready}, is_open=True),
+        Resource("/healthz", {"GET": health, "HEAD": health}, access="open"),
+        Resource("/readyz", {"GET": ready, "HEAD": ready}, access="open"),
     ]

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from antiphon.domain.routes import Route, Routes
+from antiphon.domain.routes import Routes
 from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
-from antiphon.ports import Engine
+from antiphon.ports import Route
 from antiphon.wire import json as wire_json
 
 
-def resources(routes: Routes[Engine]) -> list[Resource]:
+def resources(routes: Routes[Route]) -> list[Resource]:
     """The paths that list what may be asked for: models and their aliases."""
 
     async def list_all(exchange: Exchange) -> None:
         Query(exchange, ())
-        body = {"object": "list", "data": [_model(route) for route in routes]}
+        body = {"object": "list", "data": [_model(route) for route in routes.visible(exchange.project_id)]}
         await exchange.reply(200, wire_json.encode(body))
 
     async def get(exchange: Exchange) -> None:
         Query(exchange, ())
-        route = routes.find(exchange.path_param("model"))
+        route = routes.find(exchange.path_param("model"), exchange.project_id)
         await exchange.reply(200, wire_json.encode(_model(route)))
 
     return [
@@ -32,5 +32,5 @@ def resources(routes: Routes[Engine]) -> list[Resource]:
     ]
 
 
-def _model(route: Route[Engine]) -> dict[str, Any]:
-    return {"id": route.name, "object": "model", "created": route.created_at, "owned_by": route.owner}
+def _model(route: Route) -> dict[str, Any]:
+    return {"id": route.name, "object": "model", "created": route.created_at, "owned_by": "antiphon"}

@@ -37,14 +37,14 @@ def resources(responses: Responses) -> list[Resource]:
         if body.get("background"):
             await create_background(exchange, body, extra)
             return
-        run = await responses.begin(exchange.project_id, body, extra)
+        run = await responses.begin(exchange.made_call, body, extra)
         if body.get("stream"):
             await exchange.stream(named(run.events()))
         else:
             await exchange.reply(200, await exchange.unless_gone(run.result()))
 
     async def create_background(exchange: Exchange, body: dict[str, Any], extra: dict[str, Any]) -> None:
-        accepted = await responses.begin_background(exchange.project_id, body, extra)
+        accepted = await responses.begin_background(exchange.made_call, body, extra)
         if body.get("stream"):
             await exchange.record_as_stream_of(accepted.id)
             await exchange.stream(await responses.follow(exchange.project_id, accepted.id, after=-1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
@@ -12,10 +13,13 @@ from starlette.types import Receive, Scope, Send
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, InvalidRequest, NotFound, Overloaded, ShuttingDown
+from antiphon.domain.tenancy import Caller
 from antiphon.http.bodies import checked_value
 from antiphon.http.exchange import ClientGone, answer_headers, decoded, new_request_id
 from antiphon.http.server import SOCKET_PATH
 from antiphon.policy.authenticate import Authenticator
+from antiphon.policy.call import Call
+from antiphon.policy.gate import Gate
 from antiphon.protocol.refusals import unsupported_parameter
 from antiphon.protocol.responses.lanes import Turn
 from antiphon.protocol.responses.socket import Begin, Connection, Forget, Order, Say, error_event
@@ -40,11 +44,12 @@ class Expired(InvalidRequest):
 class Sockets:
     """All open WebSockets of the server, as an ASGI application."""
 
-    def __init__(self, responses: Responses, authenticate: Authenticator, *, drain_timeout: float) -> None:
+    def __init__(self, responses: Responses, authenticate: Authenticator, gate: Gate, *, drain_timeout: float) -> None:
         self._responses = responses
         # What has not ended by then is ended by the engine's own end, and still told.
         self._patience = drain_timeout + limits.CLOSE_TIMEOUT / 2
         self._authenticate = authenticate
+        self._gate = gate
         self._open: set[Session] = set()
         self._closing = False
 
@@ -60,16 +65,19 @@ class Sockets:
         authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1") or None
         await receive()
         try:
-            project_id = await self._admit(scope, authorization)
+            caller = await self._admit(scope, authorization)
         except AntiphonError as error:
             await _reject(send, error, request_id)
             return
 
-        async def authorize() -> None:
-            await self._authenticate(authorization)
+        address = scope["client"][0] if scope.get("client") else None
 
-        responses = SocketResponses(self._responses, project_id)
-        session = Session(responses, authorize, send, request_id, self._patience)
+        async def call() -> Call:
+            caller = await self._authenticate(authorization)
+            return Call(caller, SOCKET_PATH, request_id, time.time(), address=address, streamed=True)
+
+        project_id = caller.project.id
+        session = Session(SocketResponses(self._responses), call, self._gate, send, request_id, self._patience)
         self._open.add(session)
         try:
             await send({"type": "websocket.accept", "headers": answer_headers(request_id, 0)})
@@ -81,15 +89,15 @@ class Sockets:
             self._open.discard(session)
             _log.info("socket closed", project=project_id, request_id=request_id)
 
-    async def _admit(self, scope: Scope, authorization: str | None) -> str:
+    async def _admit(self, scope: Scope, authorization: str | None) -> Caller:
         if scope["path"] != SOCKET_PATH:
             raise NotFound(f"Invalid URL (GET {scope['path'][:200]}).", code="unknown_url")
-        key = await self._authenticate(authorization)
+        caller = await self._authenticate(authorization)
         if self._closing:
             raise ShuttingDown("The server is shutting down.")
         if len(self._open) >= limits.MAX_SOCKETS:
             raise Overloaded("Too many WebSockets are open on this server.")
-        return key.project_id
+        return caller
 
 
 async def _reject(send: Send, error: AntiphonError, request_id: str) -> None:
@@ -115,14 +123,16 @@ class Session:
     def __init__(
         self,
         responses: SocketResponses,
-        authorize: Callable[[], Coroutine[Any, Any, None]],
+        call: Callable[[], Coroutine[Any, Any, Call]],
+        gate: Gate,
         send: Send,
         request_id: str,
         patience: float,
     ) -> None:
         self._responses = responses
         self._patience = patience
-        self._authorize = authorize
+        self._call = call
+        self._gate = gate
         self._send = send
         self._request_id = request_id
         self._rules = Connection()
@@ -226,10 +236,22 @@ class Session:
             await self._do(orders)
 
     async def _respond(self, turn: Turn) -> list[Order]:
-        await self._authorize()
+        call = await self._call()
+        status, code = 499, None
+        try:
+            orders = await self._answer(turn, call)
+            status = 200
+        except AntiphonError as error:
+            status, code = error.status, error.code
+            raise
+        finally:
+            self._gate.close(call, status, code)
+        return orders
+
+    async def _answer(self, turn: Turn, call: Call) -> list[Order]:
         body, generate = _request(turn)
         body, extra = checked_value(body, "CreateResponse")
-        run = await self._responses.begin(body, extra, generate=generate)
+        run = await self._responses.begin(call, body, extra, generate=generate)
         self._runs[turn] = run
         async with aclosing(run.events()) as events:
             async for batch in events:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from antiphon.domain import keys, limits
 from antiphon.domain.errors import Unauthenticated
-from antiphon.domain.tenancy import Key
+from antiphon.domain.tenancy import AdminKey, Caller
 from antiphon.ports import Clock, TenantStore
 from antiphon.telemetry.logs import logger
 
@@ -15,7 +15,7 @@ _log = logger(__name__)
 
 
 class Authenticator:
-    """Turns an `Authorization` header into the key it names.
+    """Turns an `Authorization` header into who is calling.
 
     Keys are found by their keyed hash: the secret itself is compared with nothing, so no comparison's timing can tell
     anything about it. Found keys are remembered for `limits.KEY_CACHE_TTL` seconds, which is how long a revoked key
@@ -26,10 +26,10 @@ class Authenticator:
         self._store = store
         self._digest: Callable[[str], bytes] = lambda key: keys.digest(server_secret, key)
         self._clock = clock
-        self._known: OrderedDict[bytes, tuple[Key, float]] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
 
-    async def __call__(self, authorization: str | None) -> Key:
-        """The valid key of this header. Raises `Unauthenticated`, whatever goes wrong."""
+    async def __call__(self, authorization: str | None) -> Caller:
+        """Whoever has the valid key of this header. Raises `Unauthenticated`, whatever goes wrong."""
         try:
             return await self._key_of(authorization)
         except Unauthenticated:
@@ -38,35 +38,62 @@ class Authenticator:
             _log.error("authentication failed", error=type(error).__name__, exc_info=error)
             raise Unauthenticated("The key could not be checked.") from None
 
-    async def _key_of(self, authorization: str | None) -> Key:
-        if not authorization:
-            raise Unauthenticated(
-                "You didn't provide an API key. Send one in the header 'Authorization: Bearer YOUR_KEY'. "
-                "`antiphon env` prints one.",
-                code="missing_api_key",
-            )
-        scheme, _, secret = authorization.partition(" ")
-        secret = secret.strip()
-        if scheme.lower() != "bearer" or not secret:
-            raise Unauthenticated("The Authorization header must be 'Bearer YOUR_KEY'.", code="invalid_authorization")
-        digest = self._digest(secret)
-        key = self._remembered(digest) or await self._look_up(digest)
-        if key is None or not key.valid_at(self._clock.now()):
+    async def _key_of(self, authorization: str | None) -> Caller:
+        digest = self._digest(bearer(authorization))
+        caller = self._remembered(digest) or await self._look_up(digest)
+        if caller is None or not caller.key.valid_at(self._clock.now()):
             raise Unauthenticated("Incorrect API key provided. `antiphon env` prints the key of a local server.")
-        return key
+        return caller
 
-    def _remembered(self, digest: bytes) -> Key | None:
+    def _remembered(self, digest: bytes) -> Caller | None:
         found = self._known.get(digest)
         if found is None or self._clock.monotonic() >= found[1]:
             return None
         return found[0]
 
-    async def _look_up(self, digest: bytes) -> Key | None:
-        key = await self._store.find_key(digest)
-        if key is None:
+    async def _look_up(self, digest: bytes) -> Caller | None:
+        caller = await self._store.find_caller(digest)
+        if caller is None:
             return None
-        self._known[digest] = (key, self._clock.monotonic() + limits.KEY_CACHE_TTL)
+        self._known[digest] = (caller, self._clock.monotonic() + limits.KEY_CACHE_TTL)
         self._known.move_to_end(digest)
         if len(self._known) > limits.KEY_CACHE_SIZE:
             self._known.popitem(last=False)
+        return caller
+
+
+class AdminAuthenticator:
+    """Turns an `Authorization` header into the admin key it names. These calls are rare: nothing is remembered."""
+
+    def __init__(self, store: TenantStore, server_secret: bytes, clock: Clock) -> None:
+        self._store = store
+        self._secret = server_secret
+        self._clock = clock
+
+    async def __call__(self, authorization: str | None) -> AdminKey:
+        """The valid admin key of this header. Raises `Unauthenticated`, whatever goes wrong."""
+        try:
+            key = await self._store.find_admin_key(keys.digest(self._secret, bearer(authorization)))
+        except Unauthenticated:
+            raise
+        except Exception as error:
+            _log.error("authentication failed", error=type(error).__name__, exc_info=error)
+            raise Unauthenticated("The key could not be checked.") from None
+        if key is None or not key.valid_at(self._clock.now()):
+            raise Unauthenticated("Incorrect admin API key provided.")
         return key
+
+
+def bearer(authorization: str | None) -> str:
+    """The secret in an `Authorization` header. Raises `Unauthenticated` if there is none."""
+    if not authorization:
+        raise Unauthenticated(
+            "You didn't provide an API key. Send one in the header 'Authorization: Bearer YOUR_KEY'. "
+            "`antiphon env` prints one.",
+            code="missing_api_key",
+        )
+    scheme, _, secret = authorization.partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not secret:
+        raise Unauthenticated("The Authorization header must be 'Bearer YOUR_KEY'.", code="invalid_authorization")
+    return secret

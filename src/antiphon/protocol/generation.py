@@ -157,6 +157,17 @@ class Sampling(msgspec.Struct, frozen=True):
     top_logprobs: int | None = None
 
 
+class Native(msgspec.Struct, frozen=True):
+    """A request as its surface took it, for an engine that speaks the very same protocol.
+
+    `surface`: whose body it is. `body`: the whole request, as it may be sent on: references to what only we have (a
+    previous response, a conversation, a prompt) are put in, and nothing in it is to be kept by whoever gets it.
+    """
+
+    surface: Literal["chat", "responses"]
+    body: Mapping[str, Any]
+
+
 class Generation(msgspec.Struct, frozen=True):
     """One call of one model: everything an engine needs, and nothing about who asked or over which surface.
 
@@ -164,6 +175,10 @@ class Generation(msgspec.Struct, frozen=True):
     as it likes). `extra` holds fields that Antiphon does not know; only an engine
     whose capabilities say `passes_extra` gets any. `track` asks an engine that can continue an answer for `Progress`;
     `progress` is what it told before the answer was cut off, and asks it to go on from there.
+
+    `streamed`: whether somebody watches; if not, an engine may ask for the whole answer at once. `affinity`: equal for
+    generations that had better go to the same target, whose cache knows their beginning. `native`: the same request in
+    the words of its surface: an engine may answer it with `NativeDelta`s, or ignore it.
     """
 
     model: str
@@ -176,6 +191,9 @@ class Generation(msgspec.Struct, frozen=True):
     extra: Mapping[str, Any] = {}
     track: bool = False
     progress: tuple[bytes, ...] = ()
+    streamed: bool = True
+    affinity: str | None = None
+    native: Native | None = None
 
     def callable_tools(self) -> tuple[Tool, ...]:
         """The tools that may really be called under `tool_choice`."""
@@ -204,12 +222,20 @@ class TokenLogprob(_Value, frozen=True):
 
 
 class Usage(_Value, frozen=True):
-    """Tokens of one generation. `cached_tokens` are part of `input_tokens`, `reasoning_tokens` of `output_tokens`."""
+    """Tokens of one generation.
+
+    `cached_tokens`, `cache_write_tokens` and `input_audio_tokens` are part of `input_tokens`; `reasoning_tokens` and
+    `output_audio_tokens` of `output_tokens`. `estimated`: the engine has not told, and these are our own count.
+    """
 
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    estimated: bool = False
 
 
 class TextDelta(_Value, frozen=True, tag="text"):
@@ -261,6 +287,17 @@ class Finish(_Value, frozen=True, tag="finish"):
     usage: Usage = Usage()
 
 
+class NativeDelta(_Value, frozen=True, tag="native"):
+    """Part of the answer in the words of the surface that `Generation.native` names: one chunk or event, as JSON.
+
+    If the whole was asked for (`streamed` false), it is the whole object. `text` is what it says, of any kind, for
+    counting tokens if the stream breaks off. An answer is native as a whole, but for its `Finish`.
+    """
+
+    data: bytes
+    text: str = ""
+
+
 #: What an answer is made of.
 AnswerDelta = TextDelta | RefusalDelta | ReasoningDelta | CallStart | CallArguments | Finish
-Delta = AnswerDelta | Progress
+Delta = AnswerDelta | Progress | NativeDelta

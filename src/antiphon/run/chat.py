@@ -14,7 +14,9 @@ from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.domain.ids import new_id
 from antiphon.domain.records import Page, StoredCompletion
 from antiphon.domain.routes import Routes
-from antiphon.ports import Clock, CompletionStore, Engine
+from antiphon.policy.call import Call
+from antiphon.policy.gate import Gate
+from antiphon.ports import Clock, CompletionStore, Engine, Route
 from antiphon.protocol.chat import request as requests
 from antiphon.protocol.chat.machine import ChatMachine
 from antiphon.protocol.chat.request import ChatRequest
@@ -85,15 +87,17 @@ class ChatRun(Keeper):
 class Chat:
     """The Chat Completions surface over the driver."""
 
-    def __init__(self, store: CompletionStore, routes: Routes[Engine], clock: Clock) -> None:
+    def __init__(self, store: CompletionStore, routes: Routes[Route], gate: Gate, clock: Clock) -> None:
         self._store = store
         self._routes = routes
+        self._gate = gate
         self._clock = clock
 
-    async def begin(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> ChatRun:
+    async def begin(self, call: Call, body: Json, extra: Mapping[str, Any]) -> ChatRun:
         """Admit a request: everything that can be refused is refused here, before anything is made."""
         request = requests.parse(body, extra)
-        engine = self._routes.find(request.model).target
+        call.model, call.streamed = request.model, request.stream
+        engine = self._gate.bound(call, self._routes.find(request.model, call.project_id))
         if extra and not engine.capabilities.passes_extra:
             raise unknown_parameter(next(iter(extra)))
         streams = await self._admit(engine, request)
@@ -113,7 +117,8 @@ class Chat:
             show_logprobs=request.show_logprobs,
             legacy=request.legacy_functions,
         )
-        return ChatRun(self._store, project_id, request, base, machine, Merged(streams))
+        call.object_id = str(base["id"])
+        return ChatRun(self._store, call.project_id, request, base, machine, Merged(streams))
 
     @staticmethod
     async def _admit(engine: Engine, request: ChatRequest) -> list[AsyncGenerator[Delta, None]]:

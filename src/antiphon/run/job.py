@@ -10,9 +10,12 @@ from typing import Any
 import msgspec
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, EngineFailed, EngineUnavailable, LeaseLost, Overloaded
+from antiphon.domain.errors import AntiphonError, EngineFailed, EngineUnavailable, LeaseLost, Overloaded, RateLimited
 from antiphon.domain.records import EventBatch, StoredResponse
-from antiphon.ports import Clock, Engine, ResponseStore
+from antiphon.domain.tenancy import Caller, Key, Project
+from antiphon.policy.call import Call
+from antiphon.policy.gate import Gate
+from antiphon.ports import Clock, Engine, Store
 from antiphon.protocol.generation import Generation
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
@@ -39,16 +42,18 @@ class Accepted(msgspec.Struct):
 
     body: Json
     extra: Json
+    key_id: str | None = None
 
 
 class Job:
     """Makes one response that this worker holds the lease of."""
 
     def __init__(
-        self, store: ResponseStore, preparer: Preparer, bus: Bus, clock: Clock, response: StoredResponse
+        self, store: Store, gate: Gate, preparer: Preparer, bus: Bus, clock: Clock, response: StoredResponse
     ) -> None:
         self._clock = clock
         self._store = store
+        self._gate = gate
         self._preparer = preparer
         self._bus = bus
         self._response = response
@@ -125,15 +130,36 @@ class Job:
         keeper: JournalKeeper,
         progress: tuple[bytes, ...],
     ) -> None:
+        call = await self._call(accepted)
         try:
-            stream = await self._admit(accepted, items, machine, progress)
-        except AntiphonError as error:
-            await keeper.keep(machine.fault(error))
-            return
-        opening = machine.start() if machine.waiting else []
-        async with aclosing(drive(machine, opening, stream, keeper)) as events:
-            async for _ in events:
-                pass
+            try:
+                stream = await self._admit(call, accepted, items, machine, progress)
+            except AntiphonError as error:
+                await keeper.keep(machine.fault(error))
+                return
+            opening = machine.start() if machine.waiting else []
+            async with aclosing(drive(machine, opening, stream, keeper)) as events:
+                async for _ in events:
+                    pass
+        finally:
+            fault = machine.error
+            self._gate.close(call, 200 if fault is None else fault.status, None if fault is None else fault.code)
+
+    async def _call(self, accepted: Accepted) -> Call:
+        """The call that this is, for whoever counts calls: the one that was accepted goes on here."""
+        project_id = self._response.project_id
+        project = await self._store.get_project(project_id) or Project(project_id, "", 0)
+        key = await self._store.get_key(accepted.key_id) if accepted.key_id else None
+        # A key that is gone since can be asked nothing any more; what it was promised is kept.
+        key = key or Key(accepted.key_id or "", project_id, "", b"", "", 0)
+        return Call(
+            caller=Caller(key, project),
+            endpoint="/v1/responses",
+            request_id=self._response.id,
+            began_at=self._clock.now(),
+            background=True,
+            object_id=self._response.id,
+        )
 
     # --- what is stored -----------------------------------------------------------------------------------------------
     async def _log(self) -> list[EventBatch] | None:
@@ -173,18 +199,21 @@ class Job:
 
     # --- the engine ---------------------------------------------------------------------------------------------------
     async def _admit(
-        self, accepted: Accepted, items: list[Json], machine: ResponseMachine, progress: tuple[bytes, ...]
+        self,
+        call: Call,
+        accepted: Accepted,
+        items: list[Json],
+        machine: ResponseMachine,
+        progress: tuple[bytes, ...],
     ) -> Stream:
         """The engine's stream. Waits while its queue is full: that is what being queued means."""
-        prepared = await self._preparer.again(
-            self._response.project_id, accepted.body, accepted.extra, items, machine.output
-        )
+        prepared = await self._preparer.again(call, accepted.body, accepted.extra, items, machine.output)
         generation = self._generation(prepared, machine, progress)
         waited = 0.0
         while True:
             try:
                 return await prepared.begin(generation)
-            except Overloaded:
+            except (Overloaded, RateLimited):
                 pass
             except EngineUnavailable:
                 if waited > _ENGINE_PATIENCE:

@@ -9,7 +9,9 @@ from typing import Any
 
 from antiphon.domain.errors import ContextLengthExceeded, InvalidRequest
 from antiphon.domain.routes import Routes
-from antiphon.ports import Engine, Store
+from antiphon.policy.call import Call
+from antiphon.policy.gate import Gate
+from antiphon.ports import Engine, Route, Store
 from antiphon.protocol import compaction
 from antiphon.protocol.generation import Generation, Turn
 from antiphon.protocol.refusals import missing_parameter, previous_not_found, unknown_parameter
@@ -50,14 +52,20 @@ class Prepared:
             return await self.compaction.begin(track=generation.track)
         return await self.engine.generate(generation)
 
+    async def check(self) -> None:
+        """Raise what the answer would be refused with, as far as that can be told without asking for one."""
+        if not self.ended and self.compaction is None:
+            await self.engine.check(self.generation)
+
 
 class Preparer:
     """Understands requests. Everything that can be refused before an engine is asked is refused here."""
 
-    def __init__(self, store: Store, routes: Routes[Engine], prompts: Prompts, compactor: Compactor) -> None:
+    def __init__(self, store: Store, routes: Routes[Route], gate: Gate, prompts: Prompts, compactor: Compactor) -> None:
         self._store = store
         self._history = History(store)
         self._routes = routes
+        self._gate = gate
         self._prompts = prompts
         self._compactor = compactor
 
@@ -65,26 +73,24 @@ class Preparer:
         """What makes the `encrypted_content` of reasoning items, if the request asks for it."""
         return seal_for(self._compactor.sealer, project_id) if request.seal_thoughts else None
 
-    async def prepare(
-        self, project_id: str, body: Json, extra: Mapping[str, Any], chains: Chains | None = None
-    ) -> Prepared:
+    async def prepare(self, call: Call, body: Json, extra: Mapping[str, Any], chains: Chains | None = None) -> Prepared:
         """Understand a new request. `chains`: what its connection remembers.
 
         `Prepared.request.body` is the body with its prompt put in.
         """
-        request = requests.parse(await self._prompts.resolve(project_id, body), extra)
-        items = await context.resolve(self._store, project_id, request.items)
-        return await self._with(project_id, request, items, chains)
+        request = requests.parse(await self._prompts.resolve(call.project_id, body), extra)
+        items = await context.resolve(self._store, call.project_id, request.items)
+        return await self._with(call, request, items, chains)
 
     async def again(
-        self, project_id: str, body: Json, extra: Mapping[str, Any], items: list[Json], output: Sequence[Json]
+        self, call: Call, body: Json, extra: Mapping[str, Any], items: list[Json], output: Sequence[Json]
     ) -> Prepared:
         """Understand a request that was accepted before; `items` are its input items as they were stored.
 
         `output` is what has been said: if the conversation was compacted, it need not be again.
         """
         compacted = [item for item in output if item["type"] == "compaction"][:1]
-        return await self._with(project_id, requests.parse(body, extra), items, None, compacted)
+        return await self._with(call, requests.parse(body, extra), items, None, compacted)
 
     async def model_of(self, project_id: str, response_id: str) -> str:
         """The model that made a response. Raises `InvalidRequest` (code "previous_response_not_found")."""
@@ -95,13 +101,15 @@ class Preparer:
 
     async def _with(
         self,
-        project_id: str,
+        call: Call,
         request: ResponseRequest,
         items: list[Json],
         chains: Chains | None = None,
         compacted: Sequence[Json] = (),
     ) -> Prepared:
-        engine = self._routes.find(request.model).target
+        project_id = call.project_id
+        call.model = request.model
+        engine = self._gate.bound(call, self._routes.find(request.model, project_id))
         if request.extra and not engine.capabilities.passes_extra:
             raise unknown_parameter(next(iter(request.extra)))
         before: list[Json] = []

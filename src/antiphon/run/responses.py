@@ -15,6 +15,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import EngineUnavailable, InvalidRequest, NotFound, Overloaded
 from antiphon.domain.ids import new_id
 from antiphon.domain.records import Page, StoredItem, StoredResponse
+from antiphon.policy.call import Call
 from antiphon.ports import Clock, ResponseStore, Store
 from antiphon.protocol import compaction
 from antiphon.protocol.events import Event
@@ -105,23 +106,24 @@ class Responses:
 
     # --- making -------------------------------------------------------------------------------------------------------
     async def begin(
-        self, project_id: str, body: Json, extra: Mapping[str, Any], *, chains: Chains | None = None
+        self, call: Call, body: Json, extra: Mapping[str, Any], *, chains: Chains | None = None
     ) -> ResponseRun:
         """Admit a request: everything that can be refused is refused here, before anything is made or stored.
 
         `chains`: what the client's connection remembers.
         """
-        async with self._turns.taken(project_id, body) as turn:
-            prepared = await self._preparer.prepare(project_id, body, extra, chains)
-            record, base = await self._record(project_id, prepared, turn)
+        async with self._turns.taken(call.project_id, body) as turn:
+            prepared = await self._preparer.prepare(call, body, extra, chains)
+            record, base = await self._record(call, prepared, turn)
+            call.object_id, call.streamed = record.id, bool(body.get("stream"))
             deltas = await self._admit(prepared)
-            machine = self._machine(project_id, prepared, base)
+            machine = self._machine(call.project_id, prepared, base)
             return ResponseRun(self._store, self._worker, record, prepared, machine, deltas, turn)
 
-    async def begin_background(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> StoredResponse:
+    async def begin_background(self, call: Call, body: Json, extra: Mapping[str, Any]) -> StoredResponse:
         """Accept a request to be made in the background: when this returns, it survives everything but its database."""
-        async with self._turns.taken(project_id, body) as turn:
-            queued = await self._queue(project_id, body, extra, turn)
+        async with self._turns.taken(call.project_id, body) as turn:
+            queued = await self._queue(call, body, extra, turn)
             if turn is not None:
                 # Held by the stored response from now on.
                 turn.settled = True
@@ -129,18 +131,18 @@ class Responses:
         self._worker.nudge()
         return queued
 
-    async def _queue(self, project_id: str, body: Json, extra: Mapping[str, Any], turn: Turn | None) -> StoredResponse:
-        prepared = await self._preparer.prepare(project_id, body, extra)
+    async def _queue(self, call: Call, body: Json, extra: Mapping[str, Any], turn: Turn | None) -> StoredResponse:
+        prepared = await self._preparer.prepare(call, body, extra)
         if not prepared.request.store:
             raise InvalidRequest("Background responses must be stored.", code="invalid_value", param="store")
         # What the engine would refuse is refused now, to whoever can still correct it; for the rest there is time.
         with contextlib.suppress(Overloaded, EngineUnavailable):
-            await (await self._admit(prepared)).aclose()
-        record, base = await self._record(project_id, prepared, turn)
+            await self._check(prepared)
+        record, base = await self._record(call, prepared, turn)
         # With its prompt put in: a version that is published later changes nothing.
-        accepted = msgspec.json.encode(Accepted(prepared.request.body, dict(extra)))
+        accepted = msgspec.json.encode(Accepted(prepared.request.body, dict(extra), call.caller.key.id))
         record = replace(record, background=True, request=accepted, owner=None, lease_until=None)
-        machine = self._machine(project_id, prepared, base)
+        machine = self._machine(call.project_id, prepared, base)
         keeper = JournalKeeper(self._store, machine, record, prepared.items, self._bus)
         await keeper.keep(machine.queue())
         return replace(record, status="queued", body=keeper.body)
@@ -151,13 +153,19 @@ class Responses:
         except InvalidRequest as error:
             raise in_words_of_responses(error) from None
 
-    async def _record(self, project_id: str, prepared: Prepared, turn: Turn | None) -> tuple[StoredResponse, Json]:
+    async def _check(self, prepared: Prepared) -> None:
+        try:
+            await prepared.check()
+        except InvalidRequest as error:
+            raise in_words_of_responses(error) from None
+
+    async def _record(self, call: Call, prepared: Prepared, turn: Turn | None) -> tuple[StoredResponse, Json]:
         now = int(self._clock.now())
         base = requests.new_response(prepared.request, prepared.engine.name, now)
         if turn is not None:
             base["id"] = turn.response_id
         record = StoredResponse(
-            project_id=project_id,
+            project_id=call.project_id,
             id=base["id"],
             created_at=now,
             status="in_progress",
@@ -167,7 +175,7 @@ class Responses:
             owner=self._worker.id,
             lease_until=self._worker.lease(),
             conversation_id=None if turn is None else turn.conversation_id,
-            expires_at=await self._retention.expiry(project_id, now) if prepared.request.store else None,
+            expires_at=await self._retention.expiry(call.project_id, now) if prepared.request.store else None,
         )
         return record, base
 
@@ -182,7 +190,7 @@ class Responses:
         )
 
     # --- the context --------------------------------------------------------------------------------------------------
-    async def count(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> int:
+    async def count(self, call: Call, body: Json, extra: Mapping[str, Any]) -> int:
         """Input tokens that a response to this request would use (body: schema `TokenCountsBody`).
 
         Without `model`, that of the previous response counts. Raises what making the response would raise.
@@ -190,21 +198,21 @@ class Responses:
         if body.get("personality"):
             raise unsupported_parameter("personality", "is not available with this model")
         if not body.get("model") and body.get("previous_response_id"):
-            body = {**body, "model": await self._preparer.model_of(project_id, body["previous_response_id"])}
-        prepared = await self._prepare_context(project_id, body, extra)
+            body = {**body, "model": await self._preparer.model_of(call.project_id, body["previous_response_id"])}
+        prepared = await self._prepare_context(call, body, extra)
         try:
             return await prepared.engine.count_tokens(prepared.generation)
         except InvalidRequest as error:
             raise in_words_of_responses(error) from None
 
-    async def compact(self, project_id: str, body: Json, extra: Mapping[str, Any]) -> bytes:
+    async def compact(self, call: Call, body: Json, extra: Mapping[str, Any]) -> bytes:
         """A compacted conversation as JSON: the user's messages and one compaction item. Nothing of it is stored.
 
         `body` is of schema `CompactResponseMethodPublicBody`.
         """
         for name in extra:
             raise unknown_parameter(name)
-        prepared = await self._prepare_context(project_id, body, extra, compaction.forced)
+        prepared = await self._prepare_context(call, body, extra, compaction.forced)
         assert prepared.compaction is not None
         try:
             item, usage = await prepared.compaction.make()
@@ -221,12 +229,12 @@ class Responses:
         )
 
     async def _prepare_context(
-        self, project_id: str, body: Json, extra: Mapping[str, Any], change: Callable[[Json], Json] = dict
+        self, call: Call, body: Json, extra: Mapping[str, Any], change: Callable[[Json], Json] = dict
     ) -> Prepared:
         body = {name: value for name, value in body.items() if value is not None}
         if not {"input", "previous_response_id", "conversation"} & body.keys():
             raise missing_parameter("input")
-        return await self._preparer.prepare(project_id, change({"input": [], **body}), extra)
+        return await self._preparer.prepare(call, change({"input": [], **body}), extra)
 
     # --- what was made ------------------------------------------------------------------------------------------------
     async def get(self, project_id: str, response_id: str) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
+from antiphon.policy.call import Call
 from antiphon.protocol.events import Event
 from antiphon.protocol.generation import Delta, Usage
 from antiphon.protocol.responses.ending import Steered, Warmed
@@ -114,14 +115,13 @@ async def _warm(run: ResponseRun) -> Facts:
 class SocketResponses:
     """The Responses surface, as one connection uses it."""
 
-    def __init__(self, responses: Responses, project_id: str) -> None:
+    def __init__(self, responses: Responses) -> None:
         self._responses = responses
-        self._project_id = project_id
         self._chains = Chains()
 
-    async def begin(self, body: Json, extra: Mapping[str, Any], *, generate: bool) -> SocketRun:
+    async def begin(self, call: Call, body: Json, extra: Mapping[str, Any], *, generate: bool) -> SocketRun:
         """Admit a request. Raises whatever refuses it."""
-        run = await self._responses.begin(self._project_id, body, extra, chains=self._chains)
+        run = await self._responses.begin(call, body, extra, chains=self._chains)
         return SocketRun(run, generate=generate)
 
     def keep(self, run: SocketRun) -> None:

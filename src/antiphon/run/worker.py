@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from antiphon.domain import limits
 from antiphon.domain.records import StoredResponse
-from antiphon.ports import Clock, ResponseStore
+from antiphon.policy.gate import Gate
+from antiphon.ports import Clock, Store
 from antiphon.run.bus import Bus
 from antiphon.run.habits import for_ever
 from antiphon.run.job import Job
@@ -29,9 +30,10 @@ class Worker:
     `alone`: no other server uses this database, so whatever is unfinished at the start was left by a crash.
     """
 
-    def __init__(self, store: ResponseStore, preparer: Preparer, bus: Bus, clock: Clock, *, alone: bool) -> None:
+    def __init__(self, store: Store, gate: Gate, preparer: Preparer, bus: Bus, clock: Clock, *, alone: bool) -> None:
         self.id = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}"
         self._store = store
+        self._gate = gate
         self._preparer = preparer
         self._bus = bus
         self._clock = clock
@@ -121,7 +123,7 @@ class Worker:
 
     def _begin(self, response: StoredResponse) -> None:
         name = (response.project_id, response.id)
-        job = Job(self._store, self._preparer, self._bus, self._clock, response)
+        job = Job(self._store, self._gate, self._preparer, self._bus, self._clock, response)
         task = asyncio.create_task(job.run())
         self._jobs[name] = (job, task)
 

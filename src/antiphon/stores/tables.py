@@ -64,6 +64,21 @@ api_keys = Table(
     Column("revoked_at", BigInteger),
 )
 
+# Keys for the organisation itself: they belong to no project.
+admin_api_keys = Table(
+    "admin_api_keys",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("hint", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+)
+
 responses = Table(
     "responses",
     metadata,

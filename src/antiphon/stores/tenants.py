@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from sqlalchemy import bindparam, func, or_, select, update
 
 from antiphon.domain.errors import Conflict, NotFound
-from antiphon.domain.tenancy import Key, Project
+from antiphon.domain.tenancy import AdminKey, Caller, Key, Project
 from antiphon.stores.part import Part, possible, require_possible
 from antiphon.stores.query import Query, Session, insertion
-from antiphon.stores.tables import api_keys, projects
+from antiphon.stores.tables import admin_api_keys, api_keys, projects
 
 # The columns stand in the order of the dataclass' fields.
 _PROJECT = (projects.c.id, projects.c.name, projects.c.created_at, projects.c.response_ttl)
@@ -40,6 +40,15 @@ _SET_RESPONSE_TTL = Query(
 _LIST_PROJECTS = Query(select(*_PROJECT).order_by(projects.c.created_at, projects.c.seq))
 _ADD_KEY = insertion(api_keys)
 _FIND_KEY = Query(select(*_KEY).where(api_keys.c.digest == bindparam("digest")))
+_GET_KEY = Query(select(*_KEY).where(api_keys.c.id == bindparam("key_id")))
+_FIND_CALLER = Query(
+    select(*_KEY, *_PROJECT)
+    .join(projects, projects.c.id == api_keys.c.project_id)
+    .where(api_keys.c.digest == bindparam("digest"))
+)
+_ADMIN_KEY = tuple(admin_api_keys.c[name] for name in AdminKey.__dataclass_fields__)
+_ADD_ADMIN_KEY = insertion(admin_api_keys)
+_FIND_ADMIN_KEY = Query(select(*_ADMIN_KEY).where(admin_api_keys.c.digest == bindparam("digest")))
 _LIST_KEYS = Query(select(*_KEY).order_by(api_keys.c.created_at, api_keys.c.seq))
 _LIST_PROJECTS_KEYS = Query(
     select(*_KEY)
@@ -104,6 +113,23 @@ class Tenants(Part):
             return False
         return await self._database.write(_revoke_keys, (key_id, at), key=("key", key_id))
 
+    async def find_caller(self, digest: bytes) -> Caller | None:
+        """The key with this keyed hash, revoked or not, and its project."""
+        return await self._database.read(_find_caller, digest)
+
+    async def get_key(self, key_id: str) -> Key | None:
+        """The key with this id, revoked or not."""
+        return await self._database.read(_get_key, key_id) if possible(key_id) else None
+
+    async def create_admin_key(self, key: AdminKey) -> None:
+        """Add an admin key. Raises `Conflict` if it is there already."""
+        require_possible(key.id, key.name)
+        await self._database.write(_create_admin_keys, key, key=("admin key", key.id))
+
+    async def find_admin_key(self, digest: bytes) -> AdminKey | None:
+        """The admin key with this keyed hash, revoked or not."""
+        return await self._database.read(_find_admin_key, digest)
+
 
 def _create_projects(session: Session, batch: Sequence[Project]) -> list[None]:
     session.many(
@@ -134,6 +160,26 @@ def _create_keys(session: Session, batch: Sequence[Key]) -> list[None]:
 def _find_key(session: Session, digest: bytes) -> Key | None:
     row = session.one(_FIND_KEY, {"digest": digest})
     return Key(*row) if row else None
+
+
+def _get_key(session: Session, key_id: str) -> Key | None:
+    row = session.one(_GET_KEY, {"key_id": key_id})
+    return Key(*row) if row else None
+
+
+def _find_caller(session: Session, digest: bytes) -> Caller | None:
+    row = session.one(_FIND_CALLER, {"digest": digest})
+    return Caller(Key(*row[: len(_KEY)]), Project(*row[len(_KEY) :])) if row else None
+
+
+def _create_admin_keys(session: Session, batch: Sequence[AdminKey]) -> list[None]:
+    session.many(_ADD_ADMIN_KEY, [{column.name: getattr(key, column.name) for column in _ADMIN_KEY} for key in batch])
+    return [None] * len(batch)
+
+
+def _find_admin_key(session: Session, digest: bytes) -> AdminKey | None:
+    row = session.one(_FIND_ADMIN_KEY, {"digest": digest})
+    return AdminKey(*row) if row else None
 
 
 def _list_keys(session: Session, project_id: str | None) -> list[Key]:

@@ -10,12 +10,14 @@ import pytest
 
 from antiphon.domain import keys, limits
 from antiphon.domain.errors import Unauthenticated
-from antiphon.domain.tenancy import Key
+from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.policy.authenticate import Authenticator
 
 SECRET = b"s" * 32
 GOOD = "sk-antiphon-good"
 KEY = Key("key_1", "proj_1", "test", keys.digest(SECRET, GOOD), "…good", created_at=0)
+
+PROJECT = Project("proj_1", "test", 0)
 
 
 class Store:
@@ -26,11 +28,12 @@ class Store:
         self.looked_up = 0
         self.broken = False
 
-    async def find_key(self, digest: bytes) -> Key | None:
+    async def find_caller(self, digest: bytes) -> Caller | None:
         self.looked_up += 1
         if self.broken:
             raise OSError("the disk is gone")
-        return self.keys.get(digest)
+        key = self.keys.get(digest)
+        return None if key is None else Caller(key, PROJECT)
 
 
 class Clock:
@@ -51,7 +54,7 @@ def door() -> tuple[Authenticator, Store, Clock]:
 
 
 def enter(authenticate: Authenticator, header: str | None) -> Key:
-    return asyncio.run(authenticate(header))
+    return asyncio.run(authenticate(header)).key
 
 
 def test_a_valid_key_opens() -> None:

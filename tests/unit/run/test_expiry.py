@@ -11,11 +11,13 @@ import pytest
 
 from antiphon.domain import limits
 from antiphon.domain.errors import NotFound
-from antiphon.domain.routes import Route, Routes
+from antiphon.domain.routes import Routes
 from antiphon.domain.sealing import Sealer
 from antiphon.domain.tenancy import NEVER, Project
 from antiphon.engines.scripted import ScriptedEngine
-from antiphon.ports import Engine
+from antiphon.engines.single import SingleRoute
+from antiphon.policy.gate import Gate
+from antiphon.ports import Engine, Route
 from antiphon.run.bus import Bus
 from antiphon.run.compaction import Compactor
 from antiphon.run.conversations import Conversations
@@ -24,6 +26,7 @@ from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
 from antiphon.run.worker import Worker
 from antiphon.stores.store import SqlStore
+from support.calls import call_of
 
 DAY = 24 * 3600
 PROJECT = "proj_1"
@@ -51,17 +54,19 @@ class World:
         self.store = store
         self.bus = Bus()
         prompts, compactor = Prompts(store, self.clock), Compactor(Sealer(bytes(32)))
-        self.preparer = Preparer(store, Routes({"m": Route("m", engine, 1)}), prompts, compactor)
+        routes: Routes[Route] = Routes({"m": SingleRoute("m", engine, 1)})
+        self.gate = Gate()
+        self.preparer = Preparer(store, routes, self.gate, prompts, compactor)
         worker = self._worker()
         self.responses = Responses(store, self.clock, bus=self.bus, worker=worker, preparer=self.preparer)
         self.conversations = Conversations(store, self.clock)
 
     def _worker(self) -> Worker:
-        return Worker(self.store, self.preparer, self.bus, self.clock, alone=True)
+        return Worker(self.store, self.gate, self.preparer, self.bus, self.clock, alone=True)
 
     async def make(self, **options: Any) -> str:
         """A stored response's id."""
-        run = await self.responses.begin(PROJECT, {"model": "m", "input": "hello", **options}, {})
+        run = await self.responses.begin(call_of(PROJECT), {"model": "m", "input": "hello", **options}, {})
         await run.result()
         return run.id
 
@@ -121,7 +126,9 @@ def test_a_response_expires_after_thirty_days(tmp_path: Path) -> None:
 
 def test_a_background_response_expires_too(tmp_path: Path) -> None:
     async def test(world: World) -> None:
-        accepted = await world.responses.begin_background(PROJECT, {"model": "m", "input": "x", "background": True}, {})
+        accepted = await world.responses.begin_background(
+            call_of(PROJECT), {"model": "m", "input": "x", "background": True}, {}
+        )
         assert await world.expiry(accepted.id) == limits.RESPONSE_TTL
 
     run(tmp_path, test)

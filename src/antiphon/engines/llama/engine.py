@@ -89,6 +89,10 @@ class LlamaEngine:
         """Input tokens this generation would use, exactly as `generate` would count them."""
         return await self._admitted(lambda connection: self._planner.count(generation, connection))
 
+    async def check(self, generation: Generation) -> None:
+        """Plan it, and leave it at that."""
+        await self._admitted(lambda connection: self._planner.plan(generation, connection))
+
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Admit a generation, then stream it: see the port."""
         ticket = self._queue.enter()

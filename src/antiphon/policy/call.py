@@ -1,0 +1,78 @@
+"""One call of the API, from the door to its row in the ledger."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from antiphon.domain.tenancy import Caller
+from antiphon.domain.trail import Trail
+from antiphon.ports import Route
+from antiphon.protocol.generation import Delta, Generation, Usage
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class Admission:
+    """One generation of a call: what is asked of which route, and, once it is over, what came of it.
+
+    `answer`: set by a stage that answers in the engine's place; no further stage is entered then. `kept`: set by a
+    stage that wants every delta of the answer.
+    """
+
+    call: Call
+    route: Route
+    generation: Generation
+    trail: Trail = field(default_factory=Trail)
+    #: When the first delta came (monotonic seconds); None if none did.
+    first_at: float | None = None
+    #: As the engine told it, or our estimate for an answer that was broken off; None if nothing was generated.
+    usage: Usage | None = None
+    #: Text that was generated, in pieces, of whatever kind: what an answer that was broken off is estimated by.
+    said: list[str] = field(default_factory=list)
+    finished: bool = False
+    #: The code of the error that ended it.
+    error: str | None = None
+    kept: list[Delta] | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """One call. `endpoint` is the path of the resource, as it is documented; `began_at` is in Unix seconds.
+
+    Everything below `began` is written on the way, and read when the call is over.
+    """
+
+    caller: Caller
+    endpoint: str
+    request_id: str
+    began_at: float
+    #: The same, for measuring (monotonic seconds).
+    began: float = field(default_factory=time.monotonic)
+    #: The address of whoever sent it; None for what is made in the background.
+    address: str | None = None
+    #: Whether the client has asked that no cached answer is given ("no-store": nor kept), or how old one may be.
+    cache_control: str | None = None
+    #: The model's name as the client asked for it.
+    model: str | None = None
+    streamed: bool = False
+    background: bool = False
+    batch: bool = False
+    service_tier: str | None = None
+    #: The response or completion that is made.
+    object_id: str | None = None
+    #: Headers for the answer, by the stages it went through.
+    headers: Headers = field(default_factory=list)
+    #: Headers that are known only when nothing more will be generated.
+    trailers: Headers = field(default_factory=list)
+    admissions: list[Admission] = field(default_factory=list)
+    #: HTTP status, or what it would have been.
+    status: int = 0
+    error: str | None = None
+    closed: bool = False
+
+    @property
+    def project_id(self) -> str:
+        """Whose call it is."""
+        return self.caller.project.id

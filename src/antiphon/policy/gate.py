@@ -1,0 +1,254 @@
+"""The one way to a generation: every stage, in one order, whatever the surface."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from types import TracebackType
+from typing import Protocol
+
+from antiphon.domain.errors import AntiphonError
+from antiphon.policy.call import Admission, Call
+from antiphon.ports import Capabilities, Route
+from antiphon.protocol.generation import (
+    CallArguments,
+    Delta,
+    Finish,
+    Generation,
+    NativeDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    Usage,
+)
+from antiphon.telemetry.logs import logger
+
+_log = logger(__name__)
+_SAYS = (TextDelta, NativeDelta, ReasoningDelta, CallArguments, RefusalDelta)
+
+
+class Stage(Protocol):
+    """One rule that every generation passes."""
+
+    async def enter(self, admission: Admission) -> None:
+        """Let it pass, or raise the domain error that refuses it. Nothing of a refused one may be left behind."""
+
+    def finish(self, admission: Admission) -> None:
+        """The engine has finished, and `admission.usage` is known. Before the end of the answer is sent."""
+
+    def leave(self, admission: Admission) -> None:
+        """It is over, however it went. Called once for each stage that was entered, the last one first."""
+
+
+class Witness(Protocol):
+    """Who is told of every call that is over: the ledger, the metrics."""
+
+    def closed(self, call: Call) -> None:
+        """A call is over. Must not fail, and must not wait."""
+
+
+class Answering(Protocol):
+    """A stage that may answer in the engine's place."""
+
+    async def answer(self, admission: Admission) -> AsyncGenerator[Delta, None] | None:
+        """The answer, or None to ask on."""
+
+
+class Gate:
+    """Lets generations through its stages, and tells its witnesses of calls."""
+
+    def __init__(
+        self, stages: Sequence[Stage] = (), witnesses: Sequence[Witness] = (), answering: Answering | None = None
+    ) -> None:
+        """`stages` in the order they are entered; then `answering` is asked, and only then the engine."""
+        self._stages = tuple(stages)
+        self._witnesses = tuple(witnesses)
+        self._answering = answering
+
+    def bound(self, call: Call, route: Route) -> Bound:
+        """The route as an engine for this call: whatever it generates goes through the stages."""
+        return Bound(self, call, route)
+
+    async def begin(self, call: Call, route: Route, generation: Generation) -> AsyncGenerator[Delta, None]:
+        """Admit a generation, and give its stream. Raises what a stage or the engine refuses it with."""
+        admission = Admission(call, route, generation)
+        call.admissions.append(admission)
+        entered: list[Stage] = []
+        try:
+            for stage in self._stages:
+                await stage.enter(admission)
+                entered.append(stage)
+            stream = await self._answering.answer(admission) if self._answering is not None else None
+            if stream is None:
+                stream = await route.generate(generation, admission.trail)
+        except BaseException as error:
+            admission.error = _code(error)
+            _leave(entered, admission)
+            raise
+        return Metered(admission, entered, stream)
+
+    async def check(self, call: Call, route: Route, generation: Generation) -> None:
+        """Raise what a stage or the engine would refuse this with now. Nothing is generated, and nothing is counted."""
+        admission = Admission(call, route, generation)
+        entered: list[Stage] = []
+        try:
+            for stage in self._stages:
+                await stage.enter(admission)
+                entered.append(stage)
+            await route.check(generation)
+        finally:
+            _leave(entered, admission)
+
+    def close(self, call: Call, status: int, error: str | None = None) -> None:
+        """The call is over. Safe to call twice; the first time counts."""
+        if call.closed:
+            return
+        call.closed = True
+        call.status = status
+        call.error = call.error or error
+        for witness in self._witnesses:
+            try:
+                witness.closed(call)
+            except Exception as broken:  # what is over cannot be refused any more
+                _log.error("a call could not be noted", witness=type(witness).__name__, exc_info=broken)
+
+
+class Bound:
+    """An engine as one call has it: see `ports.Engine`."""
+
+    def __init__(self, gate: Gate, call: Call, route: Route) -> None:
+        self._gate = gate
+        self._call = call
+        self.route = route
+
+    @property
+    def name(self) -> str:
+        """The model's name as answers show it."""
+        return self.route.model
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What some target of the route can do."""
+        return self.route.capabilities
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
+        """Through the stages, on the route."""
+        return await self._gate.begin(self._call, self.route, generation)
+
+    async def check(self, generation: Generation) -> None:
+        """Raise what would refuse it, and count nothing."""
+        await self._gate.check(self._call, self.route, generation)
+
+    async def count_tokens(self, generation: Generation) -> int:
+        """As the route counts them."""
+        return await self.route.count_tokens(generation)
+
+    async def start(self) -> None:
+        """Nothing: a call starts no engine."""
+
+    async def stop(self) -> None:
+        """Nothing: nor does it stop one."""
+
+    async def ready(self) -> bool:
+        """The route decides when it is asked."""
+        return True
+
+
+class Metered(AsyncGenerator[Delta, None]):
+    """A generation's stream that notes what came of it, and leaves the stages at its end, however that comes."""
+
+    def __init__(self, admission: Admission, entered: list[Stage], stream: AsyncGenerator[Delta, None]) -> None:
+        self._admission = admission
+        self._entered = entered
+        self._stream = stream
+        self._left = False
+
+    async def __anext__(self) -> Delta:
+        try:
+            delta = await self._stream.__anext__()
+        except StopAsyncIteration:
+            self._leave()
+            raise
+        except BaseException as error:
+            self._admission.error = _code(error)
+            self._leave()
+            raise
+        self._note(delta)
+        return delta
+
+    def _note(self, delta: Delta) -> None:
+        admission = self._admission
+        if admission.first_at is None:
+            admission.first_at = time.monotonic()
+        if admission.kept is not None:
+            admission.kept.append(delta)
+        if isinstance(delta, Finish):
+            admission.usage = delta.usage
+            admission.finished = True
+            for stage in self._entered:
+                stage.finish(admission)
+        elif isinstance(delta, _SAYS):
+            admission.said.append(delta.text)
+
+    def _leave(self) -> None:
+        if self._left:
+            return
+        self._left = True
+        admission = self._admission
+        if admission.usage is None and admission.first_at is not None:
+            admission.usage = estimated(admission)
+        _leave(self._entered, admission)
+
+    async def asend(self, value: None) -> Delta:
+        """The next delta."""
+        return await self.__anext__()
+
+    async def athrow(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+    ) -> Delta:
+        """End with this error."""
+        await self.aclose()
+        raise typ
+
+    async def aclose(self) -> None:
+        """End the generation now."""
+        try:
+            await self._stream.aclose()
+        finally:
+            if not self._admission.finished and self._admission.error is None:
+                self._admission.error = "cancelled"
+            self._leave()
+
+
+def estimated(admission: Admission) -> Usage:
+    """What an answer that was broken off has used, as far as that can be told from outside."""
+    characters = sum(map(len, admission.said))
+    return Usage(input_tokens=input_estimate(admission.generation), output_tokens=-(-characters // 4), estimated=True)
+
+
+def input_estimate(generation: Generation) -> int:
+    """Input tokens, at four characters each: quick, and no more than a guess."""
+    characters = 0
+    for turn in generation.turns:
+        for part in getattr(turn, "parts", ()):
+            characters += len(getattr(part, "text", "") or "")
+        characters += len(getattr(turn, "arguments", "") or "") + len(getattr(turn, "output", "") or "") + 16
+    return characters // 4 + 1
+
+
+def _leave(entered: list[Stage], admission: Admission) -> None:
+    while entered:
+        stage = entered.pop()
+        try:
+            stage.leave(admission)
+        except Exception as error:  # the answer is out: nothing of it can be refused any more
+            _log.error("a stage could not be left", stage=type(stage).__name__, exc_info=error)
+
+
+def _code(error: BaseException) -> str:
+    if isinstance(error, AntiphonError):
+        return error.code or error.type
+    return "cancelled" if not isinstance(error, Exception) else "server_error"
