@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
 from contextlib import aclosing
 from secrets import token_hex
 from typing import Any, Protocol, TypeVar
@@ -19,7 +19,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from antiphon.domain.tenancy import AdminKey
 from antiphon.policy.call import Call
-from antiphon.protocol.events import Event
+from antiphon.protocol.events import Event, Passed
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
 
@@ -317,11 +317,13 @@ async def named(events: AsyncGenerator[list[Event], None]) -> AsyncGenerator[byt
             yield b"".join([sse.event(event.type, wire_json.encode(event.body)) for event in batch])
 
 
-async def bare(events: AsyncGenerator[list[Event], None]) -> AsyncGenerator[bytes, None]:
+async def bare(events: AsyncGenerator[Sequence[Event | Passed], None]) -> AsyncGenerator[bytes, None]:
     """Events without names, as Chat Completions has them."""
     async with aclosing(events):
         async for batch in events:
-            yield b"".join([sse.data(wire_json.encode(event.body)) for event in batch])
+            yield b"".join(
+                [sse.data(event.data if isinstance(event, Passed) else wire_json.encode(event.body)) for event in batch]
+            )
 
 
 def _too_large(limit: int) -> PayloadTooLarge:
