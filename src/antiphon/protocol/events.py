@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import msgspec
 
+from antiphon.domain.ids import random_hex
+
 #: Deltas are padded to a multiple of this many characters.
 _BLOCK = 16
-_POOL_SIZE = 4096
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -36,18 +36,8 @@ class Obfuscator:
     (published specification: `stream_options.include_obfuscation`, on by default).
     """
 
-    __slots__ = ("_at", "_pool")
-
-    def __init__(self) -> None:
-        self._pool = ""
-        self._at = 0
+    __slots__ = ()
 
     def pad(self, delta: str) -> str:
         """Random characters that bring `delta` to a full block, at least one."""
-        size = _BLOCK - len(delta) % _BLOCK
-        if self._at + size > len(self._pool):
-            self._pool = os.urandom(_POOL_SIZE // 2).hex()
-            self._at = 0
-        start = self._at
-        self._at = start + size
-        return self._pool[start : self._at]
+        return random_hex(_BLOCK - len(delta) % _BLOCK)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Any, Final
 
 from antiphon.domain.errors import AntiphonError
@@ -26,7 +26,7 @@ from antiphon.protocol.shared import logprob
 Json = dict[str, Any]
 
 
-class State(Enum):
+class State(IntEnum):
     """Where one choice stands."""
 
     NEW = auto()

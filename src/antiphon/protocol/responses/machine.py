@@ -290,9 +290,26 @@ class ResponseMachine:
 
     def _text(self, delta: AnswerDelta | None) -> None:
         assert isinstance(delta, TextDelta)
-        logprobs = [logprob(token) for token in delta.logprobs] if self._show_logprobs else []
-        self._logprobs += logprobs
-        self._delta("response.output_text.delta", self._where(), delta.text, logprobs=logprobs)
+        logprobs: list[Json] = []
+        if self._show_logprobs:
+            logprobs = [logprob(token) for token in delta.logprobs]
+            self._logprobs += logprobs
+        # Most events are of this kind, so it is made without detours.
+        text = delta.text
+        self._pieces.append(text)
+        body: Json = {
+            "type": "response.output_text.delta",
+            "item_id": self._item_id,
+            "output_index": len(self.output),
+            "content_index": len(self._parts),
+            "delta": text,
+            "logprobs": logprobs,
+            "sequence_number": self._sequence,
+        }
+        if self._padding is not None:
+            body["obfuscation"] = self._padding.pad(text)
+        self._sequence += 1
+        self._events.append(Event("response.output_text.delta", body))
 
     def _close_text(self, _: AnswerDelta | None) -> None:
         text, logprobs = "".join(self._pieces), self._logprobs
