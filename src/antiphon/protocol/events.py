@@ -10,6 +10,8 @@ from antiphon.domain.ids import random_hex
 
 #: Deltas are padded to a multiple of this many characters.
 _BLOCK = 16
+#: Padding that is fetched at once, enough for some hundred deltas.
+_POOL = 1024
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -36,8 +38,18 @@ class Obfuscator:
     (published specification: `stream_options.include_obfuscation`, on by default).
     """
 
-    __slots__ = ()
+    __slots__ = ("_at", "_pool")
+
+    def __init__(self) -> None:
+        self._pool = ""
+        self._at = 0
 
     def pad(self, delta: str) -> str:
         """Random characters that bring `delta` to a full block, at least one."""
-        return random_hex(_BLOCK - len(delta) % _BLOCK)
+        start = self._at
+        end = start + _BLOCK - len(delta) % _BLOCK
+        if end > len(self._pool):
+            self._pool = random_hex(_POOL)
+            start, end = 0, end - start
+        self._at = end
+        return self._pool[start:end]
