@@ -10,8 +10,10 @@ import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
 
+import msgspec
 import structlog
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -23,9 +25,42 @@ def logger(name: str) -> Any:
     return structlog.get_logger(source=name.removeprefix("antiphon."))
 
 
+class _Lines:
+    """Where lines of calls go: `file` takes JSON; None: they take the way of all others."""
+
+    least = _LEVELS["debug"]
+    file: TextIO | None = None
+
+
+_lines = _Lines()
+_encode = msgspec.json.Encoder().encode
+
+
+def enabled(level: Level) -> bool:
+    """Whether what has this level is logged at all."""
+    return _LEVELS[level] >= _lines.least
+
+
+def line(level: Literal["debug", "info"], event: str, source: str, fields: dict[str, Any]) -> None:
+    """Log what is logged of every call: as `logger(source).info(event, **fields)` does, but at a fifth of the cost.
+
+    For callers that have asked `enabled` before.
+    """
+    file = _lines.file
+    if file is None:
+        getattr(structlog.get_logger(source=source), level)(event, **fields)
+        return
+    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    whole = {"timestamp": now, "level": level, "source": source, "event": event, **fields}
+    file.write(f"{_encode(whole).decode()}\n")
+    file.flush()
+
+
 def configure(level: Level = "info", output: Literal["auto", "json", "console"] = "auto") -> None:
     """Set up logging for the process. "auto" is for people on a terminal and JSON everywhere else."""
     as_json = output == "json" or (output == "auto" and not sys.stderr.isatty())
+    _lines.least = _LEVELS[level]
+    _lines.file = sys.stderr if as_json else None
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(pad_event_to=28)
     structlog.configure(
         processors=[
