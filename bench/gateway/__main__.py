@@ -1,8 +1,8 @@
 """Antiphon as a gateway, against a bare pass-through and its peers, in one run on pinned cores.
 
-The server under test has core 0 to itself; the load generator and the mock upstream share core 1. A contender that
-leaves its core idle (`core` below 90 %) is not what was measured: then the load was, and the processor time of a request
-tells more than the rate.
+The server under test has core 0 to itself; the load generator and the mock upstream share core 1. Where a contender
+leaves its core idle with 32 connections (`core` below 90 %), it was the load that was measured, or a neighbour on the
+machine: then the processor time of a request tells more than the rate.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.gateway import cases, load, memory, process, report
+from bench.gateway import cases, load, memory, process, profile, report
 from bench.gateway.cases import CASES, STARTS, Case
 from bench.gateway.contenders import LOAD_CORE, Running, mock
 from bench.gateway.report import Measured
@@ -24,32 +24,36 @@ from bench.gateway.report import Measured
 CONNECTIONS = (1, 32)
 
 
-def measure(case: Case, running: Running, connections: int, seconds: float) -> Measured:
-    """Warm up, then measure one case."""
+def measure(case: Case, running: Running, connections: int, seconds: float, stacks: Path | None = None) -> Measured:
+    """Warm up, then measure one case. `stacks`: where a profile goes."""
     message = load.request(case.path, running.key, case.body)
     load.run(running.port, message, connections=connections, seconds=min(1.0, seconds / 2))
     before, began = process.usage(running.pid), time.perf_counter()
-    result = load.run(running.port, message, connections=connections, seconds=seconds)
+    with profile.profiled(running.pid, seconds, stacks):
+        result = load.run(running.port, message, connections=connections, seconds=seconds)
     after, lasted = process.usage(running.pid), time.perf_counter() - began
     cpu = after.cpu - before.cpu
     return Measured(result, cpu / max(1, result.answers) * 1000, after.rss / 1e6, cpu / lasted)
 
 
-def run(name: str, wanted: list[Case], upstream: Running, seconds: float, keep: Path | None) -> report.Results:
+def run(name: str, options: argparse.Namespace, upstream: Running, seconds: float) -> report.Results:
     """All cases of one contender, each with all numbers of connections."""
     results: report.Results = {}
-    asked = [case for case in wanted if name in case.contenders]
+    asked = [case for case in CASES if name in case.contenders and (not options.cases or case.name in options.cases)]
     if not asked:
         return results
     with contextlib.ExitStack() as stack:
-        directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        directory = options.keep / name if options.keep else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        directory.mkdir(parents=True, exist_ok=True)
         url = f"http://127.0.0.1:{upstream.port}/v1"
         running = upstream if name == "direct" else stack.enter_context(STARTS[name](url, directory))
         if running.note:
             print(f"{name}: {running.note}", flush=True)
         for case in asked:
-            for connections in CONNECTIONS:
-                results[name, case.name, connections] = measured = measure(case, running, connections, seconds)
+            for connections in options.connections or CONNECTIONS:
+                stacks = options.profile / f"{name}-{case.name}-{connections}.txt" if options.profile else None
+                measured = measure(case, running, connections, seconds, stacks)
+                results[name, case.name, connections] = measured
                 print(report.line(name, case.name, connections, measured), flush=True)
     return results
 
@@ -60,18 +64,19 @@ def main() -> int:
     os.sched_setaffinity(0, {LOAD_CORE})
     seconds = options.seconds or (1.0 if options.quick else 5.0)
     names = options.only or ["direct", "reference", "ours", *(cases.PEERS if options.peers else ())]
-    wanted = [case for case in CASES if not options.cases or case.name in options.cases]
     results: report.Results = {}
+    failed = False
     with tempfile.TemporaryDirectory() as directory, mock(Path(directory)) as upstream:
         if options.memory:
             return memory.main(options.only or ["ours"], upstream, options.memory)
         print(report.HEAD, flush=True)
         for name in names:
             try:
-                results |= run(name, wanted, upstream, seconds, options.keep)
+                results |= run(name, options, upstream, seconds)
             except (RuntimeError, load.LoadError, OSError) as error:
                 print(f"{name}: {error}", flush=True)
-    missed = report.ratios(results)
+                failed = True
+    missed = report.ratios(results) or failed
     if options.json:
         print(json.dumps(report.plain(results)))
     return int(missed)
@@ -85,6 +90,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--case", dest="cases", action="append", choices=[case.name for case in CASES], help="only this case"
     )
+    parser.add_argument("--connections", type=int, action="append", help="so many connections (repeatable; 1 and 32)")
+    parser.add_argument("--profile", type=Path, help="sample the server's stacks into this directory, with py-spy")
     parser.add_argument("--peers", action="store_true", help="smg and LiteLLM too; installed at the first use")
     parser.add_argument("--keep", type=Path, help="an empty directory for what servers write (logs, database)")
     parser.add_argument("--json", action="store_true", help="all figures as a line of JSON at the end")

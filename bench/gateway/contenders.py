@@ -1,4 +1,4 @@
-"""Who is measured, how each is started, and how it is pointed at the mock upstream. The one place with their settings."""
+"""Who is measured, how each is started and pointed at the mock upstream. The one place with their settings."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def reference(upstream: str, directory: Path) -> Iterator[Running]:
         yield Running(port_of(server, log), "none", server.pid)
 
 
-# --- ours ---------------------------------------------------------------------------------------------------------------
+# --- ours -------------------------------------------------------------------------------------------------------------
 def _settings(upstream: str) -> str:
     """Our antiphon.toml: a route to the mock, nothing local."""
     return f"""
@@ -89,7 +89,7 @@ def _antiphon(*arguments: str, data: Path) -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def ours(upstream: str, directory: Path) -> Iterator[Running]:
-    """Antiphon as it is run: its own command, SQLite, keys, limits, the ledger, metrics, a line of log for each call."""
+    """Antiphon as it is run: its own command, SQLite, keys, limits, the ledger, metrics, a log line for each call."""
     from antiphon.settings.declared import declared  # tells whether this version has routes
 
     if "routes" not in declared():
@@ -135,7 +135,7 @@ def _without_upstream(directory: Path) -> Iterator[Running]:
         yield Running(int(port), key, server.pid, "no routes yet: a scripted engine instead of the upstream")
 
 
-# --- peers --------------------------------------------------------------------------------------------------------------
+# --- peers ------------------------------------------------------------------------------------------------------------
 def installed(name: str, requirement: str) -> Path:
     """The `bin` of a peer's environment, made at the first use (`pip install` from the configured registry)."""
     place = CACHE / name

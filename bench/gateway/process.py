@@ -47,7 +47,7 @@ def usage(pid: int) -> Usage:
 
 @contextlib.contextmanager
 def started(
-    command: Sequence[str], core: int, log: Path, environment: Mapping[str, str] = {}
+    command: Sequence[str], core: int, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a command on one core until the block is left; its stdout is piped, its stderr goes to `log`."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -57,7 +57,7 @@ def started(
         os.sched_setaffinity(0, {core})
         try:
             server = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**inherited, **environment}
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**inherited, **(environment or {})}
             )
         finally:
             os.sched_setaffinity(0, before)

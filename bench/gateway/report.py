@@ -21,7 +21,10 @@ class Measured:
 #: By contender, case, connections.
 Results = dict[tuple[str, str, int], Measured]
 
-HEAD = f"{'contender':14} {'case':10} {'conns':>5} {'per s':>8} {'p50 ms':>8} {'p99 ms':>8} {'CPU ms':>8} {'core':>5} {'MB':>6}"
+HEAD = (
+    f"{'contender':14} {'case':10} {'conns':>5} {'per s':>8} {'p50 ms':>8} {'p99 ms':>8} {'CPU ms':>8} {'core':>5} "
+    f"{'MB':>6}"
+)
 
 
 def line(name: str, case: str, connections: int, measured: Measured) -> str:
@@ -61,6 +64,10 @@ def ratios(results: Results) -> bool:
             f"{name:40} {added:8.2f} {'':8} {cases.ADDED_MUST:8.2f} {cases.ADDED_AIM:8.2f}{'  MISSED' if short else ''}"
         )
     return missed
+
+
+def _mark(*, missed: bool) -> str:
+    return "  MISSED" if missed else ""
 
 
 def plain(results: Results) -> list[dict[str, object]]:
