@@ -53,7 +53,7 @@ PEERS = ("smg", "smg-responses", "litellm")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Ours against another, with 32 connections: our rate must be `must` times theirs, and is meant to be `aim` times."""
+    """Ours against another, with 32 connections: our rate must be `must` times theirs, and should be `aim` times."""
 
     case: str
     other: str

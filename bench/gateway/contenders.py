@@ -135,6 +135,10 @@ def _without_upstream(directory: Path) -> Iterator[Running]:
         yield Running(int(port), key, server.pid, "no routes yet: a scripted engine instead of the upstream")
 
 
+#: For a peer's environment: with our path of modules, it would find our modules there instead of its own.
+_OWN = {"PYTHONPATH": ""}
+
+
 # --- peers ------------------------------------------------------------------------------------------------------------
 def installed(name: str, requirement: str) -> Path:
     """The `bin` of a peer's environment, made at the first use (`pip install` from the configured registry)."""
@@ -143,7 +147,7 @@ def installed(name: str, requirement: str) -> Path:
         print(f"installing {requirement} into {place}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
         pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", requirement]
-        subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(pip, check=True, stderr=subprocess.DEVNULL, env={**os.environ, **_OWN})
         subprocess.run([str(place / "bin" / "python"), "-m", "compileall", "-q", str(place / "lib")], check=False)
         (place / "installed").touch()
     return place / "bin"
@@ -157,7 +161,7 @@ def _smg(mode: tuple[str, ...]) -> Start:
         command = [str(installed("smg", "smg") / "smg"), "launch", *mode, "--host", "127.0.0.1", "--port", str(port)]
         command += ["--worker-urls", upstream.removesuffix("/v1"), "--prometheus-port", str(metrics)]
         command += ["--prometheus-host", "127.0.0.1", "--log-level", "error", "--api-key", "bench"]
-        with started(command, SERVER_CORE, log) as server:
+        with started(command, SERVER_CORE, log, _OWN) as server:
             wait_ready(server, f"http://127.0.0.1:{port}/readiness", log)
             yield Running(port, "bench", server.pid)
 
@@ -184,7 +188,7 @@ def litellm(upstream: str, directory: Path) -> Iterator[Running]:
     (directory / "litellm.yaml").write_text(json.dumps(config))  # JSON is YAML
     command = [str(installed("litellm", "litellm[proxy]==1.103.2") / "litellm")]
     command += ["--config", str(directory / "litellm.yaml"), "--host", "127.0.0.1", "--port", str(port)]
-    quiet = {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
+    quiet = {**_OWN, "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
     with started(command, SERVER_CORE, log, quiet) as server:
         wait_ready(server, f"http://127.0.0.1:{port}/health/liveliness", log)
         yield Running(port, "sk-bench", server.pid)
