@@ -27,7 +27,8 @@ def profiled(pid: int, seconds: float, output: Path | None) -> Iterator[None]:
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     command = [str(installed("py-spy", "py-spy") / "py-spy"), "record", "--pid", str(pid), "--format", "raw"]
-    command += ["--rate", str(RATE), "--duration", str(max(1, round(seconds))), "--output", str(output)]
+    # Threads that wait for work would be counted too: so only what holds the interpreter is.
+    command += ["--gil", "--rate", str(RATE), "--duration", str(max(1, round(seconds))), "--output", str(output)]
     sampler = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         yield
