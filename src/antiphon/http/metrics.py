@@ -158,24 +158,25 @@ class Collector:
             ("target",),
             (((target,), row.fallbacks) for target, row in targets),
         )
-        now = list(seen.targets_now())
+        # Others have not been asked yet, or a client has made up their name (behind a route such as `openai/*`).
+        now = [(str(each.target), each) for each in seen.targets_now() if str(each.target) in seen.targets]
         yield _gauge(
             "target_breaker",
             "The target's circuit breaker: 1 for the state that it is in.",
             ("target", "state"),
-            (((str(each.target), state), float(each.breaker == state)) for each in now for state in _BREAKER),
+            (((name, state), float(each.breaker == state)) for name, each in now for state in _BREAKER),
         )
         yield _gauge(
             "target_outstanding",
             "Calls that the target is answering.",
             ("target",),
-            (((str(each.target),), each.outstanding) for each in now),
+            (((name,), each.outstanding) for name, each in now),
         )
         yield _gauge(
             "target_rests_seconds",
             "For how long the target has asked to be left alone.",
             ("target",),
-            (((str(each.target),), each.rests) for each in now),
+            (((name,), each.rests) for name, each in now),
         )
 
     def _keys(self) -> Iterable[Metric]:

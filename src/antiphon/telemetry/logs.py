@@ -56,6 +56,11 @@ def line(level: Literal["debug", "info"], event: str, source: str, fields: dict[
     file.flush()
 
 
+def unconfigure() -> None:
+    """Take back what `configure` has set for lines: for tests."""
+    _lines.least, _lines.file = _LEVELS["debug"], None
+
+
 def configure(level: Level = "info", output: Literal["auto", "json", "console"] = "auto") -> None:
     """Set up logging for the process. "auto" is for people on a terminal and JSON everywhere else."""
     as_json = output == "json" or (output == "auto" and not sys.stderr.isatty())

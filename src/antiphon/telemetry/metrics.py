@@ -76,6 +76,9 @@ class Table(Generic[Key, Row]):
         """All rows."""
         return iter(list(self._rows.items()))
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
+
     def __len__(self) -> int:
         return len(self._rows)
 
