@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +15,7 @@ from antiphon.policy.observe import Observer
 from antiphon.telemetry.metrics import Histogram
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry, Metric
+    from prometheus_client import Metric
 
 #: Who may read them; see the setting of this name.
 Readers = Literal["local", "admin", "open", "off"]
@@ -26,19 +27,18 @@ _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 
 def resources(observer: Observer, authenticate: AdminAuthenticator, readers: Readers) -> list[Resource]:
     """`/metrics`, for whoever collects them. Others are refused as without an admin key, or do not find it ("off")."""
-    registry: list[CollectorRegistry] = []
+    one_at_a_time = asyncio.Lock()
 
     async def metrics(exchange: Exchange) -> None:
         if readers == "off":
             raise NotFound("This server shows no metrics: its setting 'metrics' is 'off'.", code="unknown_url")
         if readers == "admin" or (readers == "local" and not _is_local(exchange)):
             await authenticate(exchange.header(b"authorization"))
-        from prometheus_client.exposition import choose_encoder  # most servers are never asked
-
-        if not registry:
-            registry.append(_registry(observer))
-        encode, kind = choose_encoder(exchange.header(b"accept") or "")
-        await exchange.reply(200, encode(registry[0]), content_type=kind.encode())
+        async with one_at_a_time:
+            # Where every table is full, this takes a third of a second.
+            collector = Collector(observer)
+            text, kind = await asyncio.to_thread(_render, collector, exchange.header(b"accept") or "")
+        await exchange.reply(200, text, content_type=kind.encode())
 
     return [Resource("/metrics", {"GET": metrics}, access="open")]
 
@@ -52,20 +52,30 @@ def _is_local(exchange: Exchange) -> bool:
         return False
 
 
-def _registry(observer: Observer) -> CollectorRegistry:
-    from prometheus_client import CollectorRegistry, ProcessCollector
+def _render(collector: Collector, accept: str) -> tuple[bytes, str]:
+    """The metrics in the form that was asked for, and that form's content type."""
+    from prometheus_client import CollectorRegistry, ProcessCollector  # most servers are never asked
+    from prometheus_client.exposition import choose_encoder
 
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
-    registry.register(Collector(observer))
-    return registry
+    registry.register(collector)
+    encode, kind = choose_encoder(accept)
+    return encode(registry), kind
 
 
 class Collector:
-    """Shows the observer's tables in the library's form."""
+    """Shows the observer's tables in the library's form. Made in the event loop; used in any thread, once.
+
+    The tables may be read from elsewhere: all that can happen is that a call is in one of them and not yet in another.
+    """
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
+        self._gauges = [(gauge, gauge.read()) for gauge in observer.gauges]
+        # Others have not been asked yet, or a client has made up their name (behind a route such as `openai/*`).
+        targets = [(str(each.target), each) for each in observer.targets_now()]
+        self._targets_now = [(name, each) for name, each in targets if name in observer.targets]
 
     def collect(self) -> Iterable[Metric]:
         """Every metric with what it is now."""
@@ -158,8 +168,7 @@ class Collector:
             ("target",),
             (((target,), row.fallbacks) for target, row in targets),
         )
-        # Others have not been asked yet, or a client has made up their name (behind a route such as `openai/*`).
-        now = [(str(each.target), each) for each in seen.targets_now() if str(each.target) in seen.targets]
+        now = self._targets_now
         yield _gauge(
             "target_breaker",
             "The target's circuit breaker: 1 for the state that it is in.",
@@ -204,8 +213,8 @@ class Collector:
         seen = self._observer
         yield _gauge("requests_in_flight", "Requests that are being answered.", (), [((), seen.in_flight)])
         yield _gauge("generations_in_flight", "Generations that are being made.", (), [((), seen.generating)])
-        for gauge in seen.gauges:
-            yield _gauge(gauge.name, gauge.help, (), [((), gauge.read())])
+        for gauge, value in self._gauges:
+            yield _gauge(gauge.name, gauge.help, (), [((), value)])
         yield _histogram(
             "loop_lag_seconds", "How late the event loop was, looked at regularly.", (), [((), seen.lag.seconds)]
         )

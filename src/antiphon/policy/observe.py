@@ -153,9 +153,9 @@ class Observer:
         self.in_flight = 0
         self.generating = 0
         self.requests: Table[Request, Count] = Table(Count, Request(OTHER, OTHER, OTHER, OTHER), most=limits.MAX_SERIES)
-        self.durations: Table[str, Histogram] = Table(Histogram, OTHER, most=limits.MAX_SERIES)
-        self.models: Table[str, ModelRow] = Table(ModelRow, OTHER, most=limits.MAX_SERIES)
-        self.first_token: Table[Served, Histogram] = Table(Histogram, Served(OTHER, OTHER), most=limits.MAX_SERIES)
+        self.durations: Table[str, Histogram] = Table(Histogram, OTHER, most=limits.MAX_HISTOGRAMS)
+        self.models: Table[str, ModelRow] = Table(ModelRow, OTHER, most=limits.MAX_HISTOGRAMS)
+        self.first_token: Table[Served, Histogram] = Table(Histogram, Served(OTHER, OTHER), most=limits.MAX_HISTOGRAMS)
         self.targets: Table[str, TargetRow] = Table(TargetRow, OTHER, most=limits.MAX_SERIES)
         self.keys: Table[KeyLabel, KeyRow] = Table(KeyRow, KeyLabel(OTHER, OTHER), most=limits.MAX_SERIES)
         self.errors: Table[str, Count] = Table(Count, OTHER, most=limits.MAX_SERIES)
