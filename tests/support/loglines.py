@@ -9,8 +9,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import structlog
-
 from antiphon.telemetry import logs
 
 
@@ -43,6 +41,5 @@ def logged(level: logs.Level = "info") -> Iterator[Lines]:
     try:
         yield lines
     finally:
-        structlog.reset_defaults()
         logs.unconfigure()
     assert sys.stderr is not lines.file

@@ -57,7 +57,8 @@ def line(level: Literal["debug", "info"], event: str, source: str, fields: dict[
 
 
 def unconfigure() -> None:
-    """Take back what `configure` has set for lines: for tests."""
+    """Take back what `configure` has set."""
+    structlog.reset_defaults()
     _lines.least, _lines.file = _LEVELS["debug"], None
 
 
