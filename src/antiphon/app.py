@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,7 +122,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     """Put a server together around a store and an engine."""
     clock = SystemClock()
     routes = _routes(settings, engine)
-    observer = _observer(routes, store, engine)
+    observer = _observer((route.name for route in routes.visible("")), store, engine)
     # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
     gate = Gate([observer], [observer])
     bus = Bus()
@@ -158,13 +158,13 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys, observer)
 
 
-def _observer(routes: Routes[Route], store: Store, engine: Engine) -> Observer:
-    """What is seen of a server besides its calls: how long its queues are."""
+def _observer(models: Iterable[str], store: Store, engine: Engine | None) -> Observer:
+    """What is seen of a server besides its calls: how long its queues are. `engine`: the built-in one."""
     gauges = [Gauge("store_writes_waiting", "Writes that wait for the database.", lambda: store.writes_waiting)]
     if isinstance(engine, Queueing):
         text = "Generations that wait for a slot of the local engine."
         gauges.append(Gauge("engine_queue", text, lambda: engine.waiting))
-    return Observer((route.name for route in routes.visible("")), gauges=gauges)
+    return Observer(models, gauges=gauges)
 
 
 def _routes(settings: Settings, engine: Engine) -> Routes[Route]:
