@@ -158,7 +158,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys, observer)
 
 
-def _observer(models: Iterable[str], store: Store, engine: Engine | None) -> Observer:
+def _observer(models: Iterable[str], store: Store, engine: object) -> Observer:
     """What is seen of a server besides its calls: how long its queues are. `engine`: the built-in one."""
     gauges = [Gauge("store_writes_waiting", "Writes that wait for the database.", lambda: store.writes_waiting)]
     if isinstance(engine, Queueing):
