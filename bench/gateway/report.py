@@ -18,6 +18,9 @@ class Measured:
     core: float
 
 
+#: From this part of its core on, a server's rate is its own; below, something else has held it back.
+USED_UP = 0.9
+
 #: By contender, case, connections.
 Results = dict[tuple[str, str, int], Measured]
 
@@ -45,29 +48,22 @@ def ratios(results: Results) -> bool:
         if mine is None or other is None:
             continue
         ratio = mine.result.rate / other.result.rate
-        short = ratio < target.must
-        missed |= short
-        name = f"{target.case}: ours / {target.other}"
-        must = f"{target.must:8.2f}" if target.must else f"{'-':>8}"
-        print(
-            f"{name:40} {ratio:8.2f} {other.cpu / mine.cpu:8.2f} {must} {target.aim:8.2f}{'  MISSED' if short else ''}"
-        )
+        remarks = ["MISSED"] if ratio < target.must else []
+        missed |= ratio < target.must
+        if min(mine.core, other.core) < USED_UP:
+            remarks.append("(a core was not used up: go by CPU)")
+        figures = f"{ratio:8.2f} {other.cpu / mine.cpu:8.2f} {target.must or '-':>8} {target.aim:8.2f}"
+        print(f"{f'{target.case}: ours / {target.other}':40} {figures}  {' '.join(remarks)}".rstrip())
     for case in ("chat", "stream"):
         mine, other = results.get(("ours", case, 1)), results.get(("direct", case, 1))
         if mine is None or other is None:
             continue
         added = mine.result.p50 - other.result.p50
-        short = added > cases.ADDED_MUST
-        missed |= short
-        name = f"{case}: added p50 at 1 connection (ms)"
-        print(
-            f"{name:40} {added:8.2f} {'':8} {cases.ADDED_MUST:8.2f} {cases.ADDED_AIM:8.2f}{'  MISSED' if short else ''}"
-        )
+        missed |= added > cases.ADDED_MUST
+        figures = f"{added:8.2f} {'':8} {cases.ADDED_MUST:8.2f} {cases.ADDED_AIM:8.2f}"
+        remark = "  MISSED" if added > cases.ADDED_MUST else ""
+        print(f"{f'{case}: added p50 at 1 connection (ms)':40} {figures}{remark}")
     return missed
-
-
-def _mark(*, missed: bool) -> str:
-    return "  MISSED" if missed else ""
 
 
 def plain(results: Results) -> list[dict[str, object]]:
