@@ -128,6 +128,7 @@ class Api:
             time.monotonic() - exchange.began,
             exchange.request_id,
             code,
+            admin=None if exchange.admin is None else exchange.admin.id,
             # Whoever watches the process asks every few seconds; that is no news.
             quiet=scope.get("antiphon.open", False),
         )

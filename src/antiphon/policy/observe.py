@@ -183,12 +183,23 @@ class Observer:
         request_id: str,
         error: str | None,
         *,
-        quiet: bool,
+        admin: str | None = None,
+        quiet: bool = False,
     ) -> None:
-        """A request that is not a call is over: nobody's key was in it. `quiet`: that is no news for the log."""
+        """A request that is not a call is over: no project's key was in it. `admin`: the id of an admin key that was.
+
+        `quiet`: that is no news for the log.
+        """
         self._count(endpoint, method, status, "", seconds, error)
         if logs.enabled("debug" if quiet else "info"):
-            fields = {"method": _known(method), "path": endpoint, "status": status, "ms": int(seconds * 1000)}
+            fields: dict[str, Any] = {
+                "method": _known(method),
+                "path": endpoint,
+                "status": status,
+                "ms": int(seconds * 1000),
+            }
+            if admin is not None:
+                fields["admin"] = admin
             if error is not None:
                 fields["error"] = error
             logs.line("debug" if quiet else "info", "request", "http", {**fields, "request_id": request_id})

@@ -6,11 +6,12 @@ passed, never with its arguments, which may quote what a client sent.
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
+import time
 import traceback
 from collections.abc import MutableMapping
-from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import msgspec
@@ -41,6 +42,17 @@ def enabled(level: Level) -> bool:
     return _LEVELS[level] >= _lines.least
 
 
+@functools.lru_cache(maxsize=1)
+def _second(unix: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix))
+
+
+def timestamp(unix: float) -> str:
+    """A moment in UTC, as all lines have it."""
+    second = int(unix)
+    return f"{_second(second)}.{int((unix - second) * 1e6):06d}Z"
+
+
 def line(level: Literal["debug", "info"], event: str, source: str, fields: dict[str, Any]) -> None:
     """Log what is logged of every call: as `logger(source).info(event, **fields)` does, but at a fifth of the cost.
 
@@ -50,8 +62,7 @@ def line(level: Literal["debug", "info"], event: str, source: str, fields: dict[
     if file is None:
         getattr(structlog.get_logger(source=source), level)(event, **fields)
         return
-    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    whole = {"timestamp": now, "level": level, "source": source, "event": event, **fields}
+    whole = {"timestamp": timestamp(time.time()), "level": level, "source": source, "event": event, **fields}
     file.write(f"{_encode(whole).decode()}\n")
     file.flush()
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from antiphon.telemetry import logs
 from support.loglines import logged
@@ -19,6 +22,12 @@ def test_a_line_has_the_fields_of_any_other() -> None:
     for line in (one, other):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line.pop("timestamp"))
     assert one == other
+
+
+@given(st.floats(0, 4e9))
+def test_timestamps(unix: float) -> None:
+    shown = datetime.strptime(logs.timestamp(unix), "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    assert abs(shown.timestamp() - unix) < 1e-5
 
 
 @pytest.mark.parametrize(
