@@ -75,13 +75,15 @@ class SSEParser:
         """Whether `chunk` begins and ends where events do, and has lines that end in LF only, as most do."""
         return (
             chunk.endswith(b"\n\n")
-            and not (self._rest or self._data or self._type or self._after_cr or self._first)
+            and not (self._rest or self._data or self._type or self._after_cr)
+            and not (self._first and chunk.startswith(b"\xef"))
             and b"\r" not in chunk
             and len(chunk) <= self._max
         )
 
     def _whole_events(self, chunk: bytes) -> list[Event]:
         """The events of a simple chunk: three times as fast as line by line."""
+        self._first = False
         events: list[Event] = []
         for block in chunk[:-2].split(b"\n\n"):
             name, rest = "message", block
