@@ -140,6 +140,18 @@ def test_a_large_body(upstream: ChatUpstream) -> None:
     assert using(upstream, main) == b"3000000"
 
 
+def test_other_paths(upstream: ChatUpstream) -> None:
+    upstream.behave = lambda _: Says([b'{"data": []}'])
+    assert using(upstream, lambda client: client.get("/models", deadlines=HASTY)) == b'{"data": []}'
+    assert upstream.asked[-1].path == "/v1/models"
+
+    async def own(client: UpstreamClient) -> bytes:
+        return await (await client.post("../tokenize", b"{}", stream=False, deadlines=HASTY)).body()
+
+    using(upstream, own)
+    assert upstream.asked[-1].path == "/tokenize"
+
+
 # --- what comes in ----------------------------------------------------------------------------------------------------
 def test_events_however_they_are_cut(upstream: ChatUpstream) -> None:
     data = "data: é1\r\n\r\n: ping\n\nevent: x\ndata: 2\ndata: 3\n\ndata: [DONE]\n\n".encode()
