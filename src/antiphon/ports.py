@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from antiphon.domain.organisation import AuditEntry, AuditFilter
 from antiphon.domain.records import (
     ConversationItem,
     EventBatch,
@@ -431,7 +432,19 @@ class KeyStore(Protocol):
         """Delete up to `limit` keys first used before `before` (Unix seconds). Returns how many were deleted."""
 
 
-class Store(TenantStore, ResponseStore, ConversationStore, CompletionStore, PromptStore, KeyStore, Protocol):
+class AuditStore(Protocol):
+    """The log of administrative changes. Entries are never changed."""
+
+    async def add_audit(self, entry: AuditEntry) -> None:
+        """Add an entry. Durable when this returns. What can be is rather written together with the change itself."""
+
+    async def list_audit(self, wanted: AuditFilter, *, limit: int) -> Page[AuditEntry]:
+        """A page, newest first. Raises `NotFound` (param "after" or "before") for an entry that there is not."""
+
+
+class Store(
+    TenantStore, ResponseStore, ConversationStore, CompletionStore, PromptStore, KeyStore, AuditStore, Protocol
+):
     """The whole database."""
 
     async def open(self) -> None:
