@@ -25,7 +25,7 @@ def with_store(loaded: Loaded, work: Callable[[Store, DataDir], Awaitable[T]]) -
 async def _with_store(loaded: Loaded, work: Callable[[Store, DataDir], Awaitable[T]]) -> T:
     # Here, because SQLAlchemy takes longer to import than all of `--help`.
     from antiphon.datadir import DataDir
-    from antiphon.policy.first_run import first_run
+    from antiphon.policy.first_run import first_owner, first_run
     from antiphon.stores.store import SqlStore
 
     data_dir = DataDir(loaded.settings.data_dir)
@@ -33,6 +33,7 @@ async def _with_store(loaded: Loaded, work: Callable[[Store, DataDir], Awaitable
     try:
         await store.open()
         await first_run(store, data_dir)
+        await first_owner(store)
         return await work(store, data_dir)
     finally:
         await store.close()

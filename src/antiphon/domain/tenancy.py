@@ -42,6 +42,9 @@ class Key:
     created_at: int
     expires_at: int | None = None
     revoked_at: int | None = None
+    user_id: str | None = None
+    service_account_id: str | None = None
+    last_used_at: int | None = None
 
     def valid_at(self, now: float) -> bool:
         """Whether the key opens the door at `now` (Unix seconds)."""

@@ -20,7 +20,9 @@ from antiphon.domain.errors import (
     RequestTimeout,
 )
 from antiphon.http.exchange import ClientGone, Exchange, new_request_id
-from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
+from antiphon.policy import roles
+from antiphon.policy.administrators import AdminAuthenticator
+from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.call import Call
 from antiphon.policy.gate import Gate
 from antiphon.telemetry.logs import logger
@@ -113,7 +115,9 @@ class Api:
         """Find out who is calling, or refuse the call."""
         authorization = exchange.header(b"authorization")
         if resource.access == "admin":
-            exchange.admin = await self._authenticate_admin(authorization)
+            exchange.administrator = await self._authenticate_admin(authorization)
+            project_id = exchange.scope["path_params"].get("project_id")
+            roles.check(exchange.administrator, exchange.method, resource.path, project_id)
         elif resource.access == "key":
             caller = await self._authenticate(authorization)
             exchange.call = Call(

@@ -63,6 +63,9 @@ api_keys = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("user_id", Text),
+    Column("service_account_id", Text),
+    Column("last_used_at", BigInteger),
 )
 
 # Keys for the organisation itself: they belong to no project.

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import bindparam, func, or_, select, update
 
 from antiphon.domain.errors import Conflict, NotFound
-from antiphon.domain.tenancy import AdminKey, Caller, Key, Project
+from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.stores.part import Part, possible, require_possible
 from antiphon.stores.query import Query, Session, insertion
-from antiphon.stores.tables import admin_api_keys, api_keys, projects
+from antiphon.stores.tables import api_keys, projects
 
 # The columns stand in the order of the dataclass' fields.
 _PROJECT = tuple(projects.c[name] for name in Project.__dataclass_fields__)
 _PROJECT_FIELDS = tuple(column.name for column in _PROJECT)
-_KEY = (
-    api_keys.c.id,
-    api_keys.c.project_id,
-    api_keys.c.name,
-    api_keys.c.digest,
-    api_keys.c.hint,
-    api_keys.c.created_at,
-    api_keys.c.expires_at,
-    api_keys.c.revoked_at,
-)
+_KEY = tuple(api_keys.c[name] for name in Key.__dataclass_fields__)
 _KEY_FIELDS = tuple(column.name for column in _KEY)
 
 _ADD_PROJECT = insertion(projects)
@@ -46,9 +38,6 @@ _FIND_CALLER = Query(
     .join(projects, projects.c.id == api_keys.c.project_id)
     .where(api_keys.c.digest == bindparam("digest"))
 )
-_ADMIN_KEY = tuple(admin_api_keys.c[name] for name in AdminKey.__dataclass_fields__)
-_ADD_ADMIN_KEY = insertion(admin_api_keys)
-_FIND_ADMIN_KEY = Query(select(*_ADMIN_KEY).where(admin_api_keys.c.digest == bindparam("digest")))
 _LIST_KEYS = Query(select(*_KEY).order_by(api_keys.c.created_at, api_keys.c.seq))
 _LIST_PROJECTS_KEYS = Query(
     select(*_KEY)
@@ -121,15 +110,6 @@ class Tenants(Part):
         """The key with this id, revoked or not."""
         return await self._database.read(_get_key, key_id) if possible(key_id) else None
 
-    async def create_admin_key(self, key: AdminKey) -> None:
-        """Add an admin key. Raises `Conflict` if it is there already."""
-        require_possible(key.id, key.name)
-        await self._database.write(_create_admin_keys, key, key=("admin key", key.id))
-
-    async def find_admin_key(self, digest: bytes) -> AdminKey | None:
-        """The admin key with this keyed hash, revoked or not."""
-        return await self._database.read(_find_admin_key, digest)
-
 
 def _create_projects(session: Session, batch: Sequence[Project]) -> list[None]:
     session.many(
@@ -172,16 +152,6 @@ def _find_caller(session: Session, digest: bytes) -> Caller | None:
     return Caller(Key(*row[: len(_KEY)]), Project(*row[len(_KEY) :])) if row else None
 
 
-def _create_admin_keys(session: Session, batch: Sequence[AdminKey]) -> list[None]:
-    session.many(_ADD_ADMIN_KEY, [{column.name: getattr(key, column.name) for column in _ADMIN_KEY} for key in batch])
-    return [None] * len(batch)
-
-
-def _find_admin_key(session: Session, digest: bytes) -> AdminKey | None:
-    row = session.one(_FIND_ADMIN_KEY, {"digest": digest})
-    return AdminKey(*row) if row else None
-
-
 def _list_keys(session: Session, project_id: str | None) -> list[Key]:
     if project_id is None:
         rows = session.all(_LIST_KEYS, {})
@@ -192,3 +162,23 @@ def _list_keys(session: Session, project_id: str | None) -> list[Key]:
 
 def _revoke_keys(session: Session, batch: Sequence[tuple[str, int]]) -> list[bool]:
     return [session.run(_REVOKE_KEY, {"key_id": key_id, "at": at}) > 0 for key_id, at in batch]
+
+
+# --- for other parts of the store -----------------------------------------------------------------------------------
+PROJECT = _PROJECT
+KEY = _KEY
+
+
+def insert_project(session: Session, project: Project) -> None:
+    """Add a project, as part of a change."""
+    session.run(_ADD_PROJECT, {name: getattr(project, name) for name in _PROJECT_FIELDS})
+
+
+def insert_key(session: Session, key: Key) -> None:
+    """Add a key, as part of a change."""
+    session.run(_ADD_KEY, {name: getattr(key, name) for name in _KEY_FIELDS})
+
+
+def key_of(*row: Any) -> Key:
+    """A key, made of its columns."""
+    return Key(*row)
