@@ -5,7 +5,7 @@ Each port has one contract suite under `tests/contract/`, which every adapter pa
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from antiphon.domain.records import (
     StoredPromptVersion,
     StoredResponse,
 )
+from antiphon.domain.rates import Demand, RateLimit, RateLimits, Reading, Refusal
 from antiphon.domain.routing import RouteSpec
 from antiphon.domain.tenancy import AdminKey, Caller, Key, Project
 from antiphon.domain.trail import Trail
@@ -159,6 +160,48 @@ class TenantStore(Protocol):
 
     async def find_admin_key(self, digest: bytes) -> AdminKey | None:
         """The admin key with this keyed hash, revoked or not."""
+
+
+class AccessStore(Protocol):
+    """What keys may do, and how much."""
+
+    async def rotate_key(self, key_id: str, successor: Key, until: int) -> bool:
+        """Add a key in the place of another one, which works until `until` (Unix seconds) at most from then on.
+
+        False, and nothing is changed, if the other one is not there, was revoked, or was replaced before. Raises
+        `Conflict` if the new one is there already.
+        """
+
+    async def note_uses(self, uses: Mapping[str, int]) -> None:
+        """When keys (by id) were last used (Unix seconds). An earlier time than the one that is known is passed over."""
+
+    async def put_rate_limit(self, limit: RateLimit) -> None:
+        """Set the limits of a subject and a model, whatever they were; an empty one removes them.
+
+        Raises `InvalidRequest` if the subject has limits for too many models.
+        """
+
+    async def list_rate_limits(self, scope: str | None = None, subject: str | None = None) -> list[RateLimit]:
+        """All limits, or one scope's, or one subject's; by scope, subject and model."""
+
+    async def limits_of(self, key: Key) -> RateLimits:
+        """All limits that a key's calls come under."""
+
+
+class RateCounters(Protocol):
+    """The counters of rate limits. Those of one process are in memory; several servers could share some."""
+
+    async def take(
+        self, use: Sequence[Demand], hold: Sequence[Demand], check: Sequence[Demand] = ()
+    ) -> tuple[Refusal | None, list[Reading]]:
+        """Use what is to be used and hold what is to be held; if a counter has no room for it, nothing is changed.
+
+        `check`: there must be room for this too. Of several refusals, the one that holds the longest is given. The
+        readings are of all counters named, in order, and as they are afterwards.
+        """
+
+    def give_back(self, held: Sequence[Demand], used: int) -> None:
+        """Let go of what was held; `used` of each has come to be used, whether or not there is room. Must not wait."""
 
 
 class ResponseStore(Protocol):
@@ -431,7 +474,7 @@ class KeyStore(Protocol):
         """Delete up to `limit` keys first used before `before` (Unix seconds). Returns how many were deleted."""
 
 
-class Store(TenantStore, ResponseStore, ConversationStore, CompletionStore, PromptStore, KeyStore, Protocol):
+class Store(TenantStore, AccessStore, ResponseStore, ConversationStore, CompletionStore, PromptStore, KeyStore, Protocol):
     """The whole database."""
 
     async def open(self) -> None:

@@ -156,6 +156,12 @@ class RateLimited(AntiphonError):
         self.type = kind
 
 
+class NeverFits(RateLimited):
+    """A request that is larger than what its limit allows at all: waiting does not help (429)."""
+
+    retry_after = None
+
+
 class SpendLimitReached(AntiphonError):
     """A budget is used up (429). The code says whose: "project_spend_limit_exceeded", "organization_…", "key_…"."""
 
