@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from antiphon.domain.organisation import AuditEntry, AuditFilter
 from antiphon.domain.records import (
     ConversationItem,
     EventBatch,
@@ -474,7 +475,17 @@ class KeyStore(Protocol):
         """Delete up to `limit` keys first used before `before` (Unix seconds). Returns how many were deleted."""
 
 
-class Store(TenantStore, AccessStore, ResponseStore, ConversationStore, CompletionStore, PromptStore, KeyStore, Protocol):
+class Store(
+    TenantStore,
+    AccessStore,
+    ResponseStore,
+    ConversationStore,
+    CompletionStore,
+    PromptStore,
+    KeyStore,
+    AuditStore,
+    Protocol,
+):
     """The whole database."""
 
     async def open(self) -> None:
