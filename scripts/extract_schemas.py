@@ -25,6 +25,7 @@ REQUESTS = (
     "CreateResponse", "TokenCountsBody", "CompactResponseMethodPublicBody",
     "CreateChatCompletionRequest", "UpdateChatCompletionRequest",
     "CreateConversationBody", "UpdateConversationBody", "CreateConversationItems",
+    "ProjectRateLimitUpdateRequest",
 )  # fmt: skip
 #: The names that we give to bodies which have none, and the paths that they are posted to.
 UNNAMED = {
@@ -38,6 +39,7 @@ OPENAI_ANSWERS = (
     "CreateChatCompletionStreamResponse", "ChatCompletionList", "ChatCompletionMessageList", "ChatCompletionDeleted",
     "Model", "ListModelsResponse", "ErrorResponse",
     "ConversationResource", "ConversationItem", "ConversationItemList", "DeletedConversationResource",
+    "ProjectRateLimit", "ProjectRateLimitListResponse",
 )  # fmt: skip
 #: What we answer with, by Open Responses' names; its stream events are added from its one streaming operation.
 OPENRESPONSES_ANSWERS = ("ResponseResource", "ItemField", "CompactResource", "ErrorPayload")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from antiphon.domain.organisation import AuditEntry, AuditFilter
+from antiphon.domain.rates import Demand, RateLimit, RateLimits, Reading, Refusal
 from antiphon.domain.records import (
     ConversationItem,
     EventBatch,
@@ -24,7 +25,6 @@ from antiphon.domain.records import (
     StoredPromptVersion,
     StoredResponse,
 )
-from antiphon.domain.rates import Demand, RateLimit, RateLimits, Reading, Refusal
 from antiphon.domain.routing import RouteSpec
 from antiphon.domain.tenancy import AdminKey, Caller, Key, Project
 from antiphon.domain.trail import Trail
@@ -166,20 +166,20 @@ class TenantStore(Protocol):
 class AccessStore(Protocol):
     """What keys may do, and how much."""
 
-    async def rotate_key(self, key_id: str, successor: Key, until: int) -> bool:
+    async def rotate_key(self, key_id: str, successor: Key, until: int, entry: AuditEntry | None = None) -> bool:
         """Add a key in the place of another one, which works until `until` (Unix seconds) at most from then on.
 
         False, and nothing is changed, if the other one is not there, was revoked, or was replaced before. Raises
-        `Conflict` if the new one is there already.
+        `Conflict` if the new one is there already. `entry` is written with the change, if it was one.
         """
 
     async def note_uses(self, uses: Mapping[str, int]) -> None:
-        """When keys (by id) were last used (Unix seconds). An earlier time than the one that is known is passed over."""
+        """When keys (by id) were last used (Unix seconds). A time before the one that is known is passed over."""
 
-    async def put_rate_limit(self, limit: RateLimit) -> None:
+    async def put_rate_limit(self, limit: RateLimit, entry: AuditEntry | None = None) -> None:
         """Set the limits of a subject and a model, whatever they were; an empty one removes them.
 
-        Raises `InvalidRequest` if the subject has limits for too many models.
+        `entry` is written with the change. Raises `InvalidRequest` if the subject has limits for too many models.
         """
 
     async def list_rate_limits(self, scope: str | None = None, subject: str | None = None) -> list[RateLimit]:
@@ -473,6 +473,16 @@ class KeyStore(Protocol):
 
     async def sweep_keys(self, *, before: int, limit: int) -> int:
         """Delete up to `limit` keys first used before `before` (Unix seconds). Returns how many were deleted."""
+
+
+class AuditStore(Protocol):
+    """The log of administrative changes. Entries are never changed."""
+
+    async def add_audit(self, entry: AuditEntry) -> None:
+        """Add an entry. Durable when this returns. What can be is rather written together with the change itself."""
+
+    async def list_audit(self, wanted: AuditFilter, *, limit: int) -> Page[AuditEntry]:
+        """A page, newest first. Raises `NotFound` (param "after" or "before") for an entry that there is not."""
 
 
 class Store(

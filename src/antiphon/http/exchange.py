@@ -77,6 +77,8 @@ class Exchange:
         self.project_id = ""
         self.call: Call | None = None
         self.admin: AdminKey | None = None
+        #: The address that it was sent from, behind proxies that are trusted to tell.
+        self.client_address: str | None = None
         self.status = 0
         self._receive = receive
         self._send = send
@@ -100,12 +102,6 @@ class Exchange:
         """The call that this is, of a resource that takes a project's key."""
         assert self.call is not None
         return self.call
-
-    @property
-    def client_address(self) -> str | None:
-        """The address that the connection comes from."""
-        client = self.scope.get("client")
-        return client[0] if client else None
 
     def header(self, name: bytes) -> str | None:
         """A header's value (the last one, if it was sent twice). `name` in small letters."""

@@ -69,7 +69,8 @@ class Limits:
 
 def most_tokens(generation: Generation) -> int:
     """Tokens that a generation may come to use, as far as can be told before: its input, and what it asks for."""
-    output = limits.RATE_OUTPUT_DEFAULT if generation.max_tokens is None else generation.max_tokens
+    output = generation.sampling.max_tokens
+    output = limits.RATE_OUTPUT_DEFAULT if output is None else output
     return input_estimate(generation) + min(output, limits.RATE_OUTPUT_CAP)
 
 

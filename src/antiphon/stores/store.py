@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import literal_column, select
 
-from antiphon.stores.audit import Audit
+from antiphon.stores.access import Access
 from antiphon.stores.completions import Completions
 from antiphon.stores.conversations import Conversations
 from antiphon.stores.database import Database, driver_for
@@ -20,7 +20,7 @@ from antiphon.stores.tenants import Tenants
 _PING = Query(select(literal_column("1")))
 
 
-class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys, Audit):
+class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys, Access):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:

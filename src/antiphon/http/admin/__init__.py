@@ -1,0 +1,1 @@
+"""The endpoints of the organisation's administration, one module for each resource."""
