@@ -28,6 +28,7 @@ REQUESTS = (
     "CreateAdminApiKey", "InviteRequest", "UserRoleUpdateRequest", "ProjectCreateRequest", "ProjectUpdateRequest",
     "ProjectUserCreateRequest", "ProjectUserUpdateRequest", "ProjectServiceAccountCreateRequest",
     "UpdateProjectServiceAccountBody", "CreateProjectServiceAccountApiKeyBody", "UpdateProjectApiKey",
+    "ProjectRateLimitUpdateRequest",
 )  # fmt: skip
 #: The names that we give to bodies which have none, and the paths that they are posted to.
 UNNAMED = {
@@ -46,6 +47,7 @@ OPENAI_ANSWERS = (
     "Project", "ProjectUser", "ProjectUserDeleteResponse", "ProjectApiKey", "ProjectApiKeyDeleteResponse",
     "ProjectServiceAccount", "ProjectServiceAccountCreateResponse", "ProjectServiceAccountDeleteResponse",
     "ServiceAccountApiKeyBody", "AuditLog",
+    "ProjectRateLimit", "ProjectRateLimitListResponse",
 )  # fmt: skip
 #: What we answer with, by Open Responses' names; its stream events are added from its one streaming operation.
 OPENRESPONSES_ANSWERS = ("ResponseResource", "ItemField", "CompactResource", "ErrorPayload")

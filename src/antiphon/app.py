@@ -30,15 +30,20 @@ from antiphon.http import health as health_http
 from antiphon.http import models as models_http
 from antiphon.http import prompts as prompts_http
 from antiphon.http import responses as responses_http
+from antiphon.http.admin import rate_limits as rate_limits_http
 from antiphon.http.api import Api
 from antiphon.http.idempotent import Idempotent
+from antiphon.http.proxies import Proxies
 from antiphon.http.server import HttpServer, with_cors
 from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
 from antiphon.policy.administrators import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
+from antiphon.policy.counters import Counters
 from antiphon.policy.first_run import first_owner, first_run
 from antiphon.policy.gate import Gate
+from antiphon.policy.last_used import LastUsed
+from antiphon.policy.limits import Limits
 from antiphon.ports import Engine, Route, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
@@ -74,11 +79,13 @@ class Parts:
     poller: Poller | None
     sockets: Sockets
     keys: Idempotency
+    last_used: LastUsed
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
         await self.worker.start()
         self.keys.start()
+        self.last_used.start()
         if self.poller is not None:
             self.poller.start()
 
@@ -96,6 +103,7 @@ class Parts:
     async def close(self) -> None:
         """End, when no client waits any more."""
         await self.keys.stop()
+        await self.last_used.stop()
         await self.worker.close()
 
 
@@ -118,7 +126,8 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     """Put a server together around a store and an engine."""
     clock = SystemClock()
     routes = _routes(settings, engine)
-    gate = Gate()
+    rate_limits = Limits(Counters(time.monotonic_ns))
+    gate = Gate([rate_limits], [rate_limits])
     bus = Bus()
     prompts = Prompts(store, clock)
     preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)))
@@ -126,8 +135,10 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     alone = settings.database == f"sqlite:///{settings.data_dir / 'antiphon.db'}"
     worker = Worker(store, gate, preparer, bus, clock, alone=alone)
     responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
-    authenticator = Authenticator(store, secret, clock)
-    sockets = Sockets(responses, authenticator, gate, drain_timeout=settings.drain_timeout)
+    last_used = LastUsed(store)
+    authenticator = Authenticator(store, secret, clock, last_used.uses)
+    proxies = Proxies(settings.trusted_proxies)
+    sockets = Sockets(responses, authenticator, gate, drain_timeout=settings.drain_timeout, proxies=proxies)
     keys = Idempotency(store, clock, secret)
     api = Api(
         [
@@ -138,6 +149,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
             *chat_http.resources(Chat(store, routes, gate, clock)),
             *models_http.resources(routes),
             *admin_http.resources(store, clock, secret),
+            *rate_limits_http.resources(store, routes),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
         authenticator,
@@ -146,8 +158,9 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
         max_body=settings.max_body,
         sockets=sockets,
         once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
+        proxies=proxies,
     )
-    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys)
+    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys, last_used)
 
 
 def _routes(settings: Settings, engine: Engine) -> Routes[Route]:

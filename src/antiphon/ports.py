@@ -5,7 +5,7 @@ Each port has one contract suite under `tests/contract/`, which every adapter pa
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from antiphon.domain.organisation import (
     ServiceAccount,
     User,
 )
+from antiphon.domain.rates import Demand, RateLimit, RateLimits, Reading, Refusal
 from antiphon.domain.records import (
     ConversationItem,
     EventBatch,
@@ -162,6 +163,48 @@ class TenantStore(Protocol):
 
     async def get_key(self, key_id: str) -> Key | None:
         """The key with this id, revoked or not."""
+
+
+class AccessStore(Protocol):
+    """What keys may do, and how much."""
+
+    async def rotate_key(self, key_id: str, successor: Key, until: int, entry: AuditEntry | None = None) -> bool:
+        """Add a key in the place of another one, which works until `until` (Unix seconds) at most from then on.
+
+        False, and nothing is changed, if the other one is not there, was revoked, or was replaced before. Raises
+        `Conflict` if the new one is there already. `entry` is written with the change, if it was one.
+        """
+
+    async def note_uses(self, uses: Mapping[str, int]) -> None:
+        """When keys (by id) were last used (Unix seconds). A time before the one that is known is passed over."""
+
+    async def put_rate_limit(self, limit: RateLimit, entry: AuditEntry | None = None) -> None:
+        """Set the limits of a subject and a model, whatever they were; an empty one removes them.
+
+        `entry` is written with the change. Raises `InvalidRequest` if the subject has limits for too many models.
+        """
+
+    async def list_rate_limits(self, scope: str | None = None, subject: str | None = None) -> list[RateLimit]:
+        """All limits, or one scope's, or one subject's; by scope, subject and model."""
+
+    async def limits_of(self, key: Key) -> RateLimits:
+        """All limits that a key's calls come under."""
+
+
+class RateCounters(Protocol):
+    """The counters of rate limits. Those of one process are in memory; several servers could share some."""
+
+    async def take(
+        self, use: Sequence[Demand], hold: Sequence[Demand], check: Sequence[Demand] = ()
+    ) -> tuple[Refusal | None, list[Reading]]:
+        """Use what is to be used and hold what is to be held; if a counter has no room for it, nothing is changed.
+
+        `check`: there must be room for this too. Of several refusals, the one that holds the longest is given. The
+        readings are of all counters named, in order, and as they are afterwards.
+        """
+
+    def give_back(self, held: Sequence[Demand], used: int) -> None:
+        """Let go of what was held; `used` of each has come to be used, whether or not there is room. Must not wait."""
 
 
 class ResponseStore(Protocol):
@@ -585,10 +628,8 @@ class OrganisationStore(Protocol):
     ) -> bool:
         """Revoke a key; False if the project has none of that id that is not revoked."""
 
-    async def set_key_expiry(
-        self, project_id: str, key_id: str, until: int, entries: Sequence[AuditEntry] = ()
-    ) -> bool:
-        """Have a key expire; False as in `revoke_project_key`."""
+    async def update_project_key(self, key: Key, entries: Sequence[AuditEntry] = ()) -> bool:
+        """Change a key's expiry and scopes; False as in `revoke_project_key`."""
 
 
 class AuditStore(Protocol):
@@ -603,6 +644,7 @@ class AuditStore(Protocol):
 
 class Store(
     TenantStore,
+    AccessStore,
     ResponseStore,
     ConversationStore,
     CompletionStore,

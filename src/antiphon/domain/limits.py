@@ -54,6 +54,24 @@ SEND_TIMEOUT = 120.0
 KEY_CACHE_TTL = 2.0
 #: Keys remembered in memory.
 KEY_CACHE_SIZE = 10_000
+#: Between two writes of when keys were last used.
+LAST_USED_TICK = 60.0
+#: Scopes, models or networks that one key names. They are looked through for every call.
+MAX_KEY_ENTRIES = 100
+#: How long a key may go on working after it was replaced.
+MAX_KEY_OVERLAP = 90 * 24 * 3600
+
+# --- rate limits ------------------------------------------------------------------------------------------------------
+#: The highest rate that can be set; as OpenAI's object must name a number, this one stands for no limit.
+MAX_RATE = 1_000_000_000
+#: Output tokens that are held for a request that does not say how many it wants.
+RATE_OUTPUT_DEFAULT = 1_024
+#: Output tokens that are held at most: few answers come near to what their requests allow.
+RATE_OUTPUT_CAP = 16_384
+#: Counters in memory. Those that were not asked for the longest are forgotten first.
+MAX_RATE_COUNTERS = 100_000
+#: Models that one key, project or user has limits for. They are all read when one of its keys is looked up.
+MAX_RATE_LIMITS = 1_000
 
 # --- compaction -------------------------------------------------------------------------------------------------------
 #: Tokens of one summary, in a context that is large enough.

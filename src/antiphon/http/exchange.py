@@ -78,6 +78,8 @@ class Exchange:
         self.project_id = ""
         self.call: Call | None = None
         self.administrator: Administrator | None = None
+        #: The address that it was sent from, behind proxies that are trusted to tell.
+        self.client_address: str | None = None
         self.status = 0
         self._receive = receive
         self._send = send
@@ -112,12 +114,6 @@ class Exchange:
         """Who is administering, as the log of changes names them; of a resource that takes an admin key."""
         assert self.administrator is not None
         return self.administrator.acting(self.client_address)
-
-    @property
-    def client_address(self) -> str | None:
-        """The address that the connection comes from."""
-        client = self.scope.get("client")
-        return client[0] if client else None
 
     def header(self, name: bytes) -> str | None:
         """A header's value (the last one, if it was sent twice). `name` in small letters."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-from antiphon.domain import limits
+from antiphon.domain import limits, scopes
 from antiphon.domain.errors import InvalidRequest
 from antiphon.protocol.refusals import missing_parameter
 
@@ -61,3 +61,26 @@ def expiry(life: int | None, now: float, param: str = "expires_in_seconds") -> i
             f"Invalid '{param}': expected 1 to {limits.MAX_KEY_LIFE} seconds.", code="invalid_value", param=param
         )
     return int(now) + life
+
+
+def checked_scopes(given: Iterable[str]) -> tuple[str, ...] | None:
+    """Scopes as a key has them; None, that is all, for none (published documentation of the API).
+
+    Taken are our own ("chat:write"), and OpenAI's names for the same: "api.all.read", "api.responses.write",
+    "api.model.request".
+    """
+    found: list[str] = []
+    for name in given:
+        found += _translated(name)
+    return scopes.checked_scopes(found) or None
+
+
+def _translated(name: str) -> list[str]:
+    if name == "api.all.read":
+        return [f"{group}:read" for group in scopes.GROUPS]
+    if name == "api.model.request":
+        return ["chat:write", "responses:write"]
+    if name == "api.model.read":
+        return ["models:read"]
+    match = re.fullmatch(r"api\.([a-z_]+)\.(read|write)", name)
+    return [name if match is None else f"{match[1]}:{match[2]}"]

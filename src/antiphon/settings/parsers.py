@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.domain.errors import SetupError
+from antiphon.domain.scopes import Network, network
 
 Parser = Callable[[object], Any]
 
@@ -79,6 +80,14 @@ def texts(raw: object) -> tuple[str, ...]:
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise Unfit("must be a list of texts (in a flag or a variable: with commas between them)")
     return tuple(item.strip() for item in items if item.strip())
+
+
+def networks(raw: object) -> tuple[Network, ...]:
+    """A list of addresses and networks such as `10.0.0.0/8`, written as `texts` are."""
+    try:
+        return tuple(network(text) for text in texts(raw))
+    except ValueError:
+        raise Unfit("must be a list of addresses and networks such as 10.0.0.0/8") from None
 
 
 def cpus(raw: object) -> tuple[int, ...]:

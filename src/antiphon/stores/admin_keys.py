@@ -55,7 +55,7 @@ class AdminKeys(Changing):
 
         def change(session: Session) -> None:
             session.run(_ADD, row_of(key, _KEY_FIELDS))
-            record(session, entries)
+            record(session, *entries)
 
         await self._change(change)
 
@@ -93,7 +93,7 @@ class AdminKeys(Changing):
             if found and keeps is not None and not _has_key(session, keeps, at):
                 raise Conflict("This is your last admin key: make another one first.", code="last_admin_key")
             if found:
-                record(session, entries)
+                record(session, *entries)
             return found
 
         return possible(key_id) and await self._change(change)

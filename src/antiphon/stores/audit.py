@@ -10,10 +10,12 @@ from sqlalchemy import Select, bindparam, or_, select
 from antiphon.domain.errors import NotFound
 from antiphon.domain.organisation import Actor, AuditEntry, AuditFilter
 from antiphon.domain.records import Page
-from antiphon.stores.changes import Changing, record
+from antiphon.stores.changes import Change, Changing, record
 from antiphon.stores.part import possible
 from antiphon.stores.query import Query, Row, Session
 from antiphon.stores.tables import audit_logs
+
+__all__ = ["Audit", "Change", "record"]
 
 _PLACE = Query(select(audit_logs.c.seq).where(audit_logs.c.id == bindparam("id")))
 _COLUMNS = tuple(column for column in audit_logs.columns if column.name != "seq")
@@ -24,7 +26,7 @@ class Audit(Changing):
 
     async def add_audit(self, entry: AuditEntry) -> None:
         """Add an entry; see `ports`."""
-        await self._change(lambda session: record(session, [entry]))
+        await self._change(lambda session: record(session, entry))
 
     async def list_audit(self, wanted: AuditFilter, *, limit: int) -> Page[AuditEntry]:
         """A page of the log; see `ports`."""

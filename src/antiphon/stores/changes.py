@@ -30,7 +30,7 @@ class Changing(Part):
         return cast("T", await self._database.write(_changes, change, key="organisation"))
 
 
-def record(session: Session, entries: Sequence[AuditEntry]) -> None:
+def record(session: Session, *entries: AuditEntry) -> None:
     """Add rows to the log, in the transaction of the change that they tell of."""
     for entry in entries:
         session.run(_ADD, _row(entry))

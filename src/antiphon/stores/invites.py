@@ -35,7 +35,7 @@ class Invites(Changing):
 
         def change(session: Session) -> None:
             session.run(_ADD, {**row_of(invite, _FIELDS), "projects": msgspec.json.encode(invite.projects)})
-            record(session, entries)
+            record(session, *entries)
 
         await self._change(change)
 
@@ -63,7 +63,7 @@ class Invites(Changing):
                 insert_user(session, user)
                 for member in members:
                     insert_member(session, member)
-                record(session, entries)
+                record(session, *entries)
             return found
 
         return await self._change(change)
@@ -74,7 +74,7 @@ class Invites(Changing):
         def change(session: Session) -> bool:
             found = session.run(_DELETE, {"invite": invite_id}) > 0
             if found:
-                record(session, entries)
+                record(session, *entries)
             return found
 
         return possible(invite_id) and await self._change(change)

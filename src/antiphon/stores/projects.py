@@ -14,7 +14,7 @@ from antiphon.stores.changes import Changing, page, record
 from antiphon.stores.part import Cut, possible, require_possible
 from antiphon.stores.query import Query, Session
 from antiphon.stores.tables import api_keys, projects
-from antiphon.stores.tenants import KEY, PROJECT, insert_key, insert_project, key_of
+from antiphon.stores.tenants import KEY, PROJECT, insert_key, insert_project, key_of, listed
 
 _NAMED = projects.c.id == bindparam("project")
 _RENAME = Query(update(projects).where(_NAMED).values(name=bindparam("new_name")))
@@ -28,7 +28,7 @@ _KEPT = (
 )
 _GET_KEY = Query(select(*KEY).where(*_KEPT))
 _REVOKE_KEY = Query(update(api_keys).where(*_KEPT).values(revoked_at=bindparam("at")))
-_SET_EXPIRY = Query(update(api_keys).where(*_KEPT).values(expires_at=bindparam("until")))
+_UPDATE_KEY = Query(update(api_keys).where(*_KEPT).values(expires_at=bindparam("until"), scopes=bindparam("allowed")))
 
 
 class Projects(Changing):
@@ -40,7 +40,7 @@ class Projects(Changing):
 
         def change(session: Session) -> None:
             insert_project(session, project)
-            record(session, entries)
+            record(session, *entries)
 
         try:
             await self._change(change)
@@ -59,7 +59,7 @@ class Projects(Changing):
         def change(session: Session) -> bool:
             found = session.run(_RENAME, {"project": project_id, "new_name": name}) > 0
             if found:
-                record(session, entries)
+                record(session, *entries)
             return found
 
         try:
@@ -73,7 +73,7 @@ class Projects(Changing):
         def change(session: Session) -> bool:
             found = session.run(_ARCHIVE, {"project": project_id, "at": at}) > 0
             if found:
-                record(session, entries)
+                record(session, *entries)
             return found
 
         return possible(project_id) and await self._change(change)
@@ -85,7 +85,7 @@ class Projects(Changing):
 
         def change(session: Session) -> None:
             insert_key(session, key)
-            record(session, entries)
+            record(session, *entries)
 
         await self._change(change)
 
@@ -108,20 +108,19 @@ class Projects(Changing):
         def change(session: Session) -> bool:
             found = session.run(_REVOKE_KEY, {"project": project_id, "key": key_id, "at": at}) > 0
             if found:
-                record(session, entries)
+                record(session, *entries)
             return found
 
         return possible(project_id, key_id) and await self._change(change)
 
-    async def set_key_expiry(
-        self, project_id: str, key_id: str, until: int, entries: Sequence[AuditEntry] = ()
-    ) -> bool:
-        """Have a key expire (Unix seconds); False if the project has none of that id that works."""
+    async def update_project_key(self, key: Key, entries: Sequence[AuditEntry] = ()) -> bool:
+        """Change a key's expiry and scopes; False if the project has none of that id that works."""
 
         def change(session: Session) -> bool:
-            found = session.run(_SET_EXPIRY, {"project": project_id, "key": key_id, "until": until}) > 0
+            values = {"project": key.project_id, "key": key.id, "until": key.expires_at, "allowed": listed(key.scopes)}
+            found = session.run(_UPDATE_KEY, values) > 0
             if found:
-                record(session, entries)
+                record(session, *entries)
             return found
 
         return await self._change(change)

@@ -50,7 +50,7 @@ class ServiceAccounts(Changing):
             session.run(_ADD, row_of(account, _FIELDS))
             if key is not None:
                 insert_key(session, key)
-            record(session, entries)
+            record(session, *entries)
 
         await self._change(change)
 
@@ -73,7 +73,7 @@ class ServiceAccounts(Changing):
             values = {"project": account.project_id, "account": account.id}
             found = session.run(_UPDATE, {**values, "new_name": account.name, "new_role": account.role}) > 0
             if found:
-                record(session, entries)
+                record(session, *entries)
             return found
 
         return await self._change(change)
@@ -87,7 +87,7 @@ class ServiceAccounts(Changing):
             found = session.run(_DELETE, {"project": project_id, "account": account_id}) > 0
             if found:
                 session.run(_REVOKE_KEYS, {"project": project_id, "account": account_id, "at": at})
-                record(session, entries)
+                record(session, *entries)
             return found
 
         return possible(project_id, account_id) and await self._change(change)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import literal_column, select
 
+from antiphon.stores.access import Access
 from antiphon.stores.admin_keys import AdminKeys
 from antiphon.stores.audit import Audit
 from antiphon.stores.completions import Completions
@@ -29,7 +30,7 @@ class Organisation(Users, ServiceAccounts, Invites, AdminKeys, Projects, Audit):
     """Implements `ports.OrganisationStore` and `ports.AuditStore`."""
 
 
-class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys, Organisation):
+class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys, Access, Organisation):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:

@@ -51,6 +51,7 @@ projects = Table(
     Column("archived_at", BigInteger),
 )
 
+# `scopes`, `models`, `addresses`: JSON, lists of texts; null is no restriction.
 api_keys = Table(
     "api_keys",
     metadata,
@@ -63,9 +64,27 @@ api_keys = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("scopes", Text),
+    Column("models", Text),
+    Column("addresses", Text),
     Column("user_id", Text),
     Column("service_account_id", Text),
+    Column("replaced_by", Text),
     Column("last_used_at", BigInteger),
+)
+
+# `subject`: of a key, a project or a user; empty for the organization. `model`: empty for all together.
+rate_limits = Table(
+    "rate_limits",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("rpm", BigInteger),
+    Column("tpm", BigInteger),
+    Column("rpd", BigInteger),
+    Column("tpd", BigInteger),
+    Column("concurrent", BigInteger),
 )
 
 # Keys for the organisation itself: they belong to no project.

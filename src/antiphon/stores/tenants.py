@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import bindparam, func, or_, select, update
 
 from antiphon.domain.errors import Conflict, NotFound
 from antiphon.domain.tenancy import Caller, Key, Project
+from antiphon.stores.limits import limits_of
 from antiphon.stores.part import Part, possible, require_possible
-from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.query import Query, Row, Session, insertion
 from antiphon.stores.tables import api_keys, projects
 
 # The columns stand in the order of the dataclass' fields.
@@ -18,6 +20,8 @@ _PROJECT = tuple(projects.c[name] for name in Project.__dataclass_fields__)
 _PROJECT_FIELDS = tuple(column.name for column in _PROJECT)
 _KEY = tuple(api_keys.c[name] for name in Key.__dataclass_fields__)
 _KEY_FIELDS = tuple(column.name for column in _KEY)
+_LISTS = ("scopes", "models", "addresses")
+_NOBODY = Key("", "", "", b"", "", 0)
 
 _ADD_PROJECT = insertion(projects)
 _GET_PROJECT = Query(
@@ -133,23 +137,44 @@ def _list_projects(session: Session) -> list[Project]:
 
 
 def _create_keys(session: Session, batch: Sequence[Key]) -> list[None]:
-    session.many(_ADD_KEY, [{name: getattr(key, name) for name in _KEY_FIELDS} for key in batch])
+    add_keys(session, batch)
     return [None] * len(batch)
+
+
+def add_keys(session: Session, keys: Sequence[Key]) -> None:
+    """Add rows."""
+    rows = [{name: getattr(key, name) for name in _KEY_FIELDS} for key in keys]
+    session.many(_ADD_KEY, [{**row, **{name: _as_text(row[name]) for name in _LISTS}} for row in rows])
+
+
+def _as_text(texts: tuple[str, ...] | None) -> str | None:
+    return None if texts is None else msgspec.json.encode(texts).decode()
+
+
+def _key(row: Row) -> Key:
+    fields = dict(zip(_KEY_FIELDS, row, strict=True))
+    for name in _LISTS:
+        if fields[name] is not None:
+            fields[name] = tuple(msgspec.json.decode(fields[name]))
+    return Key(**fields)
 
 
 def _find_key(session: Session, digest: bytes) -> Key | None:
     row = session.one(_FIND_KEY, {"digest": digest})
-    return Key(*row) if row else None
+    return _key(row) if row else None
 
 
 def _get_key(session: Session, key_id: str) -> Key | None:
     row = session.one(_GET_KEY, {"key_id": key_id})
-    return Key(*row) if row else None
+    return _key(row) if row else None
 
 
 def _find_caller(session: Session, digest: bytes) -> Caller | None:
     row = session.one(_FIND_CALLER, {"digest": digest})
-    return Caller(Key(*row[: len(_KEY)]), Project(*row[len(_KEY) :])) if row else None
+    # Asked for in any case: how long this takes must not tell whether there is such a key.
+    key = _key(row[: len(_KEY)]) if row else _NOBODY
+    found = limits_of(session, key)
+    return Caller(key, Project(*row[len(_KEY) :]), found) if row else None
 
 
 def _list_keys(session: Session, project_id: str | None) -> list[Key]:
@@ -157,7 +182,7 @@ def _list_keys(session: Session, project_id: str | None) -> list[Key]:
         rows = session.all(_LIST_KEYS, {})
     else:
         rows = session.all(_LIST_PROJECTS_KEYS, {"project_id": project_id})
-    return [Key(*row) for row in rows]
+    return [_key(row) for row in rows]
 
 
 def _revoke_keys(session: Session, batch: Sequence[tuple[str, int]]) -> list[bool]:
@@ -176,9 +201,14 @@ def insert_project(session: Session, project: Project) -> None:
 
 def insert_key(session: Session, key: Key) -> None:
     """Add a key, as part of a change."""
-    session.run(_ADD_KEY, {name: getattr(key, name) for name in _KEY_FIELDS})
+    add_keys(session, [key])
 
 
 def key_of(*row: Any) -> Key:
     """A key, made of its columns."""
-    return Key(*row)
+    return _key(row)
+
+
+def listed(texts: tuple[str, ...] | None) -> str | None:
+    """A list as a column holds it."""
+    return _as_text(texts)

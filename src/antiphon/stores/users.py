@@ -75,7 +75,7 @@ class Users(Changing):
 
         def change(session: Session) -> None:
             insert_user(session, user)
-            record(session, entries)
+            record(session, *entries)
 
         try:
             await self._change(change)
@@ -117,7 +117,7 @@ class Users(Changing):
             found = session.run(_UPDATE, values) > 0
             if found:
                 _require_owner(session)
-                record(session, entries)
+                record(session, *entries)
             return found
 
         return await self._change(change)
@@ -132,7 +132,7 @@ class Users(Changing):
                 _require_owner(session)
                 session.run(_REVOKE_ADMIN_KEYS, {"user": user_id, "at": at})
                 session.run(_REVOKE_KEYS, {"user": user_id, "at": at})
-                record(session, entries)
+                record(session, *entries)
             return found
 
         return possible(user_id) and await self._change(change)
@@ -143,7 +143,7 @@ class Users(Changing):
 
         def change(session: Session) -> None:
             insert_member(session, member)
-            record(session, entries)
+            record(session, *entries)
 
         try:
             await self._change(change)
@@ -174,7 +174,7 @@ class Users(Changing):
         def change(session: Session) -> bool:
             found = session.run(_SET_ROLE, {"project": project_id, "user": user_id, "new_role": role}) > 0
             if found:
-                record(session, entries)
+                record(session, *entries)
             return found
 
         return await self._change(change)
@@ -186,7 +186,7 @@ class Users(Changing):
             found = session.run(_DELETE_MEMBER, {"project": project_id, "user": user_id}) > 0
             if found:
                 session.run(_REVOKE_PROJECTS_KEYS, {"project": project_id, "user": user_id, "at": at})
-                record(session, entries)
+                record(session, *entries)
             return found
 
         return await self._change(change)

@@ -29,7 +29,13 @@ def resources(keys: Keys) -> list[Resource]:
 
     async def update(exchange: Exchange) -> None:
         body = await body_of(exchange, "UpdateProjectApiKey")
-        key = await keys.update(exchange.actor, _project(exchange), _id(exchange), life=body.get("expires_in_seconds"))
+        key = await keys.update(
+            exchange.actor,
+            _project(exchange),
+            _id(exchange),
+            life=body.get("expires_in_seconds"),
+            scopes=body.get("scopes"),
+        )
         await reply(exchange, _json(key))
 
     async def delete(exchange: Exchange) -> None:

@@ -56,6 +56,7 @@ def resources(accounts: ServiceAccounts) -> list[Resource]:
             _id(exchange),
             name=body.get("name"),
             life=body.get("expires_in_seconds"),
+            scopes=body.get("scopes", ()),
         )
         await reply(exchange, new_key_json(made))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from antiphon.domain.errors import InvalidRequest, NotFound
-from antiphon.domain.organisation import Actor, AuditEntry, ServiceAccount, User
+from antiphon.domain.organisation import Actor, AuditEntry, ServiceAccount, User, changed
 from antiphon.domain.tenancy import Key
-from antiphon.policy.organisation import expiry
+from antiphon.policy.organisation import checked_scopes, expiry
 from antiphon.ports import Clock, Store
 from antiphon.protocol.refusals import missing_parameter
 from antiphon.run.organisation.projects import Projects
@@ -41,20 +42,30 @@ class Keys:
         page = await self._store.page_of_keys(project_id, after=after, limit=limit)
         return [await self._owned(key) for key in page.data], page.has_more
 
-    async def update(self, actor: Actor, project_id: str, key_id: str, *, life: int | None) -> OwnedKey:
-        """Have a key expire `life` seconds from now. Raises `NotFound`, `InvalidRequest`."""
+    async def update(
+        self, actor: Actor, project_id: str, key_id: str, *, life: int | None, scopes: Sequence[str] | None
+    ) -> OwnedKey:
+        """Have a key expire `life` seconds from now, or change what it may do; None leaves either as it is.
+
+        Raises `NotFound`, `InvalidRequest`.
+        """
         await self._projects.get_active(project_id)
         key = await self._key(project_id, key_id)
-        if not key.valid_at(self._clock.now()):
+        now = self._clock.now()
+        if not key.valid_at(now):
             raise InvalidRequest("An expired key cannot be updated.", code="key_expired", param="api_key_id")
-        until = expiry(life, self._clock.now())
-        if until is None:
+        if life is None and scopes is None:
             raise missing_parameter("expires_in_seconds")
-        told = ({"expires_at": key.expires_at}, {"expires_at": until})
-        entry = AuditEntry("api_key.updated", actor, key.id, project_id, *told)
-        if not await self._store.set_key_expiry(project_id, key_id, until, [entry]):
+        new = replace(
+            key,
+            expires_at=key.expires_at if life is None else expiry(life, now),
+            scopes=key.scopes if scopes is None else checked_scopes(scopes),
+        )
+        before, after = changed(_fields(key), _fields(new))
+        entry = AuditEntry("api_key.updated", actor, key.id, project_id, before, after)
+        if after and not await self._store.update_project_key(new, [entry]):
             raise _no_key(key_id)
-        return await self._owned(replace(key, expires_at=until))
+        return await self._owned(new)
 
     async def delete(self, actor: Actor, project_id: str, key_id: str) -> None:
         """Revoke a key. Raises `NotFound`."""
@@ -80,6 +91,10 @@ class Keys:
         member = None if user is None else await self._store.get_member(key.project_id, user.id)
         # The organisation's owners are at home in every project.
         return OwnedKey(key, None, user, "owner" if member is None else member.role)
+
+
+def _fields(key: Key) -> dict[str, object]:
+    return {"expires_at": key.expires_at, "scopes": None if key.scopes is None else list(key.scopes)}
 
 
 def _no_key(key_id: str) -> NotFound:

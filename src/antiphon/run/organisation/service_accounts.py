@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from antiphon.domain.organisation import PROJECT_ROLES, Actor, AuditEntry, Servi
 from antiphon.domain.records import Page
 from antiphon.domain.tenancy import Key
 from antiphon.policy.first_run import make_key
-from antiphon.policy.organisation import checked_name, checked_role, expiry
+from antiphon.policy.organisation import checked_name, checked_role, checked_scopes, expiry
 from antiphon.ports import Clock, Store
 from antiphon.run.organisation.projects import Projects
 
@@ -102,9 +103,16 @@ class ServiceAccounts:
             raise _no_account(account_id)
 
     async def create_key(
-        self, actor: Actor, project_id: str, account_id: str, *, name: str | None, life: int | None
+        self,
+        actor: Actor,
+        project_id: str,
+        account_id: str,
+        *,
+        name: str | None,
+        life: int | None,
+        scopes: Sequence[str] = (),
     ) -> NewKey:
-        """A further key of a service account. Raises `NotFound`, `InvalidRequest`."""
+        """A further key of a service account; no `scopes` are all. Raises `NotFound`, `InvalidRequest`."""
         await self._projects.get_active(project_id)
         account = await self.get(project_id, account_id)
         if account.role == NO_ROLE:
@@ -114,6 +122,7 @@ class ServiceAccounts:
                 param="service_account_id",
             )
         made = self._make_key(account, account.name if name is None else checked_name(name), life)
+        made = NewKey(made.secret, replace(made.key, scopes=checked_scopes(scopes)))
         await self._store.add_key(made.key, [key_created(actor, made.key)])
         return made
 
@@ -125,7 +134,12 @@ class ServiceAccounts:
 
 def key_created(actor: Actor, key: Key) -> AuditEntry:
     """What the log says of a new key."""
-    told = {"name": key.name, "expires_at": key.expires_at, "owner": key.service_account_id or key.user_id}
+    told: dict[str, object] = {
+        "name": key.name,
+        "expires_at": key.expires_at,
+        "owner": key.service_account_id or key.user_id,
+        "scopes": None if key.scopes is None else list(key.scopes),
+    }
     told = {name: value for name, value in told.items() if value is not None}
     return AuditEntry("api_key.created", actor, key.id, key.project_id, after=told)
 

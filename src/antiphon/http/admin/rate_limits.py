@@ -1,0 +1,144 @@
+"""/v1/organization/projects/{project_id}/rate_limits"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from antiphon.domain import limits
+from antiphon.domain.errors import InvalidRequest, NotFound, PermissionDenied
+from antiphon.domain.organisation import Actor, AuditEntry, changed
+from antiphon.domain.rates import RateLimit
+from antiphon.domain.routes import Routes
+from antiphon.domain.tenancy import Project
+from antiphon.http.api import Resource
+from antiphon.http.bodies import checked
+from antiphon.http.exchange import Exchange
+from antiphon.http.pages import page_body
+from antiphon.http.query import Query
+from antiphon.ports import Route, Store
+from antiphon.protocol.refusals import unknown_parameter, unsupported_parameter
+from antiphon.wire import json as wire_json
+
+PATH = "/v1/organization/projects/{project_id}/rate_limits"
+#: What is limited here, and the member of OpenAI's object that says so.
+_MEMBERS = {"rpm": "max_requests_per_1_minute", "tpm": "max_tokens_per_1_minute", "rpd": "max_requests_per_1_day"}
+_PREFIX = "rl-"
+#: Published specification, list-project-rate-limits.
+_DEFAULT_PAGE = 100
+
+
+def resources(store: Store, routes: Routes[Route]) -> list[Resource]:
+    """The paths for the limits of a project, one for each model that it may ask for."""
+
+    async def list_all(exchange: Exchange) -> None:
+        query = Query(exchange, ("limit", "after", "before"))
+        project = await _project(store, exchange)
+        found = {limit.model: limit for limit in await store.list_rate_limits("project", project.id)}
+        models = [route.name for route in routes.visible(project.id)]
+        shown, more = _page(models, query)
+        items = [(_PREFIX + name, wire_json.encode(_body(_of(project, name, found)))) for name in shown]
+        await exchange.reply(200, page_body(items, has_more=more))
+
+    async def update(exchange: Exchange) -> None:
+        Query(exchange, ())
+        _require_owner(exchange)
+        body, extra = await checked(exchange, "ProjectRateLimitUpdateRequest")
+        project = await _project(store, exchange)
+        name = _model(exchange, routes, project)
+        found = {limit.model: limit for limit in await store.list_rate_limits("project", project.id)}
+        old = _of(project, name, found)
+        new = replace(old, **_changes(body, extra))
+        if new != old:
+            before, after = changed(_body(old), _body(new))
+            entry = AuditEntry("rate_limit.updated", _actor(exchange), _PREFIX + name, project.id, before, after)
+            await store.put_rate_limit(new, entry)
+        await exchange.reply(200, wire_json.encode(_body(new)))
+
+    return [
+        Resource(PATH, {"GET": list_all}, access="admin"),
+        # Names of models may hold slashes.
+        Resource(PATH + "/{rate_limit_id:path}", {"POST": update}, access="admin"),
+    ]
+
+
+def _require_owner(exchange: Exchange) -> None:
+    assert exchange.admin is not None
+    if exchange.admin.role != "owner":
+        raise PermissionDenied("Your role does not allow you to set limits: it takes an owner of the organisation.")
+
+
+def _actor(exchange: Exchange) -> Actor:
+    assert exchange.admin is not None
+    return Actor("api_key", exchange.admin.id, exchange.admin.user_id, address=exchange.client_address)
+
+
+async def _project(store: Store, exchange: Exchange) -> Project:
+    """The project of the path, by its id alone. Raises `NotFound`."""
+    project_id = exchange.path_param("project_id")
+    project = await store.get_project(project_id)
+    if project is None or project.id != project_id:
+        raise NotFound(f"The project '{project_id}' was not found.", param="project_id")
+    return project
+
+
+def _model(exchange: Exchange, routes: Routes[Route], project: Project) -> str:
+    """The model whose limits the path names. Raises `NotFound`."""
+    rate_limit_id = exchange.path_param("rate_limit_id")
+    for route in routes.visible(project.id):
+        if _PREFIX + route.name == rate_limit_id:
+            return route.name
+    raise NotFound(f"The rate limit '{rate_limit_id}' was not found.", param="rate_limit_id")
+
+
+def _of(project: Project, model: str, found: dict[str, RateLimit]) -> RateLimit:
+    return found.get(model) or RateLimit("project", project.id, model)
+
+
+def _body(limit: RateLimit) -> dict[str, Any]:
+    """The object (schema `ProjectRateLimit`): as it must name two numbers, the highest one stands for no limit."""
+    body: dict[str, Any] = {"object": "project.rate_limit", "id": _PREFIX + limit.model, "model": limit.model}
+    for field, member in _MEMBERS.items():
+        value = getattr(limit, field)
+        if value is not None or member != _MEMBERS["rpd"]:
+            body[member] = limits.MAX_RATE if value is None else value
+    return body
+
+
+def _changes(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """What to change. Raises `InvalidRequest` for what is not limited here, and for numbers that are none."""
+    for name in extra:
+        raise unknown_parameter(name)
+    for name in body:
+        if name not in _MEMBERS.values():
+            raise unsupported_parameter(name, "is not limited by this server")
+    changes: dict[str, Any] = {}
+    for field, member in _MEMBERS.items():
+        if member in body:
+            value = body[member]
+            if value < 1:
+                raise InvalidRequest(
+                    f"Invalid '{member}': integer below minimum value. Expected a value >= 1, but got {value} instead.",
+                    code="integer_below_min_value",
+                    param=member,
+                )
+            changes[field] = None if value >= limits.MAX_RATE else value
+    return changes
+
+
+def _page(names: list[str], query: Query) -> tuple[list[str], bool]:
+    """The names of a page, and whether there are more in its direction."""
+    size = query.limit() if query.text("limit") is not None else _DEFAULT_PAGE
+    after, before = query.text("after"), query.text("before")
+    begin = 0 if after is None else _place(names, after, "after") + 1
+    end = len(names) if before is None else _place(names, before, "before")
+    if before is not None and after is None:
+        return names[max(0, end - size) : end], end > size
+    return names[begin : min(begin + size, max(begin, end))], begin + size < end
+
+
+def _place(names: list[str], rate_limit_id: str, param: str) -> int:
+    try:
+        return names.index(rate_limit_id.removeprefix(_PREFIX))
+    except ValueError:
+        raise NotFound(f"The rate limit '{rate_limit_id}' was not found.", param=param) from None
