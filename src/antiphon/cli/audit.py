@@ -29,21 +29,29 @@ def audit(
     from antiphon.cli.tenants import get_project, with_store
     from antiphon.domain.organisation import AuditFilter
 
-    async def work(store: Store, data_dir: DataDir) -> list[AuditEntry]:
-        projects = (await get_project(store, project)).id if project else None
-        wanted = AuditFilter(projects=(projects,) if projects else ())
-        return (await store.list_audit(wanted, limit=limit)).data
+    async def work(store: Store, data_dir: DataDir) -> tuple[list[AuditEntry], dict[str | None, str]]:
+        wanted = AuditFilter(projects=((await get_project(store, project)).id,) if project else ())
+        names: dict[str | None, str] = {found.id: found.name for found in await store.list_projects()}
+        return (await store.list_audit(wanted, limit=limit)).data, names
 
-    entries = with_store(loaded, work)
+    entries, names = with_store(loaded, work)
     if as_json:
         for entry in entries:
             typer.echo(json.dumps(asdict(entry)))
         return
     rows = [
-        [moment(entry.at), entry.type, entry.resource_id, _who(entry), entry.actor.address or "-", _what(entry)]
+        [
+            moment(entry.at),
+            entry.type,
+            entry.resource_id,
+            names.get(entry.project_id, entry.project_id or "-"),
+            _who(entry),
+            entry.actor.address or "-",
+            _what(entry),
+        ]
         for entry in entries
     ]
-    table(["TIME (UTC)", "CHANGE", "OF", "BY", "FROM", "FIELDS"], rows)
+    table(["TIME (UTC)", "CHANGE", "OF", "PROJECT", "BY", "FROM", "FIELDS"], rows)
 
 
 def _who(entry: AuditEntry) -> str:
