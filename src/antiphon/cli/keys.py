@@ -50,19 +50,18 @@ def create(
     from antiphon.domain.scopes import checked_addresses, checked_models, checked_scopes
     from antiphon.policy.first_run import make_key
 
-    allowed = {
-        "scopes": None if scopes is None else checked_scopes(scopes.split(",")),
-        "models": None if models is None else checked_models(models.split(",")),
-        "addresses": None if addresses is None else checked_addresses(addresses.split(",")),
-    }
+    may = None if scopes is None else checked_scopes(scopes.split(","))
+    asks = None if models is None else checked_models(models.split(","))
+    comes = None if addresses is None else checked_addresses(addresses.split(","))
 
     async def work(store: Store, data_dir: DataDir) -> tuple[str, Key]:
         owner = await get_project(store, project)
         expires_at = int(time.time()) + days * _DAY if days else None
         secret, key = make_key(owner.id, name, data_dir.secret(), expires_at=expires_at)
-        key = replace(key, **allowed)
+        key = replace(key, scopes=may, models=asks, addresses=comes)
         await store.create_key(key)
-        await _noted(store, "api_key.created", key, {"name": name, "expires_at": expires_at, **allowed})
+        shown = {"name": name, "expires_at": expires_at, "scopes": may, "models": asks, "addresses": comes}
+        await _noted(store, "api_key.created", key, shown)
         return secret, key
 
     secret, key = with_store(loaded, work)
