@@ -109,20 +109,20 @@ def _changes(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
     """What to change. Raises `InvalidRequest` for what is not limited here, and for numbers that are none."""
     for name in extra:
         raise unknown_parameter(name)
-    for name in body:
-        if name not in _MEMBERS.values():
+    for name, value in body.items():
+        if value is not None and name not in _MEMBERS.values():
             raise unsupported_parameter(name, "is not limited by this server")
     changes: dict[str, Any] = {}
     for field, member in _MEMBERS.items():
-        if member in body:
-            value = body[member]
+        value = body.get(member)
+        if value is not None:
             if value < 1:
                 raise InvalidRequest(
                     f"Invalid '{member}': integer below minimum value. Expected a value >= 1, but got {value} instead.",
                     code="integer_below_min_value",
                     param=member,
                 )
-            changes[field] = None if value >= limits.MAX_RATE else value
+            changes[field] = None if value >= limits.MAX_RATE else int(value)
     return changes
 
 
