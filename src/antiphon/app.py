@@ -22,6 +22,7 @@ from antiphon.domain.routes import Routes
 from antiphon.domain.sealing import Sealer
 from antiphon.engines.constrained import ConstrainedEngine
 from antiphon.engines.single import SingleRoute
+from antiphon.http import admin as admin_http
 from antiphon.http import chat as chat_http
 from antiphon.http import context as context_http
 from antiphon.http import conversations as conversations_http
@@ -36,9 +37,10 @@ from antiphon.http.proxies import Proxies
 from antiphon.http.server import HttpServer, with_cors
 from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
-from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
+from antiphon.policy.administrators import AdminAuthenticator
+from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.counters import Counters
-from antiphon.policy.first_run import first_run
+from antiphon.policy.first_run import first_owner, first_run
 from antiphon.policy.gate import Gate
 from antiphon.policy.last_used import LastUsed
 from antiphon.policy.limits import Limits
@@ -146,6 +148,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
             *prompts_http.resources(prompts),
             *chat_http.resources(Chat(store, routes, gate, clock)),
             *models_http.resources(routes),
+            *admin_http.resources(store, clock, secret),
             *rate_limits_http.resources(store, routes),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
@@ -185,6 +188,7 @@ async def run(settings: Settings, data_dir: DataDir, engine: Engine, announce: A
         await store.open()
         try:
             await first_run(store, data_dir)
+            await first_owner(store)
             parts = compose(settings, data_dir.secret(), store, engine, switch)
             try:
                 await parts.start()

@@ -233,3 +233,17 @@ KEY_LOCK = 15.0
 KEY_LOCK_RENEWAL = 4.0
 #: Between two looks whether another server has finished with a key.
 KEY_TICK = 0.25
+
+# --- the organisation -------------------------------------------------------------------------------------------------
+#: Characters of the name of a project, user, service account or key: four bytes each at most, and so never over MAX_ID.
+MAX_NAME = 128
+#: Characters of an email address (RFC 5321, 4.5.3.1.3: a path of 256 with its angle brackets).
+MAX_EMAIL = 254
+#: Projects named in one invite.
+MAX_INVITE_PROJECTS = 100
+#: An invite can be accepted for this long.
+INVITE_TTL = 7 * 24 * 3600
+#: The longest life that a key can be made with (published specification: one year).
+MAX_KEY_LIFE = 31_536_000
+#: An admin key's last use is written down at most this often.
+ADMIN_USE_TICK = 60.0

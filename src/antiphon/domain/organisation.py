@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from antiphon.domain.ids import new_id
+from antiphon.domain.tenancy import AdminKey
 
 #: In the organisation: an owner may change everything, a reader may look.
 OrgRole = Literal["owner", "reader"]
@@ -68,6 +69,31 @@ class Invite:
         if self.accepted_at is not None:
             return "accepted"
         return "pending" if now < self.expires_at else "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Administrator:
+    """Who administers: an admin key, its user, and the user's role in each project that they are a member of."""
+
+    key: AdminKey
+    user: User | None
+    projects: Mapping[str, str]
+
+    @property
+    def owns_organisation(self) -> bool:
+        """Whether everything is allowed. A key allows no more than its user is, and a reader's key less."""
+        return self.key.role == "owner" and (self.user is None or self.user.role == "owner")
+
+    def owns(self, project_id: str) -> bool:
+        """Whether this project is theirs to manage."""
+        mine = self.key.role == "owner" and self.projects.get(project_id) == "owner"
+        return mine or self.owns_organisation
+
+    def acting(self, address: str | None) -> Actor:
+        """As the log names them, calling from this address."""
+        if self.user is None:
+            return Actor("api_key", self.key.id, address=address)
+        return Actor("api_key", self.key.id, self.user.id, self.user.email, address)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,9 @@ from antiphon.domain.errors import (
 from antiphon.domain.scopes import group_of, scope_of
 from antiphon.http.exchange import ClientGone, Exchange, new_request_id
 from antiphon.http.proxies import Proxies
-from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
+from antiphon.policy import roles
+from antiphon.policy.administrators import AdminAuthenticator
+from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.call import Call
 from antiphon.policy.gate import Gate
 from antiphon.policy.permit import permit
@@ -125,7 +127,9 @@ class Api:
         authorization = exchange.header(b"authorization")
         exchange.client_address = self._proxies.origin(exchange.scope)
         if resource.access == "admin":
-            exchange.admin = await self._authenticate_admin(authorization)
+            exchange.administrator = await self._authenticate_admin(authorization)
+            project_id = exchange.scope["path_params"].get("project_id")
+            roles.check(exchange.administrator, exchange.method, resource.path, project_id)
         elif resource.access == "key":
             caller = await self._authenticate(authorization)
             exchange.project_id = caller.project.id

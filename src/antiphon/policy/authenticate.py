@@ -9,7 +9,7 @@ from dataclasses import replace
 from antiphon.domain import keys, limits
 from antiphon.domain.errors import Unauthenticated
 from antiphon.domain.scopes import permits
-from antiphon.domain.tenancy import AdminKey, Caller
+from antiphon.domain.tenancy import Caller
 from antiphon.ports import Clock, TenantStore
 from antiphon.telemetry.logs import logger
 
@@ -46,7 +46,10 @@ class Authenticator:
             raise Unauthenticated("The key could not be checked.") from None
 
     async def _key_of(self, authorization: str | None) -> Caller:
-        digest = self._digest(bearer(authorization))
+        secret = bearer(authorization)
+        if secret.startswith(keys.ADMIN_PREFIX):
+            raise Unauthenticated("This is an admin key: it opens /v1/organization only. Use a project's key here.")
+        digest = self._digest(secret)
         now = self._clock.now()
         caller = self._remembered(digest) or await self._look_up(digest, now)
         if caller is None or not caller.key.valid_at(now):
@@ -73,28 +76,6 @@ class Authenticator:
         if len(self._known) > limits.KEY_CACHE_SIZE:
             self._known.popitem(last=False)
         return caller
-
-
-class AdminAuthenticator:
-    """Turns an `Authorization` header into the admin key it names. These calls are rare: nothing is remembered."""
-
-    def __init__(self, store: TenantStore, server_secret: bytes, clock: Clock) -> None:
-        self._store = store
-        self._secret = server_secret
-        self._clock = clock
-
-    async def __call__(self, authorization: str | None) -> AdminKey:
-        """The valid admin key of this header. Raises `Unauthenticated`, whatever goes wrong."""
-        try:
-            key = await self._store.find_admin_key(keys.digest(self._secret, bearer(authorization)))
-        except Unauthenticated:
-            raise
-        except Exception as error:
-            _log.error("authentication failed", error=type(error).__name__, exc_info=error)
-            raise Unauthenticated("The key could not be checked.") from None
-        if key is None or not key.valid_at(self._clock.now()):
-            raise Unauthenticated("Incorrect admin API key provided.")
-        return key
 
 
 def bearer(authorization: str | None) -> str:

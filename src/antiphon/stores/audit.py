@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import msgspec
 from sqlalchemy import Select, bindparam, or_, select
@@ -11,26 +10,18 @@ from sqlalchemy import Select, bindparam, or_, select
 from antiphon.domain.errors import NotFound
 from antiphon.domain.organisation import Actor, AuditEntry, AuditFilter
 from antiphon.domain.records import Page
-from antiphon.stores.part import Part, possible
-from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.changes import Change, Changing, record
+from antiphon.stores.part import possible
+from antiphon.stores.query import Query, Row, Session
 from antiphon.stores.tables import audit_logs
 
-T = TypeVar("T")
-#: Something done in one transaction with the row that tells of it.
-Change = Callable[[Session], T]
+__all__ = ["Audit", "Change", "record"]
 
-_ADD = insertion(audit_logs)
 _PLACE = Query(select(audit_logs.c.seq).where(audit_logs.c.id == bindparam("id")))
 _COLUMNS = tuple(column for column in audit_logs.columns if column.name != "seq")
 
 
-def record(session: Session, *entries: AuditEntry) -> None:
-    """Add rows to the log, in the transaction of the change that they tell of."""
-    for entry in entries:
-        session.run(_ADD, _row(entry))
-
-
-class Audit(Part):
+class Audit(Changing):
     """Implements `ports.AuditStore`."""
 
     async def add_audit(self, entry: AuditEntry) -> None:
@@ -43,31 +34,6 @@ class Audit(Part):
             if cursor is not None and not possible(cursor):
                 raise _unknown(cursor, param)
         return await self._database.read(_list, wanted, limit)
-
-    async def _change(self, change: Change[T]) -> T:
-        """Make an administrative change. They are rare, so they simply go one after the other."""
-        return cast("T", await self._database.write(_changes, change, key="organisation"))
-
-
-def _changes(session: Session, batch: Sequence[Change[Any]]) -> list[Any]:
-    return [change(session) for change in batch]
-
-
-def _row(entry: AuditEntry) -> dict[str, object]:
-    actor = entry.actor
-    return {
-        "id": entry.id,
-        "at": entry.at,
-        "type": entry.type,
-        "actor": actor.kind,
-        "key_id": actor.key_id,
-        "user_id": actor.user_id,
-        "email": actor.email,
-        "address": actor.address,
-        "project_id": entry.project_id,
-        "resource_id": entry.resource_id,
-        "details": msgspec.json.encode({"before": entry.before, "after": entry.after}),
-    }
 
 
 def _entry(row: Row) -> AuditEntry:

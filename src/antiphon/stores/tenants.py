@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import bindparam, func, or_, select, update
 
 from antiphon.domain.errors import Conflict, NotFound
-from antiphon.domain.tenancy import AdminKey, Caller, Key, Project
+from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.stores.limits import limits_of
 from antiphon.stores.part import Part, possible, require_possible
 from antiphon.stores.query import Query, Row, Session, insertion
-from antiphon.stores.tables import admin_api_keys, api_keys, projects
+from antiphon.stores.tables import api_keys, projects
 
 # The columns stand in the order of the dataclass' fields.
 _PROJECT = tuple(projects.c[name] for name in Project.__dataclass_fields__)
@@ -41,9 +42,6 @@ _FIND_CALLER = Query(
     .join(projects, projects.c.id == api_keys.c.project_id)
     .where(api_keys.c.digest == bindparam("digest"))
 )
-_ADMIN_KEY = tuple(admin_api_keys.c[name] for name in AdminKey.__dataclass_fields__)
-_ADD_ADMIN_KEY = insertion(admin_api_keys)
-_FIND_ADMIN_KEY = Query(select(*_ADMIN_KEY).where(admin_api_keys.c.digest == bindparam("digest")))
 _LIST_KEYS = Query(select(*_KEY).order_by(api_keys.c.created_at, api_keys.c.seq))
 _LIST_PROJECTS_KEYS = Query(
     select(*_KEY)
@@ -116,15 +114,6 @@ class Tenants(Part):
         """The key with this id, revoked or not."""
         return await self._database.read(_get_key, key_id) if possible(key_id) else None
 
-    async def create_admin_key(self, key: AdminKey) -> None:
-        """Add an admin key. Raises `Conflict` if it is there already."""
-        require_possible(key.id, key.name)
-        await self._database.write(_create_admin_keys, key, key=("admin key", key.id))
-
-    async def find_admin_key(self, digest: bytes) -> AdminKey | None:
-        """The admin key with this keyed hash, revoked or not."""
-        return await self._database.read(_find_admin_key, digest)
-
 
 def _create_projects(session: Session, batch: Sequence[Project]) -> list[None]:
     session.many(
@@ -188,16 +177,6 @@ def _find_caller(session: Session, digest: bytes) -> Caller | None:
     return Caller(key, Project(*row[len(_KEY) :]), found) if row else None
 
 
-def _create_admin_keys(session: Session, batch: Sequence[AdminKey]) -> list[None]:
-    session.many(_ADD_ADMIN_KEY, [{column.name: getattr(key, column.name) for column in _ADMIN_KEY} for key in batch])
-    return [None] * len(batch)
-
-
-def _find_admin_key(session: Session, digest: bytes) -> AdminKey | None:
-    row = session.one(_FIND_ADMIN_KEY, {"digest": digest})
-    return AdminKey(*row) if row else None
-
-
 def _list_keys(session: Session, project_id: str | None) -> list[Key]:
     if project_id is None:
         rows = session.all(_LIST_KEYS, {})
@@ -208,3 +187,28 @@ def _list_keys(session: Session, project_id: str | None) -> list[Key]:
 
 def _revoke_keys(session: Session, batch: Sequence[tuple[str, int]]) -> list[bool]:
     return [session.run(_REVOKE_KEY, {"key_id": key_id, "at": at}) > 0 for key_id, at in batch]
+
+
+# --- for other parts of the store -----------------------------------------------------------------------------------
+PROJECT = _PROJECT
+KEY = _KEY
+
+
+def insert_project(session: Session, project: Project) -> None:
+    """Add a project, as part of a change."""
+    session.run(_ADD_PROJECT, {name: getattr(project, name) for name in _PROJECT_FIELDS})
+
+
+def insert_key(session: Session, key: Key) -> None:
+    """Add a key, as part of a change."""
+    add_keys(session, [key])
+
+
+def key_of(*row: Any) -> Key:
+    """A key, made of its columns."""
+    return _key(row)
+
+
+def listed(texts: tuple[str, ...] | None) -> str | None:
+    """A list as a column holds it."""
+    return _as_text(texts)
