@@ -22,7 +22,8 @@ from antiphon.policy.counters import Counters
 from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
 from antiphon.stores.store import SqlStore
 from conformance import spec
-from support.access import admin_key, another_key, in_store, limited
+from support.access import another_key, limited
+from support.admin import admin_client, admin_key, with_store
 from support.gate import until
 from support.manners import BODY, Gated, refused, streaming
 from support.rawhttp import Wire
@@ -151,7 +152,7 @@ def test_the_sdk_comes_back_for_requests_too(tmp_path: Path) -> None:
 def test_calls_at_once_are_bounded_and_a_client_that_hangs_up_frees_its_place(tmp_path: Path) -> None:
     engine = Gated()
     with serving(engine, tmp_path) as served:
-        in_store(served, lambda store: store.put_rate_limit(RateLimit("organization", "", concurrent=1)))
+        with_store(served, lambda store: store.put_rate_limit(RateLimit("organization", "", concurrent=1)))
         engine.gate()
         wire, _ = streaming(served)
         with Wire(served.url, served.headers) as other:
@@ -228,13 +229,12 @@ def test_a_background_response_that_fits_no_more_fails(tmp_path: Path, monkeypat
 
 
 # --- the endpoints ----------------------------------------------------------------------------------------------------
-def admin(served: Serving, role: str = "owner") -> Any:
-    client = OpenAI(base_url=served.base_url, admin_api_key=admin_key(served, role), max_retries=0)
-    return client.admin.organization.projects.rate_limits
+def admin(served: Serving) -> Any:
+    return admin_client(served, admin_key(served)).admin.organization.projects.rate_limits
 
 
 def project_of(served: Serving) -> str:
-    return in_store(served, lambda store: store.list_projects())[0].id
+    return with_store(served, lambda store: store.list_projects())[0].id
 
 
 def test_a_projects_limits_are_listed_and_set(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +261,7 @@ def test_a_projects_limits_are_listed_and_set(served: Serving, monkeypatch: pyte
     client.responses.create(model="gpt-5-nano", input="hi")
     mine.update_rate_limit("rl-gpt-5-mini", project_id=project, max_requests_per_1_minute=limits.MAX_RATE)
     client.responses.create(model="gpt-5-mini", input="hi")
-    entries = in_store(
+    entries = with_store(
         served, lambda store: store.list_audit(AuditFilter(types=("rate_limit.updated",)), limit=10)
     ).data
     assert [entry.resource_id for entry in entries] == ["rl-gpt-5-mini"] * 3
@@ -324,10 +324,13 @@ def test_bodies_are_as_specified_and_bad_ones_refused(served: Serving) -> None:
 
 def test_only_an_owners_admin_key_sets_limits(served: Serving) -> None:
     project = project_of(served)
-    reader = admin(served, "reader")
-    assert list(reader.list_rate_limits(project))
-    with pytest.raises(openai.PermissionDeniedError):
-        reader.update_rate_limit("rl-scripted", project_id=project, max_requests_per_1_minute=5)
+    # Not even whoever owns the project: its limits are the organisation's.
+    for place in (None, "owner"):
+        secret = admin_key(served, email=f"{place}@example.com", role="reader", place=place)
+        reader = admin_client(served, secret).admin.organization.projects.rate_limits
+        assert list(reader.list_rate_limits(project))
+        with pytest.raises(openai.PermissionDeniedError):
+            reader.update_rate_limit("rl-scripted", project_id=project, max_requests_per_1_minute=5)
     path = f"/v1/organization/projects/{project}/rate_limits"
     with Wire(served.url, served.headers) as wire:
         assert wire.ask("GET", path).status == 401

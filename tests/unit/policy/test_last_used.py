@@ -13,12 +13,14 @@ from antiphon.policy.last_used import LastUsed
 class Store:
     def __init__(self) -> None:
         self.written: list[Mapping[str, int]] = []
+        self.first = asyncio.Event()
         self.broken = False
 
     async def note_uses(self, uses: Mapping[str, int]) -> None:
         if self.broken:
             raise StoreFailed("the disk is full")
         self.written.append(uses)
+        self.first.set()
 
 
 def test_many_uses_are_one_write() -> None:
@@ -28,8 +30,7 @@ def test_many_uses_are_one_write() -> None:
         last_used.start()
         for at in range(1000):
             last_used.uses[f"key_{at % 3}"] = float(at)
-        while not store.written:
-            await asyncio.sleep(0.001)
+        await asyncio.wait_for(store.first.wait(), 10)
         await last_used.stop()
         assert store.written[0] == {"key_0": 999, "key_1": 997, "key_2": 998}
         assert not any(store.written[1:])
