@@ -8,6 +8,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.scopes import (
     ANYTHING,
+    GROUPS,
     Permits,
     checked_addresses,
     checked_models,
@@ -117,3 +118,13 @@ def test_networks_that_are_none_are_refused(address: str) -> None:
 def test_a_key_names_only_so_many() -> None:
     with pytest.raises(InvalidRequest, match="at most"):
         checked_models(f"model-{number}" for number in range(limits.MAX_KEY_ENTRIES + 1))
+
+
+def test_the_groups_are_those_of_the_endpoints_that_take_a_key() -> None:
+    from unittest.mock import Mock
+
+    from antiphon.http import chat, context, conversations, models, prompts, responses
+
+    modules = (chat, context, conversations, models, prompts, responses)
+    resources = [resource for module in modules for resource in module.resources(Mock())]
+    assert {group_of(resource.path) for resource in resources if resource.access == "key"} == set(GROUPS)
