@@ -30,6 +30,7 @@ def create(
     loaded: Loaded,
     name: Annotated[str, typer.Option(help="What the key is for; you will see it in the list.")] = "",
     project: Annotated[str, typer.Option(help="Name or id of the project it belongs to.")] = "default",
+    user: Annotated[str | None, typer.Option(help="Email or id of the user it belongs to.")] = None,
     days: Annotated[
         int | None, typer.Option(min=1, max=36_500, help="Days until it expires; never if not given.")
     ] = None,
@@ -50,19 +51,25 @@ def create(
     from antiphon.domain.scopes import checked_addresses, checked_models, checked_scopes
     from antiphon.policy.first_run import make_key
 
-    allowed = {
-        "scopes": None if scopes is None else checked_scopes(scopes.split(",")),
-        "models": None if models is None else checked_models(models.split(",")),
-        "addresses": None if addresses is None else checked_addresses(addresses.split(",")),
-    }
+    may = None if scopes is None else checked_scopes(scopes.split(","))
+    asks = None if models is None else checked_models(models.split(","))
+    comes = None if addresses is None else checked_addresses(addresses.split(","))
 
     async def work(store: Store, data_dir: DataDir) -> tuple[str, Key]:
         owner = await get_project(store, project)
         expires_at = int(time.time()) + days * _DAY if days else None
         secret, key = make_key(owner.id, name, data_dir.secret(), expires_at=expires_at)
-        key = replace(key, **allowed)
+        holder = None if user is None else await _member(store, owner.id, user)
+        key = replace(key, scopes=may, models=asks, addresses=comes, user_id=holder)
         await store.create_key(key)
-        await _noted(store, "api_key.created", key, {"name": name, "expires_at": expires_at, **allowed})
+        shown: dict[str, object] = {
+            "name": name,
+            "expires_at": expires_at,
+            "scopes": may,
+            "models": asks,
+            "addresses": comes,
+        }
+        await _noted(store, "api_key.created", key, shown)
         return secret, key
 
     secret, key = with_store(loaded, work)
@@ -165,6 +172,16 @@ def revoke(
 
     with_store(loaded, work)
     typer.echo(f"Key {key_id} is revoked.")
+
+
+async def _member(store: Store, project_id: str, user: str) -> str:
+    """The id of a user who may have keys of this project. Raises `SetupError`."""
+    from antiphon.cli.tenants import get_user
+
+    found = await get_user(store, user)
+    if found.role != "owner" and await store.get_member(project_id, found.id) is None:
+        raise SetupError(f"{found.email} is no member of this project. 'antiphon users place' makes them one.")
+    return found.id
 
 
 async def _noted(store: Store, what: EventType, key: Key, after: dict[str, object]) -> None:

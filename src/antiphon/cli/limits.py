@@ -20,7 +20,7 @@ app = typer.Typer(help="Rate limits: set, list, clear.", no_args_is_help=True, r
 
 _PROJECT = Annotated[str | None, typer.Option(help="Of a project: its name or id.")]
 _KEY = Annotated[str | None, typer.Option(help="Of a key: its id.")]
-_USER = Annotated[str | None, typer.Option(help="Of a user: their id. All their keys together.")]
+_USER = Annotated[str | None, typer.Option(help="Of a user: their email or id. All their keys together.")]
 _MODEL = Annotated[str, typer.Option(help="For this model alone, or for all that begin so (gpt-*); else for all.")]
 _RATE = Annotated[str | None, typer.Option(metavar="N", help="At most so many; 'none' for no limit.")]
 
@@ -114,7 +114,7 @@ def clear(loaded: Loaded, project: _PROJECT = None, key: _KEY = None, user: _USE
 
 async def _subject(store: Store, project: str | None, key: str | None, user: str | None) -> tuple[Scope, str]:
     """Whose limits are meant. Raises `SetupError` for whom there is not."""
-    from antiphon.cli.tenants import get_project
+    from antiphon.cli.tenants import get_project, get_user
 
     if sum(given is not None for given in (project, key, user)) > 1:
         raise SetupError("Name one of --project, --key and --user.")
@@ -125,7 +125,7 @@ async def _subject(store: Store, project: str | None, key: str | None, user: str
             raise SetupError("There is no key with this id. 'antiphon keys list' shows them all.")
         return "key", key
     if user is not None:
-        return "user", user
+        return "user", (await get_user(store, user)).id
     return "organization", ""
 
 

@@ -71,7 +71,9 @@ def most_tokens(generation: Generation) -> int:
     """Tokens that a generation may come to use, as far as can be told before: its input, and what it asks for."""
     output = generation.sampling.max_tokens
     output = limits.RATE_OUTPUT_DEFAULT if output is None else output
-    return input_estimate(generation) + min(output, limits.RATE_OUTPUT_CAP)
+    # A request that is passed on as it came may ask for several choices at once.
+    choices = 1 if generation.native is None else generation.native.body.get("n") or 1
+    return choices * (input_estimate(generation) + min(output, limits.RATE_OUTPUT_CAP))
 
 
 # --- what is said -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from sqlalchemy import and_, bindparam, case, or_, update
 from antiphon.domain.errors import Conflict
 from antiphon.domain.organisation import AuditEntry
 from antiphon.domain.tenancy import Key
-from antiphon.stores.audit import record
+from antiphon.stores.changes import record
 from antiphon.stores.limits import Limits
 from antiphon.stores.part import possible, require_possible
 from antiphon.stores.query import Query, Session

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from antiphon.domain import limits
-from antiphon.domain.errors import InvalidRequest, NotFound, PermissionDenied
-from antiphon.domain.organisation import Actor, AuditEntry, changed
+from antiphon.domain.errors import InvalidRequest, NotFound
+from antiphon.domain.organisation import AuditEntry, changed
 from antiphon.domain.rates import RateLimit
 from antiphon.domain.routes import Routes
 from antiphon.domain.tenancy import Project
+from antiphon.http.admin.common import Json, body_of, reply, reply_page
 from antiphon.http.api import Resource
-from antiphon.http.bodies import checked
 from antiphon.http.exchange import Exchange
-from antiphon.http.pages import page_body
 from antiphon.http.query import Query
 from antiphon.ports import Route, Store
-from antiphon.protocol.refusals import unknown_parameter, unsupported_parameter
-from antiphon.wire import json as wire_json
 
 PATH = "/v1/organization/projects/{project_id}/rate_limits"
 #: What is limited here, and the member of OpenAI's object that says so.
 _MEMBERS = {"rpm": "max_requests_per_1_minute", "tpm": "max_tokens_per_1_minute", "rpd": "max_requests_per_1_day"}
+#: What else that object can limit.
+_UNLIMITED = dict.fromkeys(
+    ("max_images_per_1_minute", "max_audio_megabytes_per_1_minute", "batch_1_day_max_input_tokens"),
+    "is not limited by this server",
+)
 _PREFIX = "rl-"
 #: Published specification, list-project-rate-limits.
 _DEFAULT_PAGE = 100
@@ -37,40 +38,26 @@ def resources(store: Store, routes: Routes[Route]) -> list[Resource]:
         found = {limit.model: limit for limit in await store.list_rate_limits("project", project.id)}
         models = [route.name for route in routes.visible(project.id)]
         shown, more = _page(models, query)
-        items = [(_PREFIX + name, wire_json.encode(_body(_of(project, name, found)))) for name in shown]
-        await exchange.reply(200, page_body(items, has_more=more))
+        await reply_page(exchange, [_body(_of(project, name, found)) for name in shown], has_more=more)
 
     async def update(exchange: Exchange) -> None:
-        Query(exchange, ())
-        _require_owner(exchange)
-        body, extra = await checked(exchange, "ProjectRateLimitUpdateRequest")
+        body = await body_of(exchange, "ProjectRateLimitUpdateRequest", unsupported=_UNLIMITED)
         project = await _project(store, exchange)
         name = _model(exchange, routes, project)
         found = {limit.model: limit for limit in await store.list_rate_limits("project", project.id)}
         old = _of(project, name, found)
-        new = replace(old, **_changes(body, extra))
+        new = replace(old, **_changes(body))
         if new != old:
             before, after = changed(_body(old), _body(new))
-            entry = AuditEntry("rate_limit.updated", _actor(exchange), _PREFIX + name, project.id, before, after)
+            entry = AuditEntry("rate_limit.updated", exchange.actor, _PREFIX + name, project.id, before, after)
             await store.put_rate_limit(new, entry)
-        await exchange.reply(200, wire_json.encode(_body(new)))
+        await reply(exchange, _body(new))
 
     return [
         Resource(PATH, {"GET": list_all}, access="admin"),
         # Names of models may hold slashes.
         Resource(PATH + "/{rate_limit_id:path}", {"POST": update}, access="admin"),
     ]
-
-
-def _require_owner(exchange: Exchange) -> None:
-    assert exchange.admin is not None
-    if exchange.admin.role != "owner":
-        raise PermissionDenied("Your role does not allow you to set limits: it takes an owner of the organisation.")
-
-
-def _actor(exchange: Exchange) -> Actor:
-    assert exchange.admin is not None
-    return Actor("api_key", exchange.admin.id, exchange.admin.user_id, address=exchange.client_address)
 
 
 async def _project(store: Store, exchange: Exchange) -> Project:
@@ -95,9 +82,9 @@ def _of(project: Project, model: str, found: dict[str, RateLimit]) -> RateLimit:
     return found.get(model) or RateLimit("project", project.id, model)
 
 
-def _body(limit: RateLimit) -> dict[str, Any]:
+def _body(limit: RateLimit) -> Json:
     """The object (schema `ProjectRateLimit`): as it must name two numbers, the highest one stands for no limit."""
-    body: dict[str, Any] = {"object": "project.rate_limit", "id": _PREFIX + limit.model, "model": limit.model}
+    body: Json = {"object": "project.rate_limit", "id": _PREFIX + limit.model, "model": limit.model}
     for field, member in _MEMBERS.items():
         value = getattr(limit, field)
         if value is not None or member != _MEMBERS["rpd"]:
@@ -105,24 +92,19 @@ def _body(limit: RateLimit) -> dict[str, Any]:
     return body
 
 
-def _changes(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """What to change. Raises `InvalidRequest` for what is not limited here, and for numbers that are none."""
-    for name in extra:
-        raise unknown_parameter(name)
-    for name in body:
-        if name not in _MEMBERS.values():
-            raise unsupported_parameter(name, "is not limited by this server")
-    changes: dict[str, Any] = {}
+def _changes(body: Json) -> Json:
+    """What to change. Raises `InvalidRequest` for numbers that are no limits."""
+    changes: Json = {}
     for field, member in _MEMBERS.items():
-        if member in body:
-            value = body[member]
+        value = body.get(member)
+        if value is not None:
             if value < 1:
                 raise InvalidRequest(
                     f"Invalid '{member}': integer below minimum value. Expected a value >= 1, but got {value} instead.",
                     code="integer_below_min_value",
                     param=member,
                 )
-            changes[field] = None if value >= limits.MAX_RATE else value
+            changes[field] = None if value >= limits.MAX_RATE else int(value)
     return changes
 
 
