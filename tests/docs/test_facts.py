@@ -45,6 +45,7 @@ def test_named_variables_and_flags_exist() -> None:
     flags = {item.flag for item in declared().values()} | {"--config", "--help", "--json"}
     flags |= {"--project", "--name", "--publish", "--response-ttl-days"}
     flags |= {"--days", "--scopes", "--overlap", "--rpm", "--key", "--user"}
+    flags |= {"--admin", "--keep", "--read-only", "--role"}
     shown = {flag for page in pages() for flag in re.findall(r"antiphon [^`\n]*?(--[a-z-]+)", page.read_text("utf-8"))}
     assert shown <= flags, shown - flags
     assert named
@@ -53,9 +54,9 @@ def test_named_variables_and_flags_exist() -> None:
 
 def test_named_commands_exist() -> None:
     listed = run_program("--help").stdout
-    groups = {"models", "keys", "limits", "projects", "prompts"}
+    groups = {"admin-keys", "models", "keys", "limits", "projects", "prompts", "users"}
     helps = {group: run_program(group, "--help").stdout for group in groups}
-    named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z-]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
     assert {command for command, _ in named} >= {"serve", "env", "models", "keys", "config", "doctor"}
     for command, more in named:
         assert re.search(rf"^  {command}\b", listed, re.MULTILINE), command
@@ -72,7 +73,7 @@ def test_named_targets_of_make_exist() -> None:
 def test_the_table_of_endpoints_is_what_is_served() -> None:
     from unittest.mock import Mock
 
-    from antiphon.http import chat, context, conversations, health, models, prompts, responses
+    from antiphon.http import admin, chat, context, conversations, health, models, prompts, responses
     from antiphon.http.admin import rate_limits
 
     nothing = Mock()
@@ -83,6 +84,7 @@ def test_the_table_of_endpoints_is_what_is_served() -> None:
                 module.resources(nothing)
                 for module in (responses, context, conversations, prompts, chat, models, health)
             ),
+            admin.resources(nothing, nothing, b""),
             rate_limits.resources(nothing, nothing),
         )
         for resource in resources
