@@ -315,6 +315,13 @@ def test_each_kind_of_key_opens_its_own_door(served: Serving, key: str) -> None:
     assert "admin key" in answer.error["message"]
 
 
+def test_what_is_not_served_is_told_to_administrators_only(served: Serving, wire: Wire) -> None:
+    answer = wire.ask("GET", f"{ROOT}/groups")
+    assert (answer.status, answer.error["code"]) == (404, "unknown_url")
+    with Wire(served.url, served.headers) as outside:
+        assert outside.ask("GET", f"{ROOT}/groups").status == 401
+
+
 def test_last_use_of_an_admin_key_is_told(org: Any) -> None:
     org.users.list()
     used = [key.last_used_at for key in org.admin_api_keys.list(limit=100) if key.owner.name == "Owner"]

@@ -150,7 +150,9 @@ class Api:
 
     async def _unknown_path(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["antiphon.exchange"]
-        if scope["path"].startswith("/v1/"):
+        if scope["path"].startswith("/v1/organization/"):
+            await self._authenticate_admin(exchange.header(b"authorization"))
+        elif scope["path"].startswith("/v1/"):
             caller = await self._authenticate(exchange.header(b"authorization"))
             permit(caller, None, self._proxies.origin(scope))
         raise NotFound(f"Invalid URL ({exchange.method} {scope['path'][:200]}).", code="unknown_url")
