@@ -12,7 +12,6 @@ from antiphon.policy.gate import input_estimate
 from antiphon.ports import RateCounters
 from antiphon.protocol.generation import Generation
 
-
 _SHOWN = {
     kind: tuple(f"x-ratelimit-{what}-{kind}".encode() for what in ("limit", "remaining", "reset"))
     for kind in ("requests", "tokens")
