@@ -12,6 +12,8 @@ from antiphon.domain.errors import Conflict, InvalidRequest
 from antiphon.domain.organisation import CLI, AuditEntry, AuditFilter
 from antiphon.domain.rates import RateLimit
 from antiphon.domain.tenancy import Key
+from antiphon.stores.driver import Parameters
+from antiphon.stores.query import Query, Row, Session
 from antiphon.stores.store import SqlStore
 from contract.store_kit import ONE, TWO, run
 
@@ -174,5 +176,28 @@ def test_one_subject_has_limits_for_only_so_many_models(url: str, monkeypatch: p
         await store.put_rate_limit(RateLimit("key", "key_a", "model-2", rpm=2))
         await store.put_rate_limit(RateLimit("key", "key_b", "model-3", rpm=1))
         assert [limit.rpm for limit in await store.list_rate_limits("key", "key_a")] == [1, 1, 2]
+
+    run(url, test)
+
+
+def test_an_unknown_key_costs_as_many_statements_as_a_known_one(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    statements: list[object] = []
+    original = Session.all
+
+    def counting(self: Session, query: Query, parameters: Parameters) -> list[Row]:
+        statements.append(query)
+        return original(self, query, parameters)
+
+    async def test(store: SqlStore) -> None:
+        await store.create_key(_key("key_a"))
+        await store.create_key(replace(_key("key_b"), revoked_at=5))
+        monkeypatch.setattr(Session, "all", counting)
+        asked: list[list[object]] = []
+        for digest in (_key("key_a").digest, _key("key_b").digest, b"unknown".ljust(32)):
+            statements.clear()
+            await store.find_caller(digest)
+            asked.append([*statements])
+        assert asked[0]
+        assert asked[0] == asked[1] == asked[2]
 
     run(url, test)

@@ -14,7 +14,6 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from antiphon.domain.organisation import CLI
-from antiphon.domain.scopes import network
 from antiphon.engines.scripted import ScriptedEngine, saying
 from antiphon.policy.rotation import rotate
 from antiphon.stores.store import SqlStore
@@ -28,7 +27,7 @@ from support.serving import Serving, serving
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     # Every test's client is a proxy here, that says whom it speaks for.
-    trusted = (network("127.0.0.0/8"), network("::1"))
+    trusted = ("127.0.0.0/8", "::1")
     with serving(ScriptedEngine(saying("hi")), tmp_path_factory.mktemp("keys"), trusted_proxies=trusted) as server:
         yield server
 

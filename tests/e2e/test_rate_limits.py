@@ -28,6 +28,7 @@ from support.gate import until
 from support.manners import BODY, Gated, refused, streaming
 from support.rawhttp import Wire
 from support.serving import Serving, serving
+from support.sockets import opened
 
 
 class Clock:
@@ -226,6 +227,17 @@ def test_a_background_response_that_fits_no_more_fails(tmp_path: Path, monkeypat
         error = client.responses.retrieve(name).error
         assert error is not None
         assert error.code == "rate_limit_exceeded"
+
+
+def test_websockets_come_under_the_same_limits(served: Serving, clock: Clock) -> None:
+    secret, key = another_key(served)
+    limited(served, key, rpm=2)
+    with opened(served, key=secret) as socket:
+        assert socket.ask()["status"] == "completed"
+        assert socket.ask()["status"] == "completed"
+        assert socket.refusal() == (429, "rate_limit_exceeded", None)
+        clock.now += 30 * NANOSECONDS
+        assert socket.ask()["status"] == "completed"
 
 
 # --- the endpoints ----------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from antiphon.domain.scopes import Names
 
 Scope = Literal["organization", "project", "user", "key"]
@@ -35,8 +37,7 @@ _REMEMBERED = 256
 _UNITS = {name: unit for name, _, _, unit in FIELDS}
 
 
-@dataclass(frozen=True, slots=True)
-class Meter:
+class Meter(msgspec.Struct, frozen=True, gc=False):
     """A counter's name, and what it may hold: `limit` in a period (nanoseconds; `NEVER`: at once)."""
 
     name: tuple[str, ...]
@@ -87,16 +88,14 @@ class RateLimit:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True, gc=False):
     """An amount of what a counter counts."""
 
     meter: Meter
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Applying:
+class Applying(msgspec.Struct, frozen=True):
     """What a call comes under: a request of each of these counters, tokens of those, and a place among those."""
 
     requests: tuple[Demand, ...]
@@ -140,8 +139,7 @@ class RateLimits:
 NO_LIMITS = RateLimits()
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """What a counter shows: how much more it would take now, and when it will be empty (nanoseconds from now)."""
 
     meter: Meter
@@ -149,8 +147,7 @@ class Reading:
     reset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True, gc=False):
     """A counter that could not take an amount. `wait`: when it might (nanoseconds from now); None: never."""
 
     demand: Demand

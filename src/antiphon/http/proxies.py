@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from starlette.types import Scope
 
-from antiphon.domain.scopes import Network, parsed_address
+from antiphon.domain.scopes import network, parsed_address
 
 #: The node of one hop (RFC 7239, 6): an address, perhaps with a port, and an IPv6 address in brackets.
 _NODE = re.compile(r'"?(?:\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|([0-9.]+)(?::\d{1,5})?|([0-9A-Fa-f:.]+))"?')
@@ -17,9 +17,9 @@ _FOR = re.compile(r'(?:^|;)\s*for=("[^"]*"|[^;]*)', re.IGNORECASE)
 class Proxies:
     """Proxies that are trusted to say whom they speak for, in `X-Forwarded-For` or `Forwarded` (RFC 7239)."""
 
-    def __init__(self, networks: Iterable[Network]) -> None:
-        """The networks that they are in. Without any, nobody is believed."""
-        self._networks = tuple(networks)
+    def __init__(self, networks: Iterable[str]) -> None:
+        """The networks that they are in, such as `10.0.0.0/8`. Without any, nobody is believed."""
+        self._networks = tuple(network(text) for text in networks)
 
     def origin(self, scope: Scope) -> str | None:
         """The address that a call came from; None if that cannot be known.
@@ -54,7 +54,7 @@ class Proxies:
 
     def _trusts(self, text: str | None) -> bool:
         address = parsed_address(text)
-        return address is not None and any(address in network for network in self._networks)
+        return address is not None and any(address in trusted for trusted in self._networks)
 
 
 def _simple(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:

@@ -12,6 +12,13 @@ from antiphon.policy.gate import input_estimate
 from antiphon.ports import RateCounters
 from antiphon.protocol.generation import Generation
 
+_SHOWN = {
+    kind: tuple(f"x-ratelimit-{what}-{kind}".encode() for what in ("limit", "remaining", "reset"))
+    for kind in ("requests", "tokens")
+}
+#: The headers that each limit is shown in.
+_HEADERS = {"rpm": _SHOWN["requests"], "rpd": _SHOWN["requests"], "tpm": _SHOWN["tokens"], "tpd": _SHOWN["tokens"]}
+
 
 class Limits:
     """Requests and tokens per minute and day, and calls at once: of keys, projects, users, and of all.
@@ -101,20 +108,29 @@ def _refusal(refused: Refusal, call: Call, applying: Applying) -> RateLimited:
 
 def _tell(headers: Headers, readings: Sequence[Reading], refused: Refusal | None) -> None:
     """Show the tightest counter of each kind: the one that refuses, or else the one with the least left."""
-    for kind, units in ((b"requests", ("rpm", "rpd")), (b"tokens", ("tpm", "tpd"))):
-        shown = [reading for reading in readings if reading.meter.name[-1] in units]
-        if not shown:
-            continue
-        tightest = min(shown, key=lambda reading: (reading.remaining, -reading.reset))
-        if refused is not None:
-            meter = refused.demand.meter
-            tightest = next((reading for reading in shown if reading.meter == meter), tightest)
-        _set(headers, b"x-ratelimit-limit-" + kind, str(tightest.meter.limit).encode())
-        _set(headers, b"x-ratelimit-remaining-" + kind, str(tightest.remaining).encode())
-        _set(headers, b"x-ratelimit-reset-" + kind, duration(tightest.reset).encode())
+    tightest: dict[tuple[bytes, ...], Reading] = {}
+    for reading in readings:
+        names = _HEADERS.get(reading.meter.name[-1])
+        if names is not None:
+            other = tightest.get(names)
+            if other is None or _is_tighter(reading, other, refused):
+                tightest[names] = reading
+    for (limit, remaining, reset), reading in tightest.items():
+        _set(headers, limit, b"%d" % reading.meter.limit)
+        _set(headers, remaining, b"%d" % reading.remaining)
+        _set(headers, reset, duration(reading.reset).encode())
+
+
+def _is_tighter(reading: Reading, other: Reading, refused: Refusal | None) -> bool:
+    if refused is not None and refused.demand.meter in (reading.meter, other.meter):
+        return refused.demand.meter == reading.meter
+    return (reading.remaining, -reading.reset) < (other.remaining, -other.reset)
 
 
 def _set(headers: Headers, name: bytes, value: bytes) -> None:
     """Set a header; a call of several generations tells of the last."""
-    headers[:] = [header for header in headers if header[0] != name]
+    for number, header in enumerate(headers):
+        if header[0] == name:
+            headers[number] = (name, value)
+            return
     headers.append((name, value))

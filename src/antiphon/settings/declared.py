@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Literal, get_type_hints
 
 from antiphon.domain import limits
-from antiphon.domain.scopes import Network
 from antiphon.settings import parsers
 from antiphon.settings.machine import physical_cores
 from antiphon.settings.parsers import Parser
@@ -116,7 +115,7 @@ class Settings:
         tuple[str, ...], Spec(parsers.texts, "Web origins that may call from a browser; none turns CORS off", "none")
     ] = ()
     trusted_proxies: Annotated[
-        tuple[Network, ...],
+        tuple[str, ...],
         Spec(
             parsers.networks,
             "Networks of reverse proxies that are believed when they say whom they speak for",

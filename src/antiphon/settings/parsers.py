@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.domain.errors import SetupError
-from antiphon.domain.scopes import Network, network
 
 Parser = Callable[[object], Any]
 
@@ -82,10 +81,12 @@ def texts(raw: object) -> tuple[str, ...]:
     return tuple(item.strip() for item in items if item.strip())
 
 
-def networks(raw: object) -> tuple[Network, ...]:
-    """A list of addresses and networks such as `10.0.0.0/8`, written as `texts` are."""
+def networks(raw: object) -> tuple[str, ...]:
+    """A list of addresses and networks such as `10.0.0.0/8`, written as `texts` are; in their canonical form."""
+    from antiphon.domain.scopes import network  # most commands have none
+
     try:
-        return tuple(network(text) for text in texts(raw))
+        return tuple(str(network(text)) for text in texts(raw))
     except ValueError:
         raise Unfit("must be a list of addresses and networks such as 10.0.0.0/8") from None
 

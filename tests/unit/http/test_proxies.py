@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from antiphon.domain.scopes import network
 from antiphon.http.proxies import Proxies
 
 #: Two proxies, one behind the other.
-TRUSTED = (network("10.0.0.0/8"), network("fd00::/8"))
+TRUSTED = ("10.0.0.0/8", "fd00::/8")
 CLIENT, LIAR = "198.51.100.7", "203.0.113.9"
 
 
