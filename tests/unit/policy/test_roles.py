@@ -35,7 +35,7 @@ ROUTES = [
     for resource in admin.resources(Mock(), Mock(), b"")
     for method in resource.methods
 ]  # fmt: skip
-#: What an owner of a project may do to it, as its issue says: keys, members, service accounts, its name.
+#: What an owner of a project may do to it: keys, members, service accounts, its name.
 PROJECTS_OWN = {
     ("POST", "/v1/organization/projects/{project_id}"),
     ("POST", "/v1/organization/projects/{project_id}/users"),
