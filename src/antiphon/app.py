@@ -23,6 +23,7 @@ from antiphon.domain.routes import Routes
 from antiphon.domain.sealing import Sealer
 from antiphon.engines.constrained import ConstrainedEngine
 from antiphon.engines.single import SingleRoute
+from antiphon.http import admin as admin_http
 from antiphon.http import chat as chat_http
 from antiphon.http import context as context_http
 from antiphon.http import conversations as conversations_http
@@ -31,14 +32,20 @@ from antiphon.http import metrics as metrics_http
 from antiphon.http import models as models_http
 from antiphon.http import prompts as prompts_http
 from antiphon.http import responses as responses_http
+from antiphon.http.admin import rate_limits as rate_limits_http
 from antiphon.http.api import Api
 from antiphon.http.idempotent import Idempotent
+from antiphon.http.proxies import Proxies
 from antiphon.http.server import HttpServer, with_cors
 from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
-from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
-from antiphon.policy.first_run import first_run
+from antiphon.policy.administrators import AdminAuthenticator
+from antiphon.policy.authenticate import Authenticator
+from antiphon.policy.counters import Counters
+from antiphon.policy.first_run import first_owner, first_run
 from antiphon.policy.gate import Gate
+from antiphon.policy.last_used import LastUsed
+from antiphon.policy.limits import Limits
 from antiphon.policy.observe import Gauge, Observer
 from antiphon.ports import Engine, Queueing, Route, Store
 from antiphon.run.bus import Bus
@@ -76,12 +83,14 @@ class Parts:
     sockets: Sockets
     keys: Idempotency
     observer: Observer
+    last_used: LastUsed
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
         await self.worker.start()
         self.keys.start()
         self.observer.lag.start()
+        self.last_used.start()
         if self.poller is not None:
             self.poller.start()
 
@@ -100,6 +109,7 @@ class Parts:
         """End, when no client waits any more."""
         await self.observer.lag.stop()
         await self.keys.stop()
+        await self.last_used.stop()
         await self.worker.close()
 
 
@@ -123,8 +133,9 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     clock = SystemClock()
     routes = _routes(settings, engine)
     observer = _observer((route.name for route in routes.visible("")), store, engine)
+    rate_limits = Limits(Counters(time.monotonic_ns))
     # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
-    gate = Gate([observer], [observer])
+    gate = Gate([observer, rate_limits], [rate_limits, observer])
     bus = Bus()
     prompts = Prompts(store, clock)
     preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)))
@@ -132,9 +143,11 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     alone = settings.database == f"sqlite:///{settings.data_dir / 'antiphon.db'}"
     worker = Worker(store, gate, preparer, bus, clock, alone=alone)
     responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
-    authenticator = Authenticator(store, secret, clock)
+    last_used = LastUsed(store)
+    authenticator = Authenticator(store, secret, clock, last_used.uses)
     administrators = AdminAuthenticator(store, secret, clock)
-    sockets = Sockets(responses, authenticator, gate, drain_timeout=settings.drain_timeout)
+    proxies = Proxies(settings.trusted_proxies)
+    sockets = Sockets(responses, authenticator, gate, drain_timeout=settings.drain_timeout, proxies=proxies)
     keys = Idempotency(store, clock, secret)
     api = Api(
         [
@@ -145,6 +158,8 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
             *chat_http.resources(Chat(store, routes, gate, clock)),
             *models_http.resources(routes),
             *metrics_http.resources(observer, administrators, settings.metrics),
+            *admin_http.resources(store, clock, secret),
+            *rate_limits_http.resources(store, routes),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
         authenticator,
@@ -154,8 +169,11 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
         max_body=settings.max_body,
         sockets=sockets,
         once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
+        proxies=proxies,
     )
-    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys, observer)
+    return Parts(
+        api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys, observer, last_used
+    )
 
 
 def _observer(models: Iterable[str], store: Store, engine: object) -> Observer:
@@ -192,6 +210,7 @@ async def run(settings: Settings, data_dir: DataDir, engine: Engine, announce: A
         await store.open()
         try:
             await first_run(store, data_dir)
+            await first_owner(store)
             parts = compose(settings, data_dir.secret(), store, engine, switch)
             try:
                 await parts.start()

@@ -44,6 +44,9 @@ def test_named_variables_and_flags_exist() -> None:
     assert named <= variables, named - variables
     flags = {item.flag for item in declared().values()} | {"--config", "--help", "--json"}
     flags |= {"--project", "--name", "--publish", "--response-ttl-days", "--once", "--interval", "--url"}
+    flags |= {"--project", "--name", "--publish", "--response-ttl-days"}
+    flags |= {"--days", "--scopes", "--overlap", "--rpm", "--key", "--user"}
+    flags |= {"--admin", "--keep", "--read-only", "--role"}
     shown = {flag for page in pages() for flag in re.findall(r"antiphon [^`\n]*?(--[a-z-]+)", page.read_text("utf-8"))}
     assert shown <= flags, shown - flags
     assert named
@@ -52,9 +55,9 @@ def test_named_variables_and_flags_exist() -> None:
 
 def test_named_commands_exist() -> None:
     listed = run_program("--help").stdout
-    groups = {"models", "keys", "projects", "prompts"}
+    groups = {"admin-keys", "models", "keys", "limits", "projects", "prompts", "users"}
     helps = {group: run_program(group, "--help").stdout for group in groups}
-    named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z-]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
     assert {command for command, _ in named} >= {"serve", "env", "models", "keys", "config", "doctor"}
     for command, more in named:
         assert re.search(rf"^  {command}\b", listed, re.MULTILINE), command
@@ -71,12 +74,15 @@ def test_named_targets_of_make_exist() -> None:
 def test_the_table_of_endpoints_is_what_is_served() -> None:
     from unittest.mock import Mock
 
-    from antiphon.http import chat, context, conversations, health, metrics, models, prompts, responses
+    from antiphon.http import admin, chat, context, conversations, health, metrics, models, prompts, responses
+    from antiphon.http.admin import rate_limits
 
     nothing = Mock()
     resources = metrics.resources(nothing, nothing, "local")
     for module in (responses, context, conversations, prompts, chat, models, health):
         resources += module.resources(nothing)
+    resources += admin.resources(nothing, nothing, b"")
+    resources += rate_limits.resources(nothing, nothing)
     served = {
         (method, re.sub(r"\{[^}]+\}", "{id}", resource.path))
         for resource in resources

@@ -19,11 +19,16 @@ from antiphon.domain.errors import (
     PayloadTooLarge,
     RequestTimeout,
 )
+from antiphon.domain.scopes import group_of, scope_of
 from antiphon.http.exchange import ClientGone, Exchange, new_request_id
-from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
+from antiphon.http.proxies import Proxies
+from antiphon.policy import roles
+from antiphon.policy.administrators import AdminAuthenticator
+from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.call import Call
 from antiphon.policy.gate import Gate
 from antiphon.policy.observe import Observer
+from antiphon.policy.permit import permit
 from antiphon.telemetry.logs import logger
 from antiphon.wire import json as wire_json
 
@@ -46,6 +51,9 @@ class Resource:
         self.path = path
         self.methods = methods
         self.access = access
+        group = group_of(path)
+        #: The scopes that its methods ask of a project's key.
+        self.scopes = {method: scope_of(group, method) for method in methods}
 
 
 class Api:
@@ -62,8 +70,13 @@ class Api:
         max_body: int = limits.MAX_BODY,
         sockets: ASGIApp | None = None,
         once: Wrapper | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
-        """`once`: called in place of every handler that needs a key, with it and the resource's path."""
+        """`once`: called in place of every handler that needs a key, with it and the resource's path.
+
+        `proxies`: those that are trusted to say where a call came from; None: there are none.
+        """
+        self._proxies = proxies or Proxies(())
         self._authenticate = authenticate
         self._authenticate_admin = authenticate_admin
         self._gate = gate
@@ -136,10 +149,15 @@ class Api:
     async def admit(self, exchange: Exchange, resource: Resource) -> None:
         """Find out who is calling, or refuse the call."""
         authorization = exchange.header(b"authorization")
+        exchange.client_address = self._proxies.origin(exchange.scope)
         if resource.access == "admin":
-            exchange.admin = await self._authenticate_admin(authorization)
+            exchange.administrator = await self._authenticate_admin(authorization)
+            project_id = exchange.scope["path_params"].get("project_id")
+            roles.check(exchange.administrator, exchange.method, resource.path, project_id)
         elif resource.access == "key":
             caller = await self._authenticate(authorization)
+            exchange.project_id = caller.project.id
+            permit(caller, resource.scopes.get(exchange.method), exchange.client_address)
             exchange.call = Call(
                 caller,
                 resource.path,
@@ -149,7 +167,6 @@ class Api:
                 method=exchange.method,
                 address=exchange.client_address,
             )
-            exchange.project_id = caller.project.id
 
     async def handle(self, exchange: Exchange, resource: Resource, handler: Handler) -> None:
         """Call a handler, once for each idempotency key."""
@@ -163,8 +180,11 @@ class Api:
 
     async def _unknown_path(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["antiphon.exchange"]
-        if scope["path"].startswith("/v1/"):
-            await self._authenticate(exchange.header(b"authorization"))
+        if scope["path"].startswith("/v1/organization/"):
+            await self._authenticate_admin(exchange.header(b"authorization"))
+        elif scope["path"].startswith("/v1/"):
+            caller = await self._authenticate(exchange.header(b"authorization"))
+            permit(caller, None, self._proxies.origin(scope))
         raise NotFound(f"Invalid URL ({exchange.method} {scope['path'][:200]}).", code="unknown_url")
 
 

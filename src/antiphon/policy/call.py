@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from antiphon.domain.rates import Demand
 from antiphon.domain.tenancy import Caller
 from antiphon.domain.trail import Trail
 from antiphon.ports import Route
@@ -24,6 +25,8 @@ class Admission:
     call: Call
     route: Route
     generation: Generation
+    #: Nothing will be generated: it is only asked what would refuse it now.
+    trial: bool = False
     trail: Trail = field(default_factory=Trail)
     #: When the first delta came (monotonic seconds); None if none did.
     first_at: float | None = None
@@ -35,6 +38,10 @@ class Admission:
     #: The code of the error that ended it.
     error: str | None = None
     kept: list[Delta] | None = None
+    #: Whether it was answered in the engine's place.
+    answered: bool = False
+    #: What the rate limits' counters hold for it.
+    held: tuple[Demand, ...] = ()
 
 
 @dataclass(slots=True)
@@ -73,6 +80,9 @@ class Call:
     status: int = 0
     error: str | None = None
     closed: bool = False
+    #: Whether the rate limits have counted it as a request, and what they hold for it as long as it runs.
+    counted: bool = False
+    places: tuple[Demand, ...] = ()
 
     @property
     def project_id(self) -> str:

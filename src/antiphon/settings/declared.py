@@ -114,6 +114,14 @@ class Settings:
     cors_origins: Annotated[
         tuple[str, ...], Spec(parsers.texts, "Web origins that may call from a browser; none turns CORS off", "none")
     ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Spec(
+            parsers.networks,
+            "Networks of reverse proxies that are believed when they say whom they speak for",
+            "none",
+        ),
+    ] = ()
     drain_timeout: Annotated[
         float, Spec(parsers.seconds(0, 3600), "Seconds that running requests have to finish at a stop")
     ] = limits.DRAIN_TIMEOUT

@@ -172,7 +172,8 @@ class Connection(asyncio.Protocol):
 
         Raises `Broken`, `NotHttp` or `Late`.
         """
-        waiter = self._waiter = self._loop.create_future()
+        waiter: asyncio.Future[Response] = self._loop.create_future()
+        self._waiter = waiter
         self._touched = False
         self._transport.write(request)
         timer = self._loop.call_at(until, self._late)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from antiphon.domain.errors import AntiphonError
+from antiphon.domain.errors import AntiphonError, RateLimited
 from antiphon.domain.ids import new_id
 from antiphon.protocol.events import Event, MachineError, Obfuscator
 from antiphon.protocol.generation import (
@@ -238,7 +238,8 @@ class ResponseMachine:
     def _fail(self, _: AnswerDelta | None) -> None:
         message = self.error.message if self.error else "The server had an error."
         # `ResponseErrorCode` is a closed enumeration; the precise code stays in the log.
-        final = self._end("failed", error={"code": "server_error", "message": message})
+        code = "rate_limit_exceeded" if isinstance(self.error, RateLimited) else "server_error"
+        final = self._end("failed", error={"code": code, "message": message})
         self._emit("response.failed", response=final)
 
     def _cancel(self, _: AnswerDelta | None) -> None:
