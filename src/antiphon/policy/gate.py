@@ -11,6 +11,7 @@ from antiphon.domain.errors import AntiphonError, ModelNotFound
 from antiphon.policy.call import Admission, Call
 from antiphon.ports import Capabilities, Route
 from antiphon.protocol.generation import (
+    Batch,
     CallArguments,
     Delta,
     Finish,
@@ -87,7 +88,6 @@ class Gate:
                 await stage.enter(admission)
                 entered.append(stage)
             stream = await self._answering.answer(admission) if self._answering is not None else None
-            admission.answered = stream is not None
             if stream is None:
                 stream = await route.generate(generation, admission.trail)
         except BaseException as error:
@@ -123,6 +123,8 @@ class Gate:
                 witness.closed(call)
             except Exception as broken:  # what is over cannot be refused any more
                 _log.error("a call could not be noted", witness=type(witness).__name__, exc_info=broken)
+        # Calls and their generations know each other: parted, they go at once, and the collector has nothing to do.
+        call.admissions = []
 
 
 class Bound:
@@ -192,6 +194,10 @@ class Metered(AsyncGenerator[Delta, None]):
         admission = self._admission
         if admission.first_at is None:
             admission.first_at = time.monotonic()
+        if isinstance(delta, Batch):
+            for each in delta.deltas:
+                self._note(each)
+            return
         if admission.kept is not None:
             admission.kept.append(delta)
         if isinstance(delta, Finish):
