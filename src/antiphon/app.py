@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from antiphon.http import chat as chat_http
 from antiphon.http import context as context_http
 from antiphon.http import conversations as conversations_http
 from antiphon.http import health as health_http
+from antiphon.http import metrics as metrics_http
 from antiphon.http import models as models_http
 from antiphon.http import prompts as prompts_http
 from antiphon.http import responses as responses_http
@@ -38,7 +39,8 @@ from antiphon.models.resolve import ResolvedModel
 from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
 from antiphon.policy.first_run import first_run
 from antiphon.policy.gate import Gate
-from antiphon.ports import Engine, Route, Store
+from antiphon.policy.observe import Gauge, Observer
+from antiphon.ports import Engine, Queueing, Route, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
@@ -73,11 +75,13 @@ class Parts:
     poller: Poller | None
     sockets: Sockets
     keys: Idempotency
+    observer: Observer
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
         await self.worker.start()
         self.keys.start()
+        self.observer.lag.start()
         if self.poller is not None:
             self.poller.start()
 
@@ -94,6 +98,7 @@ class Parts:
 
     async def close(self) -> None:
         """End, when no client waits any more."""
+        await self.observer.lag.stop()
         await self.keys.stop()
         await self.worker.close()
 
@@ -117,7 +122,9 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     """Put a server together around a store and an engine."""
     clock = SystemClock()
     routes = _routes(settings, engine)
-    gate = Gate()
+    observer = _observer((route.name for route in routes.visible("")), store, engine)
+    # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
+    gate = Gate([observer], [observer])
     bus = Bus()
     prompts = Prompts(store, clock)
     preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)))
@@ -126,6 +133,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     worker = Worker(store, gate, preparer, bus, clock, alone=alone)
     responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
     authenticator = Authenticator(store, secret, clock)
+    administrators = AdminAuthenticator(store, secret, clock)
     sockets = Sockets(responses, authenticator, gate, drain_timeout=settings.drain_timeout)
     keys = Idempotency(store, clock, secret)
     api = Api(
@@ -136,16 +144,27 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
             *prompts_http.resources(prompts),
             *chat_http.resources(Chat(store, routes, gate, clock)),
             *models_http.resources(routes),
+            *metrics_http.resources(observer, administrators, settings.metrics),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
         authenticator,
-        AdminAuthenticator(store, secret, clock),
+        administrators,
         gate,
+        observer,
         max_body=settings.max_body,
         sockets=sockets,
         once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
     )
-    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys)
+    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys, observer)
+
+
+def _observer(models: Iterable[str], store: Store, engine: object) -> Observer:
+    """What is seen of a server besides its calls: how long its queues are. `engine`: the built-in one."""
+    gauges = [Gauge("store_writes_waiting", "Writes that wait for the database.", lambda: store.writes_waiting)]
+    if isinstance(engine, Queueing):
+        text = "Generations that wait for a slot of the local engine."
+        gauges.append(Gauge("engine_queue", text, lambda: engine.waiting))
+    return Observer(models, gauges=gauges)
 
 
 def _routes(settings: Settings, engine: Engine) -> Routes[Route]:

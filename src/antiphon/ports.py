@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from antiphon.domain.records import (
     ConversationItem,
@@ -83,6 +83,15 @@ class Engine(Protocol):
 
     async def ready(self) -> bool:
         """Whether a generation could start now."""
+
+
+@runtime_checkable
+class Queueing(Protocol):
+    """An engine that makes generations wait for one another."""
+
+    @property
+    def waiting(self) -> int:
+        """Generations that wait."""
 
 
 class Route(Protocol):
@@ -443,6 +452,10 @@ class Store(TenantStore, ResponseStore, ConversationStore, CompletionStore, Prom
 
     async def ping(self) -> None:
         """Raise `StoreFailed` unless the database answers."""
+
+    @property
+    def writes_waiting(self) -> int:
+        """Writes that have been asked for and not begun."""
 
 
 class Clock(Protocol):

@@ -43,7 +43,7 @@ def test_named_variables_and_flags_exist() -> None:
     named = set(re.findall(r"ANTIPHON_[A-Z_]+\b", everything()))
     assert named <= variables, named - variables
     flags = {item.flag for item in declared().values()} | {"--config", "--help", "--json"}
-    flags |= {"--project", "--name", "--publish", "--response-ttl-days"}
+    flags |= {"--project", "--name", "--publish", "--response-ttl-days", "--once", "--interval", "--url"}
     shown = {flag for page in pages() for flag in re.findall(r"antiphon [^`\n]*?(--[a-z-]+)", page.read_text("utf-8"))}
     assert shown <= flags, shown - flags
     assert named
@@ -71,13 +71,15 @@ def test_named_targets_of_make_exist() -> None:
 def test_the_table_of_endpoints_is_what_is_served() -> None:
     from unittest.mock import Mock
 
-    from antiphon.http import chat, context, conversations, health, models, prompts, responses
+    from antiphon.http import chat, context, conversations, health, metrics, models, prompts, responses
 
     nothing = Mock()
+    resources = metrics.resources(nothing, nothing, "local")
+    for module in (responses, context, conversations, prompts, chat, models, health):
+        resources += module.resources(nothing)
     served = {
         (method, re.sub(r"\{[^}]+\}", "{id}", resource.path))
-        for module in (responses, context, conversations, prompts, chat, models, health)
-        for resource in module.resources(nothing)
+        for resource in resources
         for method in resource.methods
         if method != "HEAD"
     }
@@ -87,6 +89,17 @@ def test_the_table_of_endpoints_is_what_is_served() -> None:
         methods = re.findall(r"\b(GET|POST|DELETE)\b", row)
         documented |= {(method, path) for method in methods for path in re.findall(r"(/[\w/{}]+)", row)}
     assert documented == served
+
+
+def test_the_table_of_metrics_is_what_is_collected() -> None:
+    from antiphon.http.metrics import Collector
+    from antiphon.policy.observe import Gauge, Observer
+
+    gauges = [Gauge(name, "", lambda: 0) for name in ("engine_queue", "store_writes_waiting")]
+    families = list(Collector(Observer(cost=lambda _: 0, gauges=gauges)).collect())
+    collected = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    page = (GUIDE / "observability.md").read_text("utf-8")
+    assert sorted(re.findall(r"^\| `(antiphon_\w+)` \|", page, re.MULTILINE)) == sorted(collected)
 
 
 def test_prose_has_no_leftovers() -> None:

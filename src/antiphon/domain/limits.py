@@ -55,6 +55,15 @@ KEY_CACHE_TTL = 2.0
 #: Keys remembered in memory.
 KEY_CACHE_SIZE = 10_000
 
+# --- what is to be seen of it -----------------------------------------------------------------------------------------
+#: Series of one metric. All further label values share one more, so that no client can fill a server's memory or
+#: whoever collects the metrics.
+MAX_SERIES = 500
+#: The same for histograms, each of which is twenty lines.
+MAX_HISTOGRAMS = 200
+#: Between two looks at how late the event loop is. Short enough to meet most hiccups, and far from costing anything.
+LOOP_LAG_EVERY = 0.1
+
 # --- compaction -------------------------------------------------------------------------------------------------------
 #: Tokens of one summary, in a context that is large enough.
 MAX_SUMMARY_TOKENS = 2_048

@@ -23,6 +23,7 @@ from antiphon.http.exchange import ClientGone, Exchange, new_request_id
 from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
 from antiphon.policy.call import Call
 from antiphon.policy.gate import Gate
+from antiphon.policy.observe import Observer
 from antiphon.telemetry.logs import logger
 from antiphon.wire import json as wire_json
 
@@ -56,6 +57,7 @@ class Api:
         authenticate: Authenticator,
         authenticate_admin: AdminAuthenticator,
         gate: Gate,
+        observer: Observer,
         *,
         max_body: int = limits.MAX_BODY,
         sockets: ASGIApp | None = None,
@@ -65,6 +67,7 @@ class Api:
         self._authenticate = authenticate
         self._authenticate_admin = authenticate_admin
         self._gate = gate
+        self._observer = observer
         self._once = once
         self._max_body = max_body
         self._sockets = sockets
@@ -88,6 +91,8 @@ class Api:
             del scope["antiphon.exchange"]
 
     async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        code: str | None = None
+        self._observer.in_flight += 1
         try:
             _check_client_request_id(exchange)
             endpoint = self._plain.get(scope["path"])
@@ -97,26 +102,36 @@ class Api:
                 scope["endpoint"], scope["path_params"] = endpoint, {}
                 await endpoint(scope, receive, send)
         except AntiphonError as error:
+            code = error.code or error.type
             await _reply_error(exchange, error)
         except ClientGone:
+            code = "client_gone"
             exchange.status = exchange.status or 499
         except Exception as error:
+            code = "server_error"
             _log.error("request failed", request_id=exchange.request_id, exc_info=error)
             await _reply_error(exchange, AntiphonError("The server had an error while processing your request."))
         finally:
-            if exchange.call is not None:
-                self._gate.close(exchange.call, exchange.status)
+            self._observer.in_flight -= 1
+            self._over(exchange, code)
+
+    def _over(self, exchange: Exchange, code: str | None) -> None:
+        """Have it counted, and logged."""
+        if exchange.call is not None:
+            self._gate.close(exchange.call, exchange.status, code)
+            return
+        scope = exchange.scope
+        self._observer.answered(
+            _template(scope),
+            exchange.method,
+            exchange.status,
+            time.monotonic() - exchange.began,
+            exchange.request_id,
+            code,
+            admin=None if exchange.admin is None else exchange.admin.id,
             # Whoever watches the process asks every few seconds; that is no news.
-            log = _log.debug if scope.get("antiphon.open") else _log.info
-            log(
-                "request",
-                method=exchange.method,
-                path=_template(scope),
-                status=exchange.status,
-                ms=exchange.milliseconds,
-                project=exchange.project_id or None,
-                request_id=exchange.request_id,
-            )
+            quiet=scope.get("antiphon.open", False),
+        )
 
     async def admit(self, exchange: Exchange, resource: Resource) -> None:
         """Find out who is calling, or refuse the call."""
@@ -126,7 +141,13 @@ class Api:
         elif resource.access == "key":
             caller = await self._authenticate(authorization)
             exchange.call = Call(
-                caller, resource.path, exchange.request_id, time.time(), address=exchange.client_address
+                caller,
+                resource.path,
+                exchange.request_id,
+                time.time(),
+                began=exchange.began,
+                method=exchange.method,
+                address=exchange.client_address,
             )
             exchange.project_id = caller.project.id
 

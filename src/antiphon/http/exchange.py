@@ -82,7 +82,8 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._max_body = max_body
-        self._began = time.perf_counter()
+        #: When its head had arrived (monotonic seconds).
+        self.began = time.monotonic()
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self._sending_since = 0.0
         self._body: bytes | None = None
@@ -187,7 +188,7 @@ class Exchange:
     @property
     def milliseconds(self) -> int:
         """Time since the request's head had arrived."""
-        return int((time.perf_counter() - self._began) * 1000)
+        return int((time.monotonic() - self.began) * 1000)
 
     def record(self, recorder: Recorder) -> None:
         """Tell `recorder` what is answered. From here on the answer is made to its end, whoever hangs up."""

@@ -74,7 +74,9 @@ class Sockets:
 
         async def call() -> Call:
             caller = await self._authenticate(authorization)
-            return Call(caller, SOCKET_PATH, request_id, time.time(), address=address, streamed=True)
+            return Call(
+                caller, SOCKET_PATH, request_id, time.time(), method="WEBSOCKET", address=address, streamed=True
+            )
 
         project_id = caller.project.id
         session = Session(SocketResponses(self._responses), call, self._gate, send, request_id, self._patience)

@@ -50,6 +50,8 @@ class Call:
     began_at: float
     #: The same, for measuring (monotonic seconds).
     began: float = field(default_factory=time.monotonic)
+    #: The request's method; "WEBSOCKET" or "BACKGROUND" for what has none of its own.
+    method: str = "POST"
     #: The address of whoever sent it; None for what is made in the background.
     address: str | None = None
     #: Whether the client has asked that no cached answer is given ("no-store": nor kept), or how old one may be.

@@ -157,6 +157,7 @@ class Job:
             endpoint="/v1/responses",
             request_id=self._response.id,
             began_at=self._clock.now(),
+            method="BACKGROUND",
             background=True,
             object_id=self._response.id,
         )

@@ -117,6 +117,13 @@ class Settings:
     drain_timeout: Annotated[
         float, Spec(parsers.seconds(0, 3600), "Seconds that running requests have to finish at a stop")
     ] = limits.DRAIN_TIMEOUT
+    metrics: Annotated[
+        Literal["local", "admin", "open", "off"],
+        Spec(
+            parsers.one_of("local", "admin", "open", "off"),
+            "Who may read /metrics: this machine (others with an admin key), whoever has an admin key, anybody, nobody",
+        ),
+    ] = "local"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Spec(parsers.one_of("debug", "info", "warning", "error"), "Least level that is logged"),

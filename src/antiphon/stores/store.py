@@ -46,6 +46,11 @@ class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, 
         self._database.check()
         await self._database.read(_ping)
 
+    @property
+    def writes_waiting(self) -> int:
+        """Writes that have been asked for and not begun."""
+        return self._database.writes_waiting
+
 
 def _ping(session: Session) -> None:
     session.all(_PING, {})

@@ -24,7 +24,7 @@ from .conftest import Run
 
 HEAVY = {
     *("aiohttp", "alembic", "asyncio", "huggingface_hub", "jsonschema_rs", "llguidance", "platformdirs", "psycopg"),
-    *("rich", "sqlalchemy", "starlette", "structlog", "uvicorn", "xllamacpp"),
+    *("prometheus_client", "rich", "sqlalchemy", "starlette", "structlog", "uvicorn", "xllamacpp"),
 }
 
 
@@ -32,7 +32,7 @@ HEAVY = {
 def test_help_names_every_command(run: Run) -> None:
     done = run("--help")
     assert done.returncode == 0
-    for command in ("serve", "env", "models", "keys", "projects", "prompts", "config", "doctor"):
+    for command in ("serve", "env", "models", "keys", "projects", "prompts", "top", "config", "doctor"):
         assert f"\n  {command} " in done.stdout
     assert "\x1b" not in done.stdout
 
