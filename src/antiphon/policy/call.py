@@ -38,8 +38,8 @@ class Admission:
     #: The code of the error that ended it.
     error: str | None = None
     kept: list[Delta] | None = None
-    #: Whether it was answered in the engine's place.
-    answered: bool = False
+    #: Whether the answer was made for another call: this one uses nothing.
+    cached: bool = False
     #: What the rate limits' counters hold for it.
     held: tuple[Demand, ...] = ()
 

@@ -88,7 +88,6 @@ class Gate:
                 await stage.enter(admission)
                 entered.append(stage)
             stream = await self._answering.answer(admission) if self._answering is not None else None
-            admission.answered = stream is not None
             if stream is None:
                 stream = await route.generate(generation, admission.trail)
         except BaseException as error:

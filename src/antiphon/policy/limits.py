@@ -60,7 +60,7 @@ class Limits:
         if held:
             usage = admission.usage
             # What the cache answers costs nothing.
-            used = 0 if usage is None or admission.answered else usage.input_tokens + usage.output_tokens
+            used = 0 if usage is None or admission.cached else usage.input_tokens + usage.output_tokens
             self._counters.give_back(held, used)
 
     def leave(self, admission: Admission) -> None:

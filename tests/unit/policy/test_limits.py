@@ -318,9 +318,10 @@ def test_what_is_broken_off_costs_what_was_said(end: str) -> None:
     run(test)
 
 
-def test_what_is_answered_in_the_engines_place_costs_no_tokens() -> None:
+def test_what_the_cache_answers_costs_no_tokens() -> None:
     class Cache:
         async def answer(self, admission: Admission) -> AsyncGenerator[Delta, None]:
+            admission.cached = True
             return await ScriptedEngine(saying("hi", input_tokens=9)).generate(admission.generation)
 
     async def test() -> None:
