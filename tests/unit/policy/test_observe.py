@@ -33,7 +33,7 @@ def made(name: str = "gpt-5", **fields: Any) -> Call:
 
 
 def generated(call: Call, trail: Trail, *, usage: Usage | None = None, route: SingleRoute | None = None) -> Admission:
-    admission = Admission(call, route or SingleRoute("gpt-5", ScriptedEngine(), 1), ASKED, trail)
+    admission = Admission(call, route or SingleRoute("gpt-5", ScriptedEngine(), 1), ASKED, trail=trail)
     admission.usage = usage
     admission.first_at = call.began + 0.2
     call.admissions.append(admission)
