@@ -6,10 +6,12 @@ from pathlib import Path
 
 from sqlalchemy import literal_column, select
 
+from antiphon.stores.budgets import Budgets
 from antiphon.stores.completions import Completions
 from antiphon.stores.conversations import Conversations
 from antiphon.stores.database import Database, driver_for
 from antiphon.stores.idempotency import Keys
+from antiphon.stores.ledger import Ledger
 from antiphon.stores.making import Making
 from antiphon.stores.prompts import Prompts
 from antiphon.stores.query import Query, Session
@@ -19,7 +21,7 @@ from antiphon.stores.tenants import Tenants
 _PING = Query(select(literal_column("1")))
 
 
-class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys):
+class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys, Ledger, Budgets):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:
