@@ -35,8 +35,12 @@ from antiphon.http.server import HttpServer, with_cors
 from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
 from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
+from antiphon.policy.budget import BudgetStage
+from antiphon.policy.costs import Priced
 from antiphon.policy.first_run import first_run
 from antiphon.policy.gate import Gate
+from antiphon.policy.ledger import Ledger
+from antiphon.policy.pricing import Pricing
 from antiphon.ports import Engine, Route, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
@@ -72,9 +76,13 @@ class Parts:
     poller: Poller | None
     sockets: Sockets
     keys: Idempotency
+    ledger: Ledger
+    budgets: BudgetStage
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
+        self.ledger.start()
+        self.budgets.start()
         await self.worker.start()
         self.keys.start()
         if self.poller is not None:
@@ -95,6 +103,8 @@ class Parts:
         """End, when no client waits any more."""
         await self.keys.stop()
         await self.worker.close()
+        await self.budgets.stop()
+        await self.ledger.stop()
 
 
 class Switch:
@@ -116,7 +126,10 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     """Put a server together around a store and an engine."""
     clock = SystemClock()
     routes = _routes(settings, engine)
-    gate = Gate()
+    pricing = Pricing()
+    ledger = Ledger(store, pricing, clock, days=settings.ledger_days)
+    budgets = BudgetStage(store, pricing, clock)
+    gate = Gate([budgets, Priced(pricing)], [ledger])
     bus = Bus()
     prompts = Prompts(store, clock)
     preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)))
@@ -144,7 +157,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
         sockets=sockets,
         once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
     )
-    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys)
+    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys, ledger, budgets)
 
 
 def _routes(settings: Settings, engine: Engine) -> Routes[Route]:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from antiphon.domain.budgets import Budget, Reservation, Spending
 from antiphon.domain.ledger import Asked, Entry, Sum
+from antiphon.domain.organisation import AuditEntry, AuditFilter
 from antiphon.domain.records import (
     ConversationItem,
     EventBatch,
@@ -486,6 +487,16 @@ class BudgetStore(Protocol):
         """Count up to `limit` reservations as spent that were held until before `now`. Returns how many there were."""
 
 
+class AuditStore(Protocol):
+    """The log of administrative changes. Entries are never changed."""
+
+    async def add_audit(self, entry: AuditEntry) -> None:
+        """Add an entry. Durable when this returns. What can be is rather written together with the change itself."""
+
+    async def list_audit(self, wanted: AuditFilter, *, limit: int) -> Page[AuditEntry]:
+        """A page, newest first. Raises `NotFound` (param "after" or "before") for an entry that there is not."""
+
+
 class Store(
     TenantStore,
     ResponseStore,
@@ -495,6 +506,7 @@ class Store(
     KeyStore,
     LedgerStore,
     BudgetStore,
+    AuditStore,
     Protocol,
 ):
     """The whole database."""

@@ -15,12 +15,14 @@ class Project:
     """A tenant. Every stored object belongs to exactly one. `created_at` is in Unix seconds.
 
     `response_ttl`: how long its responses are kept (seconds); `NEVER`: they do not expire; None: the default.
+    `archived_at`: since when (Unix seconds) its keys do not work any more; that is for ever.
     """
 
     id: str
     name: str
     created_at: int
     response_ttl: int | None = None
+    archived_at: int | None = None
 
     def expiry(self, created_at: int) -> int | None:
         """When a response that is made at `created_at` expires (both Unix seconds); None: it does not."""
@@ -58,7 +60,8 @@ class Caller:
 class AdminKey:
     """A key for the administration of the organisation, as it is stored. Times are Unix seconds.
 
-    `role`: "owner" may change things, "reader" may only look.
+    `role`: with an "owner" key its user may do all that they may do; with a "reader" key only look. A key without a
+    user is the organisation's own, and its role is all there is.
     """
 
     id: str
@@ -69,6 +72,8 @@ class AdminKey:
     created_at: int
     expires_at: int | None = None
     revoked_at: int | None = None
+    user_id: str | None = None
+    last_used_at: int | None = None
 
     def valid_at(self, now: float) -> bool:
         """Whether the key opens the door at `now` (Unix seconds)."""

@@ -35,6 +35,9 @@ class Admission:
     #: The code of the error that ended it.
     error: str | None = None
     kept: list[Delta] | None = None
+    #: Whether a kept answer was given; then `saved` is what it had used when it was made.
+    cached: bool = False
+    saved: Usage | None = None
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -201,7 +202,7 @@ def _from_list(price: ModelPrice) -> Rates | None:
     if base is None:
         return None
     above = [(start, rates) for start in sorted(starts) if (rates := _flat(price, start + 1)) is not None]
-    return Rates(*(getattr(base, name) for name in Rates.__dataclass_fields__ if name != "above"), above=tuple(above))
+    return replace(base, above=tuple(above))
 
 
 def _flat(price: ModelPrice, tokens: int) -> Rates | None:

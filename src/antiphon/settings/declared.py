@@ -117,6 +117,9 @@ class Settings:
     drain_timeout: Annotated[
         float, Spec(parsers.seconds(0, 3600), "Seconds that running requests have to finish at a stop")
     ] = limits.DRAIN_TIMEOUT
+    ledger_days: Annotated[
+        int, Spec(parsers.integer(1, 36_500), "Days that the ledger keeps what each call used and cost")
+    ] = limits.LEDGER_DAYS
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Spec(parsers.one_of("debug", "info", "warning", "error"), "Least level that is logged"),

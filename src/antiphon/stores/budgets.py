@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Integer, and_, bindparam, case, delete, literal_column, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Integer,
+    and_,
+    bindparam,
+    case,
+    delete,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from antiphon.domain.budgets import Budget, Reservation, Spending, window
 from antiphon.domain.errors import Conflict
@@ -35,7 +47,7 @@ _CHANGE = Query(
 _REMOVE = Query(delete(budgets).where(budgets.c.id == bindparam("budget_id")))
 _PERIOD = Query(select(budgets.c.period).where(budgets.c.id == bindparam("budget_id")))
 
-_NOW = bindparam("now")
+_NOW: BindParameter[int] = bindparam("now", type_=BigInteger)
 #: What is spent in the window that `now` is in.
 _SPENT = case((budgets.c.window < _NOW, literal_column("0")), else_=budgets.c.spent)
 _TURNED = case((budgets.c.window < _NOW, _NOW), else_=budgets.c.window)

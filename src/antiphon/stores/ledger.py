@@ -21,7 +21,12 @@ _FIND = Query(
     .where(or_(ledger.c.object_id == bindparam("wanted"), ledger.c.request_id == bindparam("wanted")))
     .order_by(ledger.c.at, ledger.c.seq)
 )
-_OLD = select(ledger.c.seq).where(ledger.c.at < bindparam("before")).order_by(ledger.c.at).limit(bindparam("limit", type_=Integer))
+_OLD = (
+    select(ledger.c.seq)
+    .where(ledger.c.at < bindparam("before"))
+    .order_by(ledger.c.at)
+    .limit(bindparam("limit", type_=Integer))
+)
 _SWEEP = Query(delete(ledger).where(ledger.c.seq.in_(_OLD.scalar_subquery())))
 _SUMS = (
     "input_tokens",

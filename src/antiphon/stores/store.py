@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import literal_column, select
 
+from antiphon.stores.audit import Audit
 from antiphon.stores.budgets import Budgets
 from antiphon.stores.completions import Completions
 from antiphon.stores.conversations import Conversations
@@ -21,7 +22,7 @@ from antiphon.stores.tenants import Tenants
 _PING = Query(select(literal_column("1")))
 
 
-class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys, Ledger, Budgets):
+class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys, Audit, Ledger, Budgets):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:

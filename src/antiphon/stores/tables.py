@@ -48,6 +48,7 @@ projects = Table(
     Column("created_at", BigInteger, nullable=False),
     # Seconds; null is the default, and 0 for ever.
     Column("response_ttl", BigInteger),
+    Column("archived_at", BigInteger),
 )
 
 api_keys = Table(
@@ -77,6 +78,75 @@ admin_api_keys = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("user_id", Text),
+    Column("last_used_at", BigInteger),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("email", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("technical_level", Text),
+    Column("developer_persona", Text),
+)
+
+project_users = Table(
+    "project_users",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("role", Text, nullable=False),
+    Column("added_at", BigInteger, nullable=False),
+    UniqueConstraint("project_id", "user_id"),
+)
+
+service_accounts = Table(
+    "service_accounts",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("project_id", Text, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+# `projects`: JSON, pairs of a project's id and a role.
+invites = Table(
+    "invites",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("email", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("projects", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("accepted_at", BigInteger),
+)
+
+# What it names may be gone by now, so nothing here refers to anything. `details`: JSON, the changed fields.
+audit_logs = Table(
+    "audit_logs",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("at", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("key_id", Text),
+    Column("user_id", Text),
+    Column("email", Text),
+    Column("address", Text),
+    Column("project_id", Text),
+    Column("resource_id", Text, nullable=False),
+    Column("details", LargeBinary, nullable=False),
 )
 
 responses = Table(
@@ -287,8 +357,8 @@ ledger = Table(
 
 HARD = "hard = 1"
 
-# `spent` belongs to the window that began at `window`; a later window begins with nothing. `reserved` is what calls that
-# are being made may come to cost, and belongs to no window. `subject` is empty for the organisation.
+# `spent` belongs to the window that began at `window`; a later window begins with nothing. `reserved` is what calls
+# that are being made may come to cost, and belongs to no window. `subject` is empty for the organisation.
 budgets = Table(
     "budgets",
     metadata,

@@ -13,7 +13,7 @@ from antiphon.stores.query import Query, Session, insertion
 from antiphon.stores.tables import admin_api_keys, api_keys, projects
 
 # The columns stand in the order of the dataclass' fields.
-_PROJECT = (projects.c.id, projects.c.name, projects.c.created_at, projects.c.response_ttl)
+_PROJECT = tuple(projects.c[name] for name in Project.__dataclass_fields__)
 _PROJECT_FIELDS = tuple(column.name for column in _PROJECT)
 _KEY = (
     api_keys.c.id,
