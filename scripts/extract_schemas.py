@@ -25,6 +25,7 @@ REQUESTS = (
     "CreateResponse", "TokenCountsBody", "CompactResponseMethodPublicBody",
     "CreateChatCompletionRequest", "UpdateChatCompletionRequest",
     "CreateConversationBody", "UpdateConversationBody", "CreateConversationItems",
+    "CreateSpendAlertBody", "UpdateOrganizationSpendLimitBody", "UpdateProjectSpendLimitBody",
 )  # fmt: skip
 #: The names that we give to bodies which have none, and the paths that they are posted to.
 UNNAMED = {
@@ -38,6 +39,10 @@ OPENAI_ANSWERS = (
     "CreateChatCompletionStreamResponse", "ChatCompletionList", "ChatCompletionMessageList", "ChatCompletionDeleted",
     "Model", "ListModelsResponse", "ErrorResponse",
     "ConversationResource", "ConversationItem", "ConversationItemList", "DeletedConversationResource",
+    "UsageResponse", "OrganizationSpendLimitResource", "OrganizationSpendLimitDeletedResource",
+    "ProjectSpendLimitResource", "ProjectSpendLimitDeletedResource", "OrganizationSpendAlert", "ProjectSpendAlert",
+    "OrganizationSpendAlertListResource", "ProjectSpendAlertListResource",
+    "OrganizationSpendAlertDeletedResource", "ProjectSpendAlertDeletedResource",
 )  # fmt: skip
 #: What we answer with, by Open Responses' names; its stream events are added from its one streaming operation.
 OPENRESPONSES_ANSWERS = ("ResponseResource", "ItemField", "CompactResource", "ErrorPayload")

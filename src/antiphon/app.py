@@ -29,6 +29,9 @@ from antiphon.http import health as health_http
 from antiphon.http import models as models_http
 from antiphon.http import prompts as prompts_http
 from antiphon.http import responses as responses_http
+from antiphon.http.admin import costs as costs_http
+from antiphon.http.admin import spend as spend_http
+from antiphon.http.admin import usage as usage_http
 from antiphon.http.api import Api
 from antiphon.http.idempotent import Idempotent
 from antiphon.http.server import HttpServer, with_cors
@@ -36,6 +39,7 @@ from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
 from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
 from antiphon.policy.budget import BudgetStage
+from antiphon.policy.budget_changes import BudgetChanges
 from antiphon.policy.costs import Priced
 from antiphon.policy.first_run import first_run
 from antiphon.policy.gate import Gate
@@ -148,6 +152,9 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
             *prompts_http.resources(prompts),
             *chat_http.resources(Chat(store, routes, gate, clock)),
             *models_http.resources(routes),
+            *usage_http.resources(store, clock),
+            *costs_http.resources(store, clock),
+            *spend_http.resources(BudgetChanges(store, clock), store, budgets, clock),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
         authenticator,

@@ -62,7 +62,7 @@ Dimension = Literal["project_id", "user_id", "key_id", "model", "batch", "servic
 class Asked:
     """Which entries are added up, and how. `start` inclusive, `end` exclusive, `width` of a bucket: Unix seconds.
 
-    Empty filters let everything through. `endpoints` and `group_by` as the table has them.
+    Empty filters let everything through. `served`: only calls that came to ask a target.
     """
 
     start: int
@@ -74,6 +74,7 @@ class Asked:
     keys: Collection[str] = ()
     models: Collection[str] = ()
     batch: bool | None = None
+    served: bool = False
 
 
 @dataclass(frozen=True, slots=True)

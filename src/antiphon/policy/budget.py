@@ -52,7 +52,10 @@ class BudgetStage:
 
     # --- the stage ----------------------------------------------------------------------------------------------------
     async def enter(self, admission: Admission) -> None:
-        """Reserve what it may come to cost. Raises `SpendLimitReached`, or `PermissionDenied` (code "price_unknown")."""
+        """Reserve what it may come to cost.
+
+        Raises `SpendLimitReached`, and `PermissionDenied` (code "price_unknown").
+        """
         budgets = await self._applicable(admission.call.caller)
         if not budgets:
             return
@@ -72,17 +75,14 @@ class BudgetStage:
         if held is None:
             return
         cost = costs.of_admission(self._pricing, admission)
-        if cost is not None:
-            nano = cost.nano
-        else:  # a price that was known before and is not now: what was reserved is the best guess
-            nano = held.reservation.amount if held.reservation is not None else 0
-        if held.reservation is None and not nano:
-            return
-        spending = Spending(
-            () if held.reservation is not None else held.alerts,
-            nano,
-            None if held.reservation is None else held.reservation.id,
-        )
+        if held.reservation is not None:
+            # A price that was known before and is not now: what was reserved is the best guess.
+            nano = held.reservation.amount if cost is None else cost.nano
+            self._settle_soon(Spending((), nano, held.reservation.id))
+        elif cost is not None and cost.nano:
+            self._settle_soon(Spending(held.alerts, cost.nano))
+
+    def _settle_soon(self, spending: Spending) -> None:
         task = asyncio.get_running_loop().create_task(self._settle(spending))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
@@ -109,7 +109,12 @@ class BudgetStage:
             amount=amount or 0,
             until=int((now + limits.RESERVATION_LEASE) * 1000),
         )
-        full = await self._store.reserve(reservation, now)
+        try:
+            full = await self._store.reserve(reservation, now)
+        except BaseException:
+            # The write may have been done, or be done yet, for a call that will not be made.
+            self._settle_soon(Spending((), 0, reservation.id))
+            raise
         if full is not None:
             call.headers.append((b"x-should-retry", b"false"))
             raise _reached(next(budget for budget in hard if budget.id == full))
@@ -121,11 +126,12 @@ class BudgetStage:
             try:
                 reached = await self._store.spend(spending, self._clock.now())
                 break
-            except AntiphonError as error:
+            except Exception as error:
+                reason = error.message if isinstance(error, AntiphonError) else type(error).__name__
                 if self._stopping:
-                    _log.error("what a call cost was not settled", reason=error.message)
+                    _log.error("what a call cost was not settled", reason=reason)
                     return
-                _log.warning("what a call cost is not settled yet", reason=error.message)
+                _log.warning("what a call cost is not settled yet", reason=reason)
                 await asyncio.sleep(limits.LEDGER_RETRY)
         for budget in reached:
             _log.warning(
@@ -200,8 +206,9 @@ class BudgetStage:
         while True:
             try:
                 await self._renew()
-            except AntiphonError as error:
-                _log.warning("reservations could not be renewed", reason=error.message)
+            except Exception as error:
+                reason = error.message if isinstance(error, AntiphonError) else type(error).__name__
+                _log.warning("reservations could not be renewed", reason=reason)
             await asyncio.sleep(limits.RESERVATION_RENEWAL)
 
     async def _renew(self) -> None:

@@ -116,8 +116,9 @@ class Ledger:
             try:
                 while deleted == limits.SWEEP_STEP:
                     deleted = await self._store.sweep_entries(before=before, limit=limits.SWEEP_STEP)
-            except AntiphonError as error:
-                _log.warning("old entries of the ledger could not be deleted", reason=error.message)
+            except Exception as error:
+                reason = error.message if isinstance(error, AntiphonError) else type(error).__name__
+                _log.warning("old entries of the ledger could not be deleted", reason=reason)
             await asyncio.sleep(limits.LEDGER_SWEEP_TICK)
 
     # --- the entry ----------------------------------------------------------------------------------------------------

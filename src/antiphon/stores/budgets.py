@@ -98,6 +98,7 @@ _LAPSED = Query(
     .where(reservations.c.until < bindparam("now"))
     .order_by(reservations.c.until)
     .limit(bindparam("limit", type_=Integer))
+    .offset(literal_column("0"))
 )
 _OF_SUBJECT = and_(
     budgets.c.scope == bindparam("of_scope"),

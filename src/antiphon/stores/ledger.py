@@ -26,6 +26,7 @@ _OLD = (
     .where(ledger.c.at < bindparam("before"))
     .order_by(ledger.c.at)
     .limit(bindparam("limit", type_=Integer))
+    .offset(literal_column("0"))
 )
 _SWEEP = Query(delete(ledger).where(ledger.c.seq.in_(_OLD.scalar_subquery())))
 _SUMS = (
@@ -129,6 +130,8 @@ def _conditions(asked: Asked) -> list[ColumnElement[bool]]:
     ):
         if values:
             conditions.append(column.in_(list(values)))
+    if asked.served:
+        conditions.append(ledger.c.attempts > literal_column("0"))
     if asked.batch is not None:
         conditions.append(ledger.c.batch == int(asked.batch))
     return conditions
