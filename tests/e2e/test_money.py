@@ -135,14 +135,12 @@ def test_100_parallel_calls_against_a_budget_for_10(
             try:
                 ask(served)
             except openai.RateLimitError as error:
-                assert error.type == "insufficient_quota"
-                assert error.response.headers["x-should-retry"] == "false"
-                return str(error.code)
+                return f"{error.type} {error.code} {error.response.headers['x-should-retry']}"
             return "served"
 
         with ThreadPoolExecutor(100) as pool:
             outcomes = Counter(pool.map(one, range(100)))
-        assert outcomes == {"served": 10, "project_spend_limit_exceeded": 90}
+        assert outcomes == {"served": 10, "insufficient_quota project_spend_limit_exceeded false": 90}
         assert len(engine.asked) == 10
         assert limits.retrieve(projects[0].id).enforcement.status == "enforcing"
         found = entries(served, 100)
