@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from dataclasses import replace
 
 from antiphon.domain.budgets import Budget, Reservation, Spending, window
@@ -127,6 +129,37 @@ def test_a_lapsed_reservation_counts_as_spent(url: str) -> None:
         assert await state(store) == (50, 0)
         await store.spend(Spending((), 1, "r1"), NOW)
         assert await state(store) == (50, 0)
+
+    run(url, test)
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from antiphon.domain.budgets import Reservation
+from antiphon.stores.store import SqlStore
+
+async def main():
+    store = SqlStore(sys.argv[1], backups=None)
+    await store.open()
+    for number in range(3):
+        await store.reserve(Reservation(f"r{number}", "killed", ("b",), 7, 1000), float(sys.argv[2]))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+def test_what_a_killed_server_had_reserved_counts_as_spent(url: str) -> None:
+    async def test(store: SqlStore) -> None:
+        await store.put_budget(budget("b", 30), NOW)
+        child = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, url, str(NOW))
+        assert await child.wait() == -signal.SIGKILL
+        assert await state(store) == (0, 21)
+        # Held, as long as nobody knows that it is dead; and spent, from then on.
+        assert await store.reserve(reservation("mine", 10), NOW) == "b"
+        assert await store.settle_lapsed(NOW, 10) == 3
+        assert await state(store) == (21, 0)
+        assert await store.reserve(reservation("mine", 9), NOW) is None
 
     run(url, test)
 

@@ -61,9 +61,14 @@ def selling(
 
 def in_store(served: Serving, work: Callable[[SqlStore], Awaitable[T]]) -> T:
     """Do something with the server's database, from outside."""
+    return store_at(served.settings.database, work)
+
+
+def store_at(url: str, work: Callable[[SqlStore], Awaitable[T]]) -> T:
+    """Do something with the database at this address."""
 
     async def main() -> T:
-        store = SqlStore(served.settings.database, backups=None)
+        store = SqlStore(url, backups=None)
         await store.open()
         try:
             return await work(store)
