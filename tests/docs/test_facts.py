@@ -44,6 +44,8 @@ def test_named_variables_and_flags_exist() -> None:
     assert named <= variables, named - variables
     flags = {item.flag for item in declared().values()} | {"--config", "--help", "--json"}
     flags |= {"--project", "--name", "--publish", "--response-ttl-days"}
+    flags |= {"--model", "--input", "--output-tokens", "--provider", "--by", "--days", "--csv"}
+    flags |= {"--month", "--day", "--alert", "--key", "--allow-unknown"}
     shown = {flag for page in pages() for flag in re.findall(r"antiphon [^`\n]*?(--[a-z-]+)", page.read_text("utf-8"))}
     assert shown <= flags, shown - flags
     assert named
@@ -52,7 +54,7 @@ def test_named_variables_and_flags_exist() -> None:
 
 def test_named_commands_exist() -> None:
     listed = run_program("--help").stdout
-    groups = {"models", "keys", "projects", "prompts"}
+    groups = {"models", "keys", "projects", "prompts", "cost", "budgets"}
     helps = {group: run_program(group, "--help").stdout for group in groups}
     named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
     assert {command for command, _ in named} >= {"serve", "env", "models", "keys", "config", "doctor"}
@@ -72,12 +74,24 @@ def test_the_table_of_endpoints_is_what_is_served() -> None:
     from unittest.mock import Mock
 
     from antiphon.http import chat, context, conversations, health, models, prompts, responses
+    from antiphon.http.admin import costs, spend, usage
 
     nothing = Mock()
+    administration = [
+        *usage.resources(nothing, nothing),
+        *costs.resources(nothing, nothing),
+        *spend.resources(nothing, nothing, nothing, nothing),
+    ]
     served = {
         (method, re.sub(r"\{[^}]+\}", "{id}", resource.path))
-        for module in (responses, context, conversations, prompts, chat, models, health)
-        for resource in module.resources(nothing)
+        for resource in [
+            *(
+                resource
+                for module in (responses, context, conversations, prompts, chat, models, health)
+                for resource in module.resources(nothing)
+            ),
+            *administration,
+        ]
         for method in resource.methods
         if method != "HEAD"
     }
