@@ -44,6 +44,7 @@ class BudgetStage:
         self._owner = new_id("server_")
         self._known: dict[tuple[str, str], list[Budget]] = {}
         self._known_until = 0.0
+        self._changes = 0
         self._loading = asyncio.Lock()
         self._held: dict[int, _Held] = {}
         self._settling: set[asyncio.Task[None]] = set()
@@ -143,7 +144,7 @@ class BudgetStage:
                 spent=money.to_dollars(budget.spent),
                 budget=budget.id,
             )
-            self._known_until = 0.0
+            self.changed()
 
     def _tell(self, admission: Admission, budgets: list[Budget]) -> None:
         """An alert that is reached stands on every answer until its window ends."""
@@ -157,6 +158,7 @@ class BudgetStage:
     def changed(self) -> None:
         """A budget was changed here: look again before the next call."""
         self._known_until = 0.0
+        self._changes += 1
 
     async def _applicable(self, caller: Caller) -> list[Budget]:
         if self._clock.monotonic() >= self._known_until:
@@ -174,17 +176,15 @@ class BudgetStage:
         async with self._loading:
             if self._clock.monotonic() < self._known_until:
                 return
-            # From before the look: what changes meanwhile makes it look again.
-            self._known_until = self._clock.monotonic() + limits.BUDGET_CACHE_TTL
-            try:
-                budgets = await self._store.list_budgets()
-            except BaseException:
-                self._known_until = 0.0
-                raise
+            changes = self._changes
+            budgets = await self._store.list_budgets()
             known: dict[tuple[str, str], list[Budget]] = {}
             for budget in budgets:
                 known.setdefault((budget.scope, budget.subject), []).append(budget)
             self._known = known
+            # Only now: whoever comes while this looks must not go by what was known before.
+            if changes == self._changes:
+                self._known_until = self._clock.monotonic() + limits.BUDGET_CACHE_TTL
 
     # --- its habits ---------------------------------------------------------------------------------------------------
     def start(self) -> None:
