@@ -77,6 +77,11 @@ class Pricing:
         self._known[key] = (minute, spec, rates)
         return rates
 
+    def to_compare(self, target: TargetName, spec: TargetSpec) -> float | None:
+        """A million tokens in and as many out of a route's target, in US dollars, to find the cheapest by."""
+        rates = self.rates(None, target) if spec.price is None else _from_spec(spec.price, None, batch=False)
+        return None if rates is None else (rates.input + (rates.output or 0)) / money.DOLLAR
+
     def most(
         self,
         spec: RouteSpec | None,
@@ -104,7 +109,7 @@ class Pricing:
     def _look_up(self, spec: RouteSpec | None, target: TargetName, tier: str | None, batch: bool) -> Rates | None:
         own = _own(spec, target)
         if own is not None:
-            return _from_spec(own, tier, batch)
+            return _from_spec(own, tier, batch=batch)
         if target.upstream == LOCAL:
             return FREE
         upstream = self._upstreams.get(target.upstream)
@@ -149,7 +154,7 @@ def _own(spec: RouteSpec | None, target: TargetName) -> PriceSpec | None:
     return found.price if found is not None else None
 
 
-def _from_spec(spec: PriceSpec, tier: str | None, batch: bool) -> Rates:
+def _from_spec(spec: PriceSpec, tier: str | None, *, batch: bool) -> Rates:
     factor = Decimal(spec.tiers.get(tier or "default", "1")) * (Decimal(spec.batch) if batch else 1)
 
     def rate(text: str | None, otherwise: str) -> int:

@@ -129,6 +129,15 @@ def test_an_own_price_goes_before_every_list() -> None:
     assert pricing.most(fallback, "r", Usage(1, 0, 1)) is None
 
 
+def test_targets_can_be_compared() -> None:
+    pricing = Pricing(UPSTREAMS)
+    mini, mine = TargetName("openai", "gpt-5-mini"), TargetName("mine", "m")
+    assert pricing.to_compare(mini, TargetSpec("openai")) == 2.25
+    assert pricing.to_compare(mini, TargetSpec("openai", price=PriceSpec("1", "2"))) == 3
+    assert pricing.to_compare(mine, TargetSpec("mine")) is None
+    assert pricing.to_compare(TargetName(LOCAL, "m"), TargetSpec(LOCAL)) == 0
+
+
 def test_a_price_is_rounded_once_half_up() -> None:
     rates = listed("", "openai", "gpt-5-nano")
     assert rates is not None
