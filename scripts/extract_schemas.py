@@ -29,6 +29,7 @@ REQUESTS = (
     "ProjectUserCreateRequest", "ProjectUserUpdateRequest", "ProjectServiceAccountCreateRequest",
     "UpdateProjectServiceAccountBody", "CreateProjectServiceAccountApiKeyBody", "UpdateProjectApiKey",
     "ProjectRateLimitUpdateRequest",
+    "CreateSpendAlertBody", "UpdateOrganizationSpendLimitBody", "UpdateProjectSpendLimitBody",
 )  # fmt: skip
 #: The names that we give to bodies which have none, and the paths that they are posted to.
 UNNAMED = {
@@ -48,6 +49,10 @@ OPENAI_ANSWERS = (
     "ProjectServiceAccount", "ProjectServiceAccountCreateResponse", "ProjectServiceAccountDeleteResponse",
     "ServiceAccountApiKeyBody", "AuditLog",
     "ProjectRateLimit", "ProjectRateLimitListResponse",
+    "UsageResponse", "OrganizationSpendLimitResource", "OrganizationSpendLimitDeletedResource",
+    "ProjectSpendLimitResource", "ProjectSpendLimitDeletedResource", "OrganizationSpendAlert", "ProjectSpendAlert",
+    "OrganizationSpendAlertListResource", "ProjectSpendAlertListResource",
+    "OrganizationSpendAlertDeletedResource", "ProjectSpendAlertDeletedResource",
 )  # fmt: skip
 #: What we answer with, by Open Responses' names; its stream events are added from its one streaming operation.
 OPENRESPONSES_ANSWERS = ("ResponseResource", "ItemField", "CompactResource", "ErrorPayload")

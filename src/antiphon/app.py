@@ -32,7 +32,10 @@ from antiphon.http import metrics as metrics_http
 from antiphon.http import models as models_http
 from antiphon.http import prompts as prompts_http
 from antiphon.http import responses as responses_http
+from antiphon.http.admin import costs as costs_http
 from antiphon.http.admin import rate_limits as rate_limits_http
+from antiphon.http.admin import spend as spend_http
+from antiphon.http.admin import usage as usage_http
 from antiphon.http.api import Api
 from antiphon.http.idempotent import Idempotent
 from antiphon.http.proxies import Proxies
@@ -41,12 +44,17 @@ from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
 from antiphon.policy.administrators import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
+from antiphon.policy.budget import BudgetStage
+from antiphon.policy.budget_changes import BudgetChanges
+from antiphon.policy.costs import Priced, of_call
 from antiphon.policy.counters import Counters
 from antiphon.policy.first_run import first_owner, first_run
 from antiphon.policy.gate import Gate
 from antiphon.policy.last_used import LastUsed
+from antiphon.policy.ledger import Ledger
 from antiphon.policy.limits import Limits
 from antiphon.policy.observe import Gauge, Observer
+from antiphon.policy.pricing import Pricing
 from antiphon.ports import Engine, Queueing, Route, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
@@ -84,9 +92,13 @@ class Parts:
     keys: Idempotency
     observer: Observer
     last_used: LastUsed
+    ledger: Ledger
+    budgets: BudgetStage
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
+        self.ledger.start()
+        self.budgets.start()
         await self.worker.start()
         self.keys.start()
         self.observer.lag.start()
@@ -111,6 +123,8 @@ class Parts:
         await self.keys.stop()
         await self.last_used.stop()
         await self.worker.close()
+        await self.budgets.stop()
+        await self.ledger.stop()
 
 
 class Switch:
@@ -132,10 +146,13 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     """Put a server together around a store and an engine."""
     clock = SystemClock()
     routes = _routes(settings, engine)
-    observer = _observer((route.name for route in routes.visible("")), store, engine)
+    pricing = Pricing()
+    ledger = Ledger(store, pricing, clock, days=settings.ledger_days)
+    budgets = BudgetStage(store, pricing, clock)
+    observer = _observer((route.name for route in routes.visible("")), store, engine, pricing)
     rate_limits = Limits(Counters(time.monotonic_ns))
     # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
-    gate = Gate([observer, rate_limits], [rate_limits, observer])
+    gate = Gate([observer, rate_limits, budgets, Priced(pricing)], [rate_limits, ledger, observer])
     bus = Bus()
     prompts = Prompts(store, clock)
     preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)))
@@ -160,6 +177,9 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
             *metrics_http.resources(observer, administrators, settings.metrics),
             *admin_http.resources(store, clock, secret),
             *rate_limits_http.resources(store, routes),
+            *usage_http.resources(store, clock),
+            *costs_http.resources(store, clock),
+            *spend_http.resources(BudgetChanges(store, clock), store, budgets, clock),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
         authenticator,
@@ -172,17 +192,28 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
         proxies=proxies,
     )
     return Parts(
-        api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys, observer, last_used
+        api,
+        store,
+        engine,
+        worker,
+        bus,
+        None if alone else Poller(store, bus),
+        sockets,
+        keys,
+        observer,
+        last_used,
+        ledger,
+        budgets,
     )
 
 
-def _observer(models: Iterable[str], store: Store, engine: object) -> Observer:
+def _observer(models: Iterable[str], store: Store, engine: object, pricing: Pricing) -> Observer:
     """What is seen of a server besides its calls: how long its queues are. `engine`: the built-in one."""
     gauges = [Gauge("store_writes_waiting", "Writes that wait for the database.", lambda: store.writes_waiting)]
     if isinstance(engine, Queueing):
         text = "Generations that wait for a slot of the local engine."
         gauges.append(Gauge("engine_queue", text, lambda: engine.waiting))
-    return Observer(models, gauges=gauges)
+    return Observer(models, cost=lambda call: of_call(pricing, call).nano, gauges=gauges)
 
 
 def _routes(settings: Settings, engine: Engine) -> Routes[Route]:

@@ -47,6 +47,8 @@ def test_named_variables_and_flags_exist() -> None:
     flags |= {"--project", "--name", "--publish", "--response-ttl-days"}
     flags |= {"--days", "--scopes", "--overlap", "--rpm", "--key", "--user"}
     flags |= {"--admin", "--keep", "--read-only", "--role"}
+    flags |= {"--model", "--input", "--output-tokens", "--provider", "--by", "--days", "--csv"}
+    flags |= {"--month", "--day", "--alert", "--key", "--allow-unknown"}
     shown = {flag for page in pages() for flag in re.findall(r"antiphon [^`\n]*?(--[a-z-]+)", page.read_text("utf-8"))}
     assert shown <= flags, shown - flags
     assert named
@@ -55,7 +57,7 @@ def test_named_variables_and_flags_exist() -> None:
 
 def test_named_commands_exist() -> None:
     listed = run_program("--help").stdout
-    groups = {"admin-keys", "models", "keys", "limits", "projects", "prompts", "users"}
+    groups = {"admin-keys", "budgets", "cost", "models", "keys", "limits", "projects", "prompts", "users"}
     helps = {group: run_program(group, "--help").stdout for group in groups}
     named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z-]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
     assert {command for command, _ in named} >= {"serve", "env", "models", "keys", "config", "doctor"}
@@ -75,7 +77,7 @@ def test_the_table_of_endpoints_is_what_is_served() -> None:
     from unittest.mock import Mock
 
     from antiphon.http import admin, chat, context, conversations, health, metrics, models, prompts, responses
-    from antiphon.http.admin import rate_limits
+    from antiphon.http.admin import costs, rate_limits, spend, usage
 
     nothing = Mock()
     resources = metrics.resources(nothing, nothing, "local")
@@ -83,6 +85,9 @@ def test_the_table_of_endpoints_is_what_is_served() -> None:
         resources += module.resources(nothing)
     resources += admin.resources(nothing, nothing, b"")
     resources += rate_limits.resources(nothing, nothing)
+    resources += usage.resources(nothing, nothing)
+    resources += costs.resources(nothing, nothing)
+    resources += spend.resources(nothing, nothing, nothing, nothing)
     served = {
         (method, re.sub(r"\{[^}]+\}", "{id}", resource.path))
         for resource in resources

@@ -11,7 +11,9 @@ from antiphon import __version__
 from antiphon.cli import (
     admin_keys,
     audit,
+    budgets,
     config,
+    cost,
     doctor,
     env,
     keys,
@@ -46,6 +48,8 @@ app.add_typer(admin_keys.app, name="admin-keys")
 app.command("audit")(audit.audit)
 app.add_typer(prompts.app, name="prompts")
 app.command("top")(top.top)
+app.add_typer(cost.app, name="cost")
+app.add_typer(budgets.app, name="budgets")
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)
 

@@ -258,6 +258,37 @@ MAX_PROMPT_MESSAGES = 256
 #: A prompt after its variables were put in, as JSON: a long value may stand in many places.
 MAX_RESOLVED_PROMPT = MAX_BODY
 
+# --- money ------------------------------------------------------------------------------------------------------------
+#: A ledger entry is written within this time of its call's end; a crash loses no more.
+LEDGER_FLUSH = 0.05
+#: Entries of one write.
+LEDGER_BATCH = 500
+#: Entries that wait while the database does not take them. More are lost, and logged.
+LEDGER_QUEUE = 100_000
+#: Between two tries of a write that failed.
+LEDGER_RETRY = 1.0
+#: How long entries are kept: a year, and the month to compare it with.
+LEDGER_DAYS = 400
+#: Between two sweeps for older ones.
+LEDGER_SWEEP_TICK = 3600.0
+#: Budgets, alerts included. All of them are kept in memory.
+MAX_BUDGETS = 10_000
+#: A budget that another server or the command line has changed is known within this time.
+BUDGET_CACHE_TTL = 2.0
+#: A server's claim on the money that its calls may come to cost. After a crash, it counts as spent then.
+RESERVATION_LEASE = 60.0
+#: Between two renewals of that claim.
+RESERVATION_RENEWAL = 15.0
+#: Lapsed reservations that are settled in one step.
+RESERVATION_STEP = 500
+#: Output tokens that are reserved for, where a request sets no limit of its own.
+BUDGET_OUTPUT_TOKENS = 4_096
+#: Input tokens that an image, a file or a recording is taken for before its real count is known.
+BUDGET_PART_TOKENS = 1_500
+#: Addresses of one spend alert, and characters of each and of its subject's prefix.
+MAX_ALERT_RECIPIENTS = 100
+MAX_ALERT_TEXT = 320
+
 # --- idempotency keys -------------------------------------------------------------------------------------------------
 #: Characters of an `Idempotency-Key`.
 MAX_IDEMPOTENCY_KEY = 255

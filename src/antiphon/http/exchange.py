@@ -242,11 +242,17 @@ class Exchange:
         await self._write(first)
         async for chunk in chunks:
             await self._write(chunk)
+        end = self._trailers() + sse.DONE
         if self._recorder is not None:
-            self._recorder.add(sse.DONE)
+            self._recorder.add(end)
             await self._recorder.settle(200, STREAM)
             self._recorder = None
-        await self._write(sse.DONE, last=True)
+        await self._write(end, last=True)
+
+    def _trailers(self) -> bytes:
+        """What would have been headers, had it been known at the start: as comments, which every client passes over."""
+        trailers = self.call.trailers if self.call is not None else ()
+        return b"".join([sse.comment(b"%b: %b" % pair) for pair in trailers])
 
     async def _write(self, piece: bytes, *, last: bool = False) -> None:
         message: Message = {"type": "http.response.body", "body": piece, "more_body": not last}

@@ -38,8 +38,9 @@ class Admission:
     #: The code of the error that ended it.
     error: str | None = None
     kept: list[Delta] | None = None
-    #: Whether the answer was made for another call: this one uses nothing.
+    #: Whether a kept answer was given; then `saved` is what it had used when it was made.
     cached: bool = False
+    saved: Usage | None = None
     #: What the rate limits' counters hold for it.
     held: tuple[Demand, ...] = ()
 

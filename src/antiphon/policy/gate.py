@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Protocol
 
 from antiphon.domain.errors import AntiphonError, ModelNotFound
+from antiphon.models.tokens import Counter
 from antiphon.policy.call import Admission, Call
 from antiphon.ports import Capabilities, Route
 from antiphon.protocol.generation import (
@@ -25,6 +26,7 @@ from antiphon.protocol.generation import (
 from antiphon.telemetry.logs import logger
 
 _log = logger(__name__)
+_counter = Counter()
 _SAYS = (TextDelta, NativeDelta, ReasoningDelta, CallArguments, RefusalDelta)
 
 
@@ -243,8 +245,13 @@ class Metered(AsyncGenerator[Delta, None]):
 
 def estimated(admission: Admission) -> Usage:
     """What an answer that was broken off has used, as far as that can be told from outside."""
-    characters = sum(map(len, admission.said))
-    return Usage(input_tokens=input_estimate(admission.generation), output_tokens=-(-characters // 4), estimated=True)
+    target = admission.trail.target
+    text = "".join(admission.said)
+    tokens = _counter.count(target.model, text) if target is not None else None
+    if tokens is None:
+        # At four characters each, and no less than one for each piece that came.
+        tokens = max(-(-len(text) // 4), sum(map(bool, admission.said)))
+    return Usage(input_tokens=input_estimate(admission.generation), output_tokens=tokens, estimated=True)
 
 
 def input_estimate(generation: Generation) -> int:

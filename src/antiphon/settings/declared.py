@@ -132,6 +132,9 @@ class Settings:
             "Who may read /metrics: this machine (others with an admin key), whoever has an admin key, anybody, nobody",
         ),
     ] = "local"
+    ledger_days: Annotated[
+        int, Spec(parsers.integer(1, 36_500), "Days that the ledger keeps what each call used and cost")
+    ] = limits.LEDGER_DAYS
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Spec(parsers.one_of("debug", "info", "warning", "error"), "Least level that is logged"),

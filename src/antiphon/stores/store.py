@@ -9,11 +9,13 @@ from sqlalchemy import literal_column, select
 from antiphon.stores.access import Access
 from antiphon.stores.admin_keys import AdminKeys
 from antiphon.stores.audit import Audit
+from antiphon.stores.budgets import Budgets
 from antiphon.stores.completions import Completions
 from antiphon.stores.conversations import Conversations
 from antiphon.stores.database import Database, driver_for
 from antiphon.stores.idempotency import Keys
 from antiphon.stores.invites import Invites
+from antiphon.stores.ledger import Ledger
 from antiphon.stores.making import Making
 from antiphon.stores.projects import Projects
 from antiphon.stores.prompts import Prompts
@@ -30,7 +32,9 @@ class Organisation(Users, ServiceAccounts, Invites, AdminKeys, Projects, Audit):
     """Implements `ports.OrganisationStore` and `ports.AuditStore`."""
 
 
-class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys, Access, Organisation):
+class SqlStore(
+    Tenants, Responses, Making, Conversations, Completions, Prompts, Keys, Access, Organisation, Ledger, Budgets
+):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:
