@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import literal_column, select
 
+from antiphon.stores.cached import Cached
 from antiphon.stores.completions import Completions
 from antiphon.stores.conversations import Conversations
 from antiphon.stores.database import Database, driver_for
@@ -15,11 +16,12 @@ from antiphon.stores.prompts import Prompts
 from antiphon.stores.query import Query, Session
 from antiphon.stores.responses import Responses
 from antiphon.stores.tenants import Tenants
+from antiphon.stores.uses import Uses
 
 _PING = Query(select(literal_column("1")))
 
 
-class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys):
+class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys, Cached, Uses):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:
