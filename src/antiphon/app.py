@@ -35,6 +35,7 @@ from antiphon.http.server import HttpServer, with_cors
 from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
 from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
+from antiphon.policy.cache import Cache
 from antiphon.policy.first_run import first_run
 from antiphon.policy.gate import Gate
 from antiphon.ports import Engine, Route, Store
@@ -72,6 +73,7 @@ class Parts:
     poller: Poller | None
     sockets: Sockets
     keys: Idempotency
+    cache: Cache
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
@@ -95,6 +97,7 @@ class Parts:
         """End, when no client waits any more."""
         await self.keys.stop()
         await self.worker.close()
+        await self.cache.close()
 
 
 class Switch:
@@ -116,7 +119,8 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     """Put a server together around a store and an engine."""
     clock = SystemClock()
     routes = _routes(settings, engine)
-    gate = Gate()
+    cache = Cache(store, clock, secret)
+    gate = Gate(answering=cache)
     bus = Bus()
     prompts = Prompts(store, clock)
     preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)))
@@ -144,7 +148,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
         sockets=sockets,
         once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
     )
-    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys)
+    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys, cache)
 
 
 def _routes(settings: Settings, engine: Engine) -> Routes[Route]:

@@ -11,6 +11,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from antiphon.domain import limits
+from antiphon.domain.caching import wish_of
 from antiphon.domain.errors import (
     AntiphonError,
     InvalidRequest,
@@ -120,6 +121,9 @@ class Api:
                 caller, resource.path, exchange.request_id, time.time(), address=exchange.client_address
             )
             exchange.project_id = caller.project.id
+            exchange.call.cache_control = wish_of(
+                exchange.header(b"x-antiphon-cache"), exchange.header(b"cache-control")
+            )
 
     async def handle(self, exchange: Exchange, resource: Resource, handler: Handler) -> None:
         """Call a handler, once for each idempotency key."""

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from antiphon.domain import limits
+from antiphon.domain.caching import Wish, wish_of
 from antiphon.domain.errors import AntiphonError, InvalidRequest, NotFound, Overloaded, ShuttingDown
 from antiphon.domain.tenancy import Caller
 from antiphon.http.bodies import checked_value
@@ -62,10 +63,12 @@ class Sockets:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or refuse it with an HTTP answer."""
         request_id = new_request_id()
-        authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1") or None
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        authorization = headers.get(b"authorization", b"").decode("latin-1") or None
         await receive()
         try:
             caller = await self._admit(scope, authorization)
+            wish = _wish(headers)
         except AntiphonError as error:
             await _reject(send, error, request_id)
             return
@@ -74,7 +77,9 @@ class Sockets:
 
         async def call() -> Call:
             caller = await self._authenticate(authorization)
-            return Call(caller, SOCKET_PATH, request_id, time.time(), address=address, streamed=True)
+            return Call(
+                caller, SOCKET_PATH, request_id, time.time(), address=address, streamed=True, cache_control=wish
+            )
 
         project_id = caller.project.id
         session = Session(SocketResponses(self._responses), call, self._gate, send, request_id, self._patience)
@@ -98,6 +103,14 @@ class Sockets:
         if len(self._open) >= limits.MAX_SOCKETS:
             raise Overloaded("Too many WebSockets are open on this server.")
         return caller
+
+
+def _wish(headers: dict[bytes, bytes]) -> Wish | None:
+    """What the connection's opening asks of the cache, for all its responses. Raises `InvalidRequest`."""
+    ours, common = (headers.get(name) for name in (b"x-antiphon-cache", b"cache-control"))
+    return wish_of(
+        None if ours is None else ours.decode("latin-1"), None if common is None else common.decode("latin-1")
+    )
 
 
 async def _reject(send: Send, error: AntiphonError, request_id: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from antiphon.domain.caching import Wish
 from antiphon.domain.tenancy import Caller
 from antiphon.domain.trail import Trail
 from antiphon.ports import Route
@@ -35,6 +36,12 @@ class Admission:
     #: The code of the error that ended it.
     error: str | None = None
     kept: list[Delta] | None = None
+    #: Whether the answer was made for another call: this one uses nothing.
+    cached: bool = False
+    #: What a cached answer would have used.
+    saved: Usage | None = None
+    #: What the cache knows this generation by; None if it was not asked.
+    asked: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -52,8 +59,10 @@ class Call:
     began: float = field(default_factory=time.monotonic)
     #: The address of whoever sent it; None for what is made in the background.
     address: str | None = None
-    #: Whether the client has asked that no cached answer is given ("no-store": nor kept), or how old one may be.
-    cache_control: str | None = None
+    #: What the client asks of the cache; None: nothing.
+    cache_control: Wish | None = None
+    #: The request's own `store`, if it says so.
+    store: bool | None = None
     #: The model's name as the client asked for it.
     model: str | None = None
     streamed: bool = False

@@ -183,7 +183,10 @@ class Metered(AsyncGenerator[Delta, None]):
         if admission.kept is not None:
             admission.kept.append(delta)
         if isinstance(delta, Finish):
-            admission.usage = delta.usage
+            if admission.cached:
+                admission.saved = delta.usage
+            else:
+                admission.usage = delta.usage
             admission.finished = True
             for stage in self._entered:
                 stage.finish(admission)

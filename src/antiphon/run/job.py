@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from antiphon.domain import limits
+from antiphon.domain.caching import Wish
 from antiphon.domain.errors import AntiphonError, EngineFailed, EngineUnavailable, LeaseLost, Overloaded, RateLimited
 from antiphon.domain.records import EventBatch, StoredResponse
 from antiphon.domain.tenancy import Caller, Key, Project
@@ -43,6 +44,7 @@ class Accepted(msgspec.Struct):
     body: Json
     extra: Json
     key_id: str | None = None
+    cache: Wish | None = None
 
 
 class Job:
@@ -157,6 +159,7 @@ class Job:
             endpoint="/v1/responses",
             request_id=self._response.id,
             began_at=self._clock.now(),
+            cache_control=accepted.cache,
             background=True,
             object_id=self._response.id,
         )
