@@ -34,10 +34,13 @@ from antiphon.http.idempotent import Idempotent
 from antiphon.http.server import HttpServer, with_cors
 from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
+from antiphon.models.retirements import retirements
 from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
 from antiphon.policy.cache import Cache
 from antiphon.policy.first_run import first_run
 from antiphon.policy.gate import Gate
+from antiphon.policy.retirement import Shutdowns
+from antiphon.policy.uses import UseLog
 from antiphon.ports import Engine, Route, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
@@ -74,11 +77,13 @@ class Parts:
     sockets: Sockets
     keys: Idempotency
     cache: Cache
+    uses: UseLog
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
         await self.worker.start()
         self.keys.start()
+        self.uses.start()
         if self.poller is not None:
             self.poller.start()
 
@@ -98,6 +103,7 @@ class Parts:
         await self.keys.stop()
         await self.worker.close()
         await self.cache.close()
+        await self.uses.stop()
 
 
 class Switch:
@@ -120,7 +126,9 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     clock = SystemClock()
     routes = _routes(settings, engine)
     cache = Cache(store, clock, secret)
-    gate = Gate(answering=cache)
+    shutdowns = Shutdowns(retirements())
+    uses = UseLog(shutdowns, store, clock)
+    gate = Gate(witnesses=(uses,), answering=cache, heralds=(shutdowns,))
     bus = Bus()
     prompts = Prompts(store, clock)
     preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)))
@@ -138,7 +146,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
             *conversations_http.resources(Conversations(store, clock)),
             *prompts_http.resources(prompts),
             *chat_http.resources(Chat(store, routes, gate, clock)),
-            *models_http.resources(routes),
+            *models_http.resources(routes, shutdowns.route),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
         authenticator,
@@ -147,8 +155,9 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
         max_body=settings.max_body,
         sockets=sockets,
         once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
+        notices=shutdowns.endpoint,
     )
-    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys, cache)
+    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys, cache, uses)
 
 
 def _routes(settings: Settings, engine: Engine) -> Routes[Route]:

@@ -224,6 +224,10 @@ CACHE_FLIGHTS = 4_096
 USES_TICK = 5.0
 #: Pairs of a key and what it uses that wait to be written; more are not counted until then.
 MAX_PENDING_USES = 10_000
+#: What was not used for this long is not used any more (seconds).
+USES_RECENT = 30 * 24 * 3600
+#: Uses that `antiphon doctor` shows.
+USES_SHOWN = 100
 #: A list of shutdowns that is older than this (days) is worth a remark.
 RETIREMENTS_FRESH = 120
 

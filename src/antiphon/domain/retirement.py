@@ -35,9 +35,10 @@ class Retirement:
 
 @dataclass(frozen=True, slots=True)
 class Retirements:
-    """All that is known, as of a day."""
+    """All that is known, as of a day. `page`: where OpenAI keeps its own list."""
 
     as_of: date
+    page: str
     models: Mapping[str, Retirement] = field(default_factory=dict)
     endpoints: Mapping[str, Retirement] = field(default_factory=dict)
 
@@ -55,6 +56,16 @@ class Retirements:
                 return found
             path = path.rpartition("/")[0]
         return None
+
+    def advice(self, retirement: Retirement) -> str:
+        """What to use then. A replacement that goes too is followed to the one that stays."""
+        words = [retirement.replacement]
+        following, seen = self.models.get(retirement.replacement), {retirement.name}
+        while following is not None and following.name not in seen:
+            words.append(f"which goes on {following.shutdown} too: then {following.replacement}")
+            seen.add(following.name)
+            following = self.models.get(following.replacement)
+        return ", ".join(words)
 
     def by_subject(self, subject: str) -> Retirement | None:
         """The one that is counted under this name."""

@@ -22,7 +22,7 @@ from antiphon.domain.errors import (
 )
 from antiphon.http.exchange import ClientGone, Exchange, new_request_id
 from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
-from antiphon.policy.call import Call
+from antiphon.policy.call import Call, Headers
 from antiphon.policy.gate import Gate
 from antiphon.telemetry.logs import logger
 from antiphon.wire import json as wire_json
@@ -61,14 +61,19 @@ class Api:
         max_body: int = limits.MAX_BODY,
         sockets: ASGIApp | None = None,
         once: Wrapper | None = None,
+        notices: Callable[[str], Headers] = lambda path: [],
     ) -> None:
-        """`once`: called in place of every handler that needs a key, with it and the resource's path."""
+        """`once`: called in place of every handler that needs a key, with it and the resource's path.
+
+        `notices`: headers for all answers of a resource that needs a key, by its path.
+        """
         self._authenticate = authenticate
         self._authenticate_admin = authenticate_admin
         self._gate = gate
         self._once = once
         self._max_body = max_body
         self._sockets = sockets
+        self._notices = {each.path: headers for each in resources if (headers := notices(each.path))}
         routes = [Route(resource.path, self._endpoint(resource)) for resource in resources]
         self._router = Router(routes, redirect_slashes=False, default=self._unknown_path)
 
@@ -121,6 +126,7 @@ class Api:
                 caller, resource.path, exchange.request_id, time.time(), address=exchange.client_address
             )
             exchange.project_id = caller.project.id
+            exchange.call.headers += self._notices.get(resource.path, ())
             exchange.call.cache_control = wish_of(
                 exchange.header(b"x-antiphon-cache"), exchange.header(b"cache-control")
             )

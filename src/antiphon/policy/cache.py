@@ -77,7 +77,7 @@ class Cache:
         terms = await self._terms(admission)
         if terms is None:
             return None
-        if not terms.allowed or not cacheable(admission.generation) or len(self._all) >= limits.CACHE_FLIGHTS:
+        if not terms.allowed or not cacheable(admission.generation):
             _tell(admission.call, b"bypass")
             return None
         admission.generation = plain(admission.generation)
@@ -181,7 +181,11 @@ class Cache:
         _tell(admission.call, b"miss")
         return await admission.route.generate(admission.generation, admission.trail)
 
-    async def _ask(self, key: bytes, admission: Admission, terms: Terms) -> Listener:
+    async def _ask(self, key: bytes, admission: Admission, terms: Terms) -> Listener | None:
+        if len(self._all) >= limits.CACHE_FLIGHTS:
+            _tell(admission.call, b"bypass")
+            return None
+
         async def landed(flight: Flight) -> None:
             await self._keep(key, flight, admission.call.project_id, terms)
 
