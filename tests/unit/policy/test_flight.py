@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from antiphon.domain.errors import EngineFailed
@@ -77,7 +77,8 @@ async def play(actions: list[tuple[str, int]], world: tuple[Gate, ScriptedRoute]
     return readers
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
+@example([("join", 0), ("take", 0), ("leave", 0)], 3, False)
 @given(ACTIONS, st.integers(0, 6), st.booleans())
 def test_everybody_gets_the_same_and_each_generation_is_billed_once(
     actions: list[tuple[str, int]], length: int, broken: bool
