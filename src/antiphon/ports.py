@@ -440,7 +440,7 @@ class CacheStore(Protocol):
         """The answer with this key, unless it has expired at `now` (Unix seconds)."""
 
     async def put_cached(self, answer: CachedAnswer) -> None:
-        """Keep an answer in place of the one with its key.
+        """Keep an answer in place of the one with its key; none of a project whose rule is `OFF`.
 
         The oldest answers are forgotten where there would be more than `limits.CACHE_PROJECT_BYTES` of the project, or
         more than `limits.CACHE_TOTAL_BYTES` of all.
@@ -456,7 +456,7 @@ class CacheStore(Protocol):
         """A project's own rule; see `CacheState`. None also if there is no such project."""
 
     async def set_cache_ttl(self, project_id: str, ttl: int | None) -> None:
-        """Set a project's own rule; see `CacheState`. The project must exist."""
+        """Set a project's own rule; see `CacheState`. `OFF` forgets its answers. The project must exist."""
 
     async def cache_states(self) -> list[CacheState]:
         """The caches of all projects that have one, or a rule for it."""

@@ -126,6 +126,9 @@ def test_a_projects_rule(url: str) -> None:
         assert await store.cache_ttl(TWO) is None
         await store.set_cache_ttl(ONE, OFF)
         assert await store.cache_ttl(ONE) == OFF
+        assert await states(store) == {ONE: CacheState(ONE, OFF, 0, 0)}, "what is forbidden is forgotten"
+        await store.put_cached(answer(b"b"))
+        assert await store.get_cached(ONE, b"b", now=NOW) is None, "asked for before it was forbidden"
         await store.set_cache_ttl(ONE, None)
         assert await store.cache_ttl(ONE) is None
 

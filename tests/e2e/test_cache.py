@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from openai import BadRequestError, OpenAI
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from antiphon.domain.caching import OFF
 from antiphon.engines.scripted import ScriptedEngine, Step, saying
@@ -19,6 +21,7 @@ from antiphon.stores.store import SqlStore
 from conformance.sequence import check_sequence
 from support.gate import Gate, until
 from support.serving import Serving, other_project, serving
+from support.sockets import Client
 
 ON = {"x-antiphon-cache": "on"}
 ASK: dict[str, Any] = {"model": "scripted", "messages": [{"role": "user", "content": "hello"}]}
@@ -331,6 +334,31 @@ def test_background_responses_keep_the_requests_wish(served: Serving) -> None:
 
     assert made({}) == "answer 1"
     assert made({"x-antiphon-cache": "off"}) == "answer 2"
+
+
+def test_a_websockets_opening_speaks_for_its_responses(served: Serving) -> None:
+    address = f"{served.base_url.replace('http', 'ws')}/responses"
+
+    def asked(headers: dict[str, str]) -> list[str]:
+        with connect(address, additional_headers={**served.headers, **headers}) as connection:
+            client = Client(connection)
+            return [client.ask(input="hello")["output"][0]["content"][0]["text"] for _ in range(2)]
+
+    assert asked(ON) == ["answer 1", "answer 1"]
+    assert asked({}) == ["answer 2", "answer 3"]
+    with pytest.raises(InvalidStatus) as caught:
+        asked({"x-antiphon-cache": "perhaps"})
+    assert caught.value.response.status_code == 400
+
+
+def test_no_log_holds_what_is_kept(served: Serving, capfd: pytest.CaptureFixture[str]) -> None:
+    client = served.client(default_headers=ON)
+    for _ in range(2):
+        chat(client, messages=[{"role": "user", "content": "the secret question"}])
+    logged = "".join(capfd.readouterr())
+    assert "/v1/chat/completions" in logged
+    assert "secret question" not in logged
+    assert "answer 1" not in logged
 
 
 def test_the_database_tells_nothing_of_what_was_asked(served: Serving) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import BigInteger, Integer, bindparam, delete, func, literal_column, select, update
 
 from antiphon.domain import limits
-from antiphon.domain.caching import CachedAnswer, CacheState
+from antiphon.domain.caching import OFF, CachedAnswer, CacheState
 from antiphon.stores.part import Part, possible
 from antiphon.stores.query import Query, Row, Session, insertion
 from antiphon.stores.tables import cached_answers as answers
@@ -92,7 +92,7 @@ class Cached(Part):
 
     async def set_cache_ttl(self, project_id: str, ttl: int | None) -> None:
         """Set a project's own rule; see `CacheState`."""
-        await self._database.write(_set_ttl, (project_id, ttl), key=_order(project_id))
+        await self._database.write(_set_ttl, (project_id, ttl), key=_order(project_id), erases=ttl == OFF)
 
     async def cache_states(self) -> list[CacheState]:
         """The caches of all projects that have one, or a rule for it."""
@@ -129,7 +129,10 @@ def _put(session: Session, batch: Sequence[CachedAnswer]) -> list[None]:
 
 def _put_one(session: Session, answer: CachedAnswer) -> None:
     project_id, size = answer.project_id, len(answer.body)
-    kept = _open_cache(session, project_id)
+    ttl, kept = _open_cache(session, project_id)
+    if ttl == OFF:
+        # Forbidden since it was asked for.
+        return
     before = session.one(_SIZE, {"project_id": project_id, "key": answer.key})
     session.run(_PUT, {**{column.name: getattr(answer, column.name) for column in _ANSWER}, "size": size})
     change = size - (before[0] if before else 0)
@@ -140,17 +143,17 @@ def _put_one(session: Session, answer: CachedAnswer) -> None:
         _make_room(session, _OLDEST_OF_PROJECT, project_id, wanted)
 
 
-def _open_cache(session: Session, project_id: str) -> int:
-    """The size of a project's cache, which is begun if it has none.
+def _open_cache(session: Session, project_id: str) -> tuple[int | None, int]:
+    """The rule and the size of a project's cache, which is begun if it has none.
 
     The row is written to before anything else is read: another server that keeps the same answer waits here, and its
     sizes come out right.
     """
     if not session.run(_RESIZE, {"wanted": project_id, "change": 0}):
         session.run(_NEW_CACHE, {"project_id": project_id, "ttl": None, "size": 0})
-        return 0
-    size: int = session.all(_CACHE, {"wanted": project_id})[0][1]
-    return size
+        return None, 0
+    ttl, size = session.all(_CACHE, {"wanted": project_id})[0]
+    return ttl, size
 
 
 def _make_room(session: Session, oldest: Query, project_id: str | None, wanted: int) -> None:
@@ -200,4 +203,6 @@ def _set_ttl(session: Session, batch: Sequence[tuple[str, int | None]]) -> list[
     for project_id, ttl in batch:
         _open_cache(session, project_id)
         session.run(_SET_TTL, {"wanted": project_id, "new_ttl": ttl})
+        if ttl == OFF:
+            _clear(session, [project_id])
     return [None] * len(batch)
