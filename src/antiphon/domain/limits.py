@@ -216,6 +216,8 @@ CACHE_FREED = 0.1
 CACHE_LISTENERS = 1_000
 #: Deltas that a shared generation may be ahead of the fastest of those who listen to it.
 CACHE_AHEAD = 256
+#: Deltas of a kept or shared answer that are sent at once, before others get their turn.
+CACHE_BATCH = 32
 #: Generations under way that others may join; more run without being shared.
 CACHE_FLIGHTS = 4_096
 

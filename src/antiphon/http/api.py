@@ -75,6 +75,8 @@ class Api:
         self._sockets = sockets
         self._notices = {each.path: headers for each in resources if (headers := notices(each.path))}
         routes = [Route(resource.path, self._endpoint(resource)) for resource in resources]
+        #: Most paths have no parameters: those need not be matched one by one.
+        self._plain = {route.path: route.endpoint for route in routes if "{" not in route.path}
         self._router = Router(routes, redirect_slashes=False, default=self._unknown_path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,11 +90,18 @@ class Api:
             exchange = Exchange(scope, receive, send, new_request_id(), max_body=self._max_body)
             scope["antiphon.exchange"] = exchange
             await self._serve(exchange, scope, receive, send)
+            # They know each other: parted, both go at once, and the garbage collector has nothing to do.
+            del scope["antiphon.exchange"]
 
     async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             _check_client_request_id(exchange)
-            await self._router(scope, receive, send)
+            endpoint = self._plain.get(scope["path"])
+            if endpoint is None:
+                await self._router(scope, receive, send)
+            else:
+                scope["endpoint"], scope["path_params"] = endpoint, {}
+                await endpoint(scope, receive, send)
         except AntiphonError as error:
             await _reply_error(exchange, error)
         except ClientGone:

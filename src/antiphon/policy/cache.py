@@ -19,7 +19,7 @@ from antiphon.domain.errors import AntiphonError
 from antiphon.domain.trail import TargetName
 from antiphon.policy.cache_key import Keys, cacheable, plain
 from antiphon.policy.call import Admission, Call
-from antiphon.policy.flight import Flight, Listener, as_new
+from antiphon.policy.flight import Flight, Listener, as_new, joined, whole
 from antiphon.ports import CacheStore, Clock
 from antiphon.protocol.generation import (
     AnswerDelta,
@@ -40,8 +40,6 @@ _AGE = b"age"
 _DECODER = msgspec.msgpack.Decoder(list[AnswerDelta])
 #: An answer that ended so is whole, or as long as it was allowed to be.
 _GOOD_ENDS = frozenset({"stop", "length", "tool_calls"})
-#: Deltas that are replayed before others get their turn.
-_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +155,7 @@ class Cache:
         admission.usage = Usage()
         admission.trail.target = TargetName(kept.upstream, kept.model)
         _tell(admission.call, b"hit", max(0, now - kept.created_at))
-        return _replay(deltas)
+        return _replay(deltas, batches=admission.generation.batches)
 
     # --- what is made now ---------------------------------------------------------------------------------------------
     async def _join(self, flight: Flight, admission: Admission) -> AsyncGenerator[Delta, None]:
@@ -234,11 +232,19 @@ def _worth_keeping(deltas: Sequence[Delta]) -> bool:
     return any(isinstance(delta, CallStart) or (isinstance(delta, TextDelta) and delta.text) for delta in deltas)
 
 
-async def _replay(deltas: list[AnswerDelta]) -> AsyncGenerator[Delta, None]:
-    for number, delta in enumerate(deltas, start=1):
-        if number % _AT_ONCE == 0:
-            await asyncio.sleep(0)
-        yield as_new(delta)
+async def _replay(deltas: Sequence[Delta], *, batches: bool) -> AsyncGenerator[Delta, None]:
+    at = 0
+    while at < len(deltas):
+        count = whole(deltas, at)
+        piece = [as_new(delta) for delta in deltas[at : at + count]]
+        at += count
+        if batches:
+            yield joined(piece)
+        else:
+            for delta in piece:
+                yield delta
+        # Others get their turn.
+        await asyncio.sleep(0)
 
 
 def _tell(call: Call, what: bytes, age: int | None = None) -> None:

@@ -98,6 +98,7 @@ def _canonical(generation: Generation) -> Generation:
         streamed=True,
         affinity=None,
         track=False,
+        batches=False,
     )
 
 

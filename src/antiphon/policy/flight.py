@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any
@@ -16,7 +16,7 @@ from antiphon.domain.errors import EngineFailed
 from antiphon.domain.ids import new_id
 from antiphon.domain.trail import Trail
 from antiphon.policy.call import Admission
-from antiphon.protocol.generation import CallStart, Delta, Finish, Progress, Usage
+from antiphon.protocol.generation import Batch, CallStart, Delta, Finish, Progress, Usage
 
 
 class Flight:
@@ -79,7 +79,7 @@ class Flight:
         except asyncio.CancelledError:
             self.error = EngineFailed("The generation was ended.")
         except Exception as error:
-            self.error = error
+            self.error = _copy(error)
 
     def _end(self, over: Callable[[], None]) -> None:
         self.over = True
@@ -95,8 +95,11 @@ class Flight:
             async for delta in stream:
                 if self.finished:
                     continue  # nothing may follow it; the engine is only let come to its own end
-                self.deltas.append(delta)
-                self.finished = isinstance(delta, Finish)
+                if isinstance(delta, Batch):
+                    self.deltas += delta.deltas
+                else:
+                    self.deltas.append(delta)
+                    self.finished = isinstance(delta, Finish)
                 self.tell()
                 while len(self.deltas) - self._furthest > limits.CACHE_AHEAD and not self.finished:
                     self._room.clear()
@@ -131,6 +134,7 @@ class Flight:
         if self.finished or self.over or not self._listeners:
             if paying:
                 self._settle(listener)
+                self._payer = None
             if not (self.finished or self.over):
                 await self.close()
             return
@@ -174,7 +178,7 @@ class Listener(AsyncGenerator[Delta, None]):
         while not (flight.begun or flight.over):
             await flight.news()
         if not flight.begun and flight.error is not None:
-            raise flight.error
+            raise _copy(flight.error)
 
     async def under_way(self) -> bool:
         """Wait for the first delta. False: there will be none, and another way to an answer is to be found."""
@@ -187,18 +191,25 @@ class Listener(AsyncGenerator[Delta, None]):
         flight = self._flight
         while not self._closed:
             if self.at < len(flight.deltas):
-                delta = flight.deltas[self.at]
-                self.at += 1
-                flight.taken(self.at)
+                delta = self._take()
                 if isinstance(delta, Progress) and not self.admission.generation.track:
                     continue
-                return as_new(delta) if self.admission.cached else delta
+                return delta
             if flight.over or flight.finished:
                 break
             await flight.news()
         if flight.error is not None and not flight.finished and not self._closed:
             raise _copy(flight.error)
         raise StopAsyncIteration
+
+    def _take(self) -> Delta:
+        """What is next; all that is there at once, for who can take that."""
+        deltas, generation = self._flight.deltas, self.admission.generation
+        count = whole(deltas, self.at) if generation.batches else 1
+        piece = deltas[self.at : self.at + count]
+        self.at += count
+        self._flight.taken(self.at)
+        return joined(map(as_new, piece) if self.admission.cached else piece)
 
     async def asend(self, value: None) -> Delta:
         """The next delta."""
@@ -219,6 +230,22 @@ class Listener(AsyncGenerator[Delta, None]):
         if not self._closed:
             self._closed = True
             await self._flight.leave(self)
+
+
+def whole(deltas: Sequence[Delta], start: int) -> int:
+    """How many deltas from `start` on may stand in one `Batch`: an answer's own, without its end. At least one."""
+    count = 0
+    for delta in deltas[start : start + limits.CACHE_BATCH]:
+        if isinstance(delta, Finish | Progress):
+            break
+        count += 1
+    return count or 1
+
+
+def joined(deltas: Iterable[Delta]) -> Delta:
+    """One delta as it is, several as a `Batch`."""
+    first, *others = deltas
+    return Batch((first, *others)) if others else first  # type: ignore[arg-type]  # as `whole` has chosen them
 
 
 def as_new(delta: Delta) -> Delta:

@@ -11,6 +11,7 @@ from antiphon.domain.errors import AntiphonError
 from antiphon.policy.call import Admission, Call
 from antiphon.ports import Capabilities, Route
 from antiphon.protocol.generation import (
+    Batch,
     CallArguments,
     Delta,
     Finish,
@@ -128,6 +129,8 @@ class Gate:
                 witness.closed(call)
             except Exception as broken:  # what is over cannot be refused any more
                 _log.error("a call could not be noted", witness=type(witness).__name__, exc_info=broken)
+        # Calls and their generations know each other: parted, they go at once, and the collector has nothing to do.
+        call.admissions = []
 
 
 class Bound:
@@ -197,6 +200,10 @@ class Metered(AsyncGenerator[Delta, None]):
         admission = self._admission
         if admission.first_at is None:
             admission.first_at = time.monotonic()
+        if isinstance(delta, Batch):
+            for each in delta.deltas:
+                self._note(each)
+            return
         if admission.kept is not None:
             admission.kept.append(delta)
         if isinstance(delta, Finish):

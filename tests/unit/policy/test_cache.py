@@ -21,6 +21,7 @@ from antiphon.policy.cache import Cache
 from antiphon.policy.call import Admission, Call
 from antiphon.policy.gate import Gate
 from antiphon.protocol.generation import (
+    Batch,
     Delta,
     Finish,
     Generation,
@@ -182,6 +183,7 @@ def changed(**changes: Any) -> Generation:
     ("one", "other", "equal"),
     [
         (asking(), changed(streamed=False), True),
+        (asking(), changed(batches=True), True),
         (asking(), changed(affinity="somewhere"), True),
         (asking(), changed(native=Native("chat", {"model": "x", "user": "me"})), True),
         (with_image("messages[0]"), with_image("input[7]"), True),
@@ -262,6 +264,37 @@ def test_notes_of_progress_are_the_askers_own() -> None:
         plain, what = await world.ask()
         assert what == HIT
         assert plain == [delta for delta in tracked if not isinstance(delta, Progress)]
+
+    run(test)
+
+
+def test_who_can_take_several_deltas_at_once_gets_them_so() -> None:
+    async def test() -> None:
+        deltas = tuple(TextDelta(f"{number} ") for number in range(100))
+        world = World(lambda _: [Batch(deltas[:60]), Batch(deltas[60:]), Finish("stop")])
+        end = Finish("stop")
+        assert (await world.ask(changed(batches=True)))[1] == MISS
+        single, what = await world.ask()
+        assert (single, what) == ([*deltas, end], HIT)
+        several, what = await world.ask(changed(batches=True))
+        assert what == HIT
+        assert several == [Batch(deltas[:32]), Batch(deltas[32:64]), Batch(deltas[64:96]), Batch(deltas[96:]), end]
+
+    run(test)
+
+
+def test_who_joins_gets_what_is_there_at_once() -> None:
+    async def test() -> None:
+        script, event = gated(before=[Batch((TextDelta("a"), TextDelta("b"))), TextDelta("c")])
+        world = World(script)
+        leader = await world.gate.begin(a_call(), world.route, asking())
+        await world.settled()
+        joined = await world.gate.begin(a_call(), world.route, changed(batches=True))
+        assert await anext(joined) == Batch((TextDelta("a"), TextDelta("b"), TextDelta("c")))
+        assert [await anext(leader) for _ in range(3)] == [TextDelta("a"), TextDelta("b"), TextDelta("c")]
+        event.set()
+        for stream in (leader, joined):
+            assert [delta async for delta in stream][-1] == Finish("stop", Usage(5, 0, 2))
 
     run(test)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
+import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from antiphon.domain.errors import EngineFailed
 from antiphon.engines.scripted import ScriptedEngine, Step
 from antiphon.policy.cache import Cache
 from antiphon.policy.gate import Gate
-from antiphon.protocol.generation import Delta, Finish, TextDelta, Usage
+from antiphon.protocol.generation import Batch, Delta, Finish, TextDelta, Usage
 from support.caching import MemoryCache, ScriptedRoute, SetClock, a_call, asking
 
 USAGE = Usage(input_tokens=10, output_tokens=5)
@@ -29,10 +30,11 @@ ACTIONS = st.lists(
 
 
 class Reader:
-    """A call with its stream, and what it has got."""
+    """A call with its stream, and what it has got. `batches`: whether it can take several deltas at once."""
 
-    def __init__(self, world: tuple[Gate, ScriptedRoute]) -> None:
+    def __init__(self, world: tuple[Gate, ScriptedRoute], *, batches: bool) -> None:
         self.gate, self.route = world
+        self.batches = batches
         self.call = a_call()
         self.stream: AsyncGenerator[Delta, None] | None = None
         self.got: list[Delta] = []
@@ -40,14 +42,17 @@ class Reader:
         self.left = False
 
     async def join(self) -> None:
-        self.stream = await self.gate.begin(self.call, self.route, asking())
+        generation = msgspec.structs.replace(asking(), batches=self.batches)
+        self.stream = await self.gate.begin(self.call, self.route, generation)
 
     async def take(self) -> bool:
         assert self.stream is not None
         if self.left or self.failed:
             return False
         try:
-            self.got.append(await anext(self.stream))
+            delta = await anext(self.stream)
+            assert self.batches or not isinstance(delta, Batch)
+            self.got += delta.deltas if isinstance(delta, Batch) else [delta]
         except StopAsyncIteration:
             self.left = True
             return False
@@ -67,7 +72,7 @@ async def play(actions: list[tuple[str, int]], world: tuple[Gate, ScriptedRoute]
     readers: list[Reader] = []
     for action, number in [("join", 0), *actions, ("turns", 50)]:
         if action == "join" and len(readers) < 6:
-            readers.append(Reader(world))
+            readers.append(Reader(world, batches=len(readers) % 2 == 1))
             await readers[-1].join()
         elif action == "turns":
             for _ in range(number):
