@@ -42,10 +42,12 @@ from antiphon.http.proxies import Proxies
 from antiphon.http.server import HttpServer, with_cors
 from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
+from antiphon.models.retirements import retirements
 from antiphon.policy.administrators import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.budget import BudgetStage
 from antiphon.policy.budget_changes import BudgetChanges
+from antiphon.policy.cache import Cache
 from antiphon.policy.costs import Priced, of_call
 from antiphon.policy.counters import Counters
 from antiphon.policy.first_run import first_owner, first_run
@@ -55,6 +57,8 @@ from antiphon.policy.ledger import Ledger
 from antiphon.policy.limits import Limits
 from antiphon.policy.observe import Gauge, Observer
 from antiphon.policy.pricing import Pricing
+from antiphon.policy.retirement import Shutdowns
+from antiphon.policy.uses import UseLog
 from antiphon.ports import Engine, Queueing, Route, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
@@ -94,6 +98,8 @@ class Parts:
     last_used: LastUsed
     ledger: Ledger
     budgets: BudgetStage
+    cache: Cache
+    uses: UseLog
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
@@ -103,6 +109,7 @@ class Parts:
         self.keys.start()
         self.observer.lag.start()
         self.last_used.start()
+        self.uses.start()
         if self.poller is not None:
             self.poller.start()
 
@@ -123,6 +130,8 @@ class Parts:
         await self.keys.stop()
         await self.last_used.stop()
         await self.worker.close()
+        await self.cache.close()
+        await self.uses.stop()
         await self.budgets.stop()
         await self.ledger.stop()
 
@@ -149,10 +158,18 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     pricing = Pricing()
     ledger = Ledger(store, pricing, clock, days=settings.ledger_days)
     budgets = BudgetStage(store, pricing, clock)
+    cache = Cache(store, clock, secret)
+    shutdowns = Shutdowns(retirements())
+    uses = UseLog(shutdowns, store, clock)
     observer = _observer((route.name for route in routes.visible("")), store, engine, pricing)
     rate_limits = Limits(Counters(time.monotonic_ns))
-    # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
-    gate = Gate([observer, rate_limits, budgets, Priced(pricing)], [rate_limits, ledger, observer])
+    gate = Gate(
+        # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
+        [observer, rate_limits, budgets, Priced(pricing)],
+        [rate_limits, ledger, uses, observer],
+        answering=cache,
+        heralds=(shutdowns,),
+    )
     bus = Bus()
     prompts = Prompts(store, clock)
     preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)))
@@ -173,7 +190,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
             *conversations_http.resources(Conversations(store, clock)),
             *prompts_http.resources(prompts),
             *chat_http.resources(Chat(store, routes, gate, clock)),
-            *models_http.resources(routes),
+            *models_http.resources(routes, shutdowns.route),
             *metrics_http.resources(observer, administrators, settings.metrics),
             *admin_http.resources(store, clock, secret),
             *rate_limits_http.resources(store, routes),
@@ -190,6 +207,7 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
         sockets=sockets,
         once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
         proxies=proxies,
+        notices=shutdowns.endpoint,
     )
     return Parts(
         api,
@@ -204,6 +222,8 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
         last_used,
         ledger,
         budgets,
+        cache,
+        uses,
     )
 
 

@@ -49,6 +49,7 @@ def test_named_variables_and_flags_exist() -> None:
     flags |= {"--admin", "--keep", "--read-only", "--role"}
     flags |= {"--model", "--input", "--output-tokens", "--provider", "--by", "--days", "--csv"}
     flags |= {"--month", "--day", "--alert", "--key", "--allow-unknown"}
+    flags |= {"--project", "--name", "--publish", "--response-ttl-days", "--ttl"}
     shown = {flag for page in pages() for flag in re.findall(r"antiphon [^`\n]*?(--[a-z-]+)", page.read_text("utf-8"))}
     assert shown <= flags, shown - flags
     assert named
@@ -57,7 +58,7 @@ def test_named_variables_and_flags_exist() -> None:
 
 def test_named_commands_exist() -> None:
     listed = run_program("--help").stdout
-    groups = {"admin-keys", "budgets", "cost", "models", "keys", "limits", "projects", "prompts", "users"}
+    groups = {"admin-keys", "budgets", "cache", "cost", "models", "keys", "limits", "projects", "prompts", "users"}
     helps = {group: run_program(group, "--help").stdout for group in groups}
     named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z-]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
     assert {command for command, _ in named} >= {"serve", "env", "models", "keys", "config", "doctor"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 from pathlib import Path
@@ -10,7 +11,9 @@ import openai
 from bench.chaos_server import Process, running
 
 from antiphon.domain import limits
+from antiphon.stores.store import SqlStore
 from conformance.sequence import check_sequence
+from support.gate import until
 
 
 def pair(tmp_path: Path, url: str, *, pace: float, words: int, continues: bool = True) -> tuple[Process, Process]:
@@ -45,6 +48,34 @@ def test_what_one_makes_the_other_shows_and_stops(tmp_path: Path, postgres_url: 
         assert time.monotonic() - began < 2
         assert here.responses.retrieve(slow.id).status == "cancelled"
         assert here.responses.cancel(slow.id).status == "cancelled"
+
+
+def test_both_give_the_answers_that_one_has_made(tmp_path: Path, postgres_url: str) -> None:
+    first, second = pair(tmp_path, postgres_url, pace=0.0, words=5)
+    with running(first), running(second):
+        said = []
+        for server in (first, second, first):
+            raw = client(server).responses.with_raw_response.create(
+                model="gpt-5-mini", input="hi", extra_headers={"x-antiphon-cache": "on"}
+            )
+            said.append((raw.headers["x-antiphon-cache"], raw.parse().output_text))
+            until(lambda: kept(postgres_url) == 1, "the answer was not kept")
+        assert [what for what, _ in said] == ["miss", "hit", "hit"]
+        assert len({text for _, text in said}) == 1
+
+
+def kept(url: str) -> int:
+    """How many answers are cached."""
+
+    async def work() -> int:
+        store = SqlStore(url, backups=None)
+        await store.open()
+        try:
+            return sum(state.answers for state in await store.cache_states())
+        finally:
+            await store.close()
+
+    return asyncio.run(work())
 
 
 def test_the_work_of_a_dead_server_is_taken_over(tmp_path: Path, postgres_url: str) -> None:

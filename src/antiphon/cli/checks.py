@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import os
 import platform
 import shutil
@@ -13,10 +12,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from antiphon.cli.findings import Finding, State
+from antiphon.cli.shutdown_checks import shutdowns
 from antiphon.datadir import DataDir
 from antiphon.domain.errors import AntiphonError
 from antiphon.models import gguf, pull
@@ -31,24 +31,6 @@ _MAX_QUICK_CHECK = 2_000_000_000
 _IMPORT_TIMEOUT = 60
 
 
-class State(enum.StrEnum):
-    """How a check ended. Only FAIL keeps the server from working."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report. `advice` says what to do; empty when all is well."""
-
-    state: State
-    subject: str
-    text: str
-    advice: str = ""
-
-
 def all_findings(loaded: Loaded) -> Iterator[Finding]:
     """Run every check, in an order in which the first failure explains the later ones."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
@@ -59,6 +41,7 @@ def all_findings(loaded: Loaded) -> Iterator[Finding]:
         _engine,
         _address,
         _disk,
+        shutdowns,
     )
     for check in checks:
         subject = check.__name__.strip("_").replace("_", " ")

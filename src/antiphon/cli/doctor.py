@@ -21,7 +21,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what is wrong with this installation, and what to do. Changes nothing. Exit code 1 if anything fails."""
-    from antiphon.cli.checks import State, all_findings  # here, because `--help` does not need them
+    from antiphon.cli.checks import all_findings  # here, because `--help` does not need them
+    from antiphon.cli.findings import State
 
     findings = []
     for finding in all_findings(loaded):

@@ -12,6 +12,7 @@ from antiphon.cli import (
     admin_keys,
     audit,
     budgets,
+    cache,
     config,
     cost,
     doctor,
@@ -50,6 +51,7 @@ app.add_typer(prompts.app, name="prompts")
 app.command("top")(top.top)
 app.add_typer(cost.app, name="cost")
 app.add_typer(budgets.app, name="budgets")
+app.add_typer(cache.app, name="cache")
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)
 

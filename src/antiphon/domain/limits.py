@@ -288,6 +288,38 @@ BUDGET_PART_TOKENS = 1_500
 #: Addresses of one spend alert, and characters of each and of its subject's prefix.
 MAX_ALERT_RECIPIENTS = 100
 MAX_ALERT_TEXT = 320
+# --- cached answers ---------------------------------------------------------------------------------------------------
+#: How long an answer may be given again where the request asks for it and nobody says how long.
+CACHE_TTL = 3600
+#: Longest time that can be asked for: as long as responses are kept.
+MAX_CACHE_TTL = 30 * 24 * 3600
+#: One kept answer. Longer ones are rarely asked for twice, and cost as much to read as to make.
+MAX_CACHED_ANSWER = MIB
+#: All kept answers of one project, and of all projects together. The oldest go first.
+CACHE_PROJECT_BYTES = 64 * MIB
+CACHE_TOTAL_BYTES = 512 * MIB
+#: What is freed at once when one of these is reached (a part of it), so that not every write has to look for room.
+CACHE_FREED = 0.1
+#: Calls that share one generation; more ask on their own.
+CACHE_LISTENERS = 1_000
+#: Deltas that a shared generation may be ahead of the fastest of those who listen to it.
+CACHE_AHEAD = 256
+#: Deltas of a kept or shared answer that are sent at once, before others get their turn.
+CACHE_BATCH = 32
+#: Generations under way that others may join; more run without being shared.
+CACHE_FLIGHTS = 4_096
+
+# --- what is shut down ------------------------------------------------------------------------------------------------
+#: Between two times that uses of what is shut down are written; a crash loses no more than this.
+USES_TICK = 5.0
+#: Pairs of a key and what it uses that wait to be written; more are not counted until then.
+MAX_PENDING_USES = 10_000
+#: What was not used for this long is not used any more (seconds).
+USES_RECENT = 30 * 24 * 3600
+#: Uses that `antiphon doctor` shows.
+USES_SHOWN = 100
+#: A list of shutdowns that is older than this (days) is worth a remark.
+RETIREMENTS_FRESH = 120
 
 # --- idempotency keys -------------------------------------------------------------------------------------------------
 #: Characters of an `Idempotency-Key`.

@@ -11,6 +11,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from antiphon.domain import limits
+from antiphon.domain.caching import wish_of
 from antiphon.domain.errors import (
     AntiphonError,
     InvalidRequest,
@@ -25,7 +26,7 @@ from antiphon.http.proxies import Proxies
 from antiphon.policy import roles
 from antiphon.policy.administrators import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
-from antiphon.policy.call import Call
+from antiphon.policy.call import Call, Headers
 from antiphon.policy.gate import Gate
 from antiphon.policy.observe import Observer
 from antiphon.policy.permit import permit
@@ -71,10 +72,12 @@ class Api:
         sockets: ASGIApp | None = None,
         once: Wrapper | None = None,
         proxies: Proxies | None = None,
+        notices: Callable[[str], Headers] = lambda path: [],
     ) -> None:
         """`once`: called in place of every handler that needs a key, with it and the resource's path.
 
-        `proxies`: those that are trusted to say where a call came from; None: there are none.
+        `proxies`: those that are trusted to say where a call came from; None: there are none. `notices`: headers for
+        all answers of a resource that needs a key, by its path.
         """
         self._proxies = proxies or Proxies(())
         self._authenticate = authenticate
@@ -84,6 +87,7 @@ class Api:
         self._once = once
         self._max_body = max_body
         self._sockets = sockets
+        self._notices = {each.path: headers for each in resources if (headers := notices(each.path))}
         routes = [Route(resource.path, self._endpoint(resource)) for resource in resources]
         #: Most paths have no parameters: those need not be matched one by one.
         self._plain = {route.path: route.endpoint for route in routes if "{" not in route.path}
@@ -166,6 +170,10 @@ class Api:
                 began=exchange.began,
                 method=exchange.method,
                 address=exchange.client_address,
+            )
+            exchange.call.headers += self._notices.get(resource.path, ())
+            exchange.call.cache_control = wish_of(
+                exchange.header(b"x-antiphon-cache"), exchange.header(b"cache-control")
             )
 
     async def handle(self, exchange: Exchange, resource: Resource, handler: Handler) -> None:

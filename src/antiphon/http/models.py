@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 from antiphon.domain.errors import ModelNotFound
@@ -13,14 +15,24 @@ from antiphon.ports import Route
 from antiphon.wire import json as wire_json
 
 
-def resources(routes: Routes[Route]) -> list[Resource]:
-    """The paths that list what may be asked for: models and their aliases."""
+def resources(routes: Routes[Route], shutdown: Callable[[Route], date | None] = lambda route: None) -> list[Resource]:
+    """The paths that list what may be asked for: models and their aliases. `shutdown`: when what answers them goes."""
+
+    def model(route: Route) -> dict[str, Any]:
+        day = shutdown(route)
+        return {
+            "id": route.name,
+            "object": "model",
+            "created": route.created_at,
+            "owned_by": "antiphon",
+            "shutdown_date": None if day is None else day.isoformat(),
+        }
 
     async def list_all(exchange: Exchange) -> None:
         Query(exchange, ())
         allowed = exchange.made_call.caller.permits.model
         visible = [route for route in routes.visible(exchange.project_id) if allowed(route.name)]
-        body = {"object": "list", "data": [_model(route) for route in visible]}
+        body = {"object": "list", "data": [model(route) for route in visible]}
         await exchange.reply(200, wire_json.encode(body))
 
     async def get(exchange: Exchange) -> None:
@@ -29,14 +41,10 @@ def resources(routes: Routes[Route]) -> list[Resource]:
         route = routes.find(name, exchange.project_id)
         if not exchange.made_call.caller.permits.model(name, route.name):
             raise ModelNotFound(name)
-        await exchange.reply(200, wire_json.encode(_model(route)))
+        await exchange.reply(200, wire_json.encode(model(route)))
 
     return [
         Resource("/v1/models", {"GET": list_all}),
         # Names of models may hold slashes.
         Resource("/v1/models/{model:path}", {"GET": get}),
     ]
-
-
-def _model(route: Route) -> dict[str, Any]:
-    return {"id": route.name, "object": "model", "created": route.created_at, "owned_by": "antiphon"}

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from antiphon.domain import limits
+from antiphon.domain.caching import Wish, wish_of
 from antiphon.domain.errors import AntiphonError, InvalidRequest, NotFound, Overloaded, ShuttingDown
 from antiphon.domain.scopes import group_of, scope_of
 from antiphon.domain.tenancy import Caller
@@ -77,11 +78,13 @@ class Sockets:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or refuse it with an HTTP answer."""
         request_id = new_request_id()
-        authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1") or None
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        authorization = headers.get(b"authorization", b"").decode("latin-1") or None
         address = self._proxies.origin(scope)
         await receive()
         try:
             caller = await self._admit(scope, authorization, address)
+            wish = _wish(headers)
         except AntiphonError as error:
             await _reject(send, error, request_id)
             return
@@ -90,7 +93,14 @@ class Sockets:
             caller = await self._authenticate(authorization)
             permit(caller, _SCOPE, address)
             return Call(
-                caller, SOCKET_PATH, request_id, time.time(), method="WEBSOCKET", address=address, streamed=True
+                caller,
+                SOCKET_PATH,
+                request_id,
+                time.time(),
+                method="WEBSOCKET",
+                address=address,
+                streamed=True,
+                cache_control=wish,
             )
 
         project_id = caller.project.id
@@ -116,6 +126,14 @@ class Sockets:
         if len(self._open) >= limits.MAX_SOCKETS:
             raise Overloaded("Too many WebSockets are open on this server.")
         return caller
+
+
+def _wish(headers: dict[bytes, bytes]) -> Wish | None:
+    """What the connection's opening asks of the cache, for all its responses. Raises `InvalidRequest`."""
+    ours, common = (headers.get(name) for name in (b"x-antiphon-cache", b"cache-control"))
+    return wish_of(
+        None if ours is None else ours.decode("latin-1"), None if common is None else common.decode("latin-1")
+    )
 
 
 async def _reject(send: Send, error: AntiphonError, request_id: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from antiphon.domain.caching import Wish
 from antiphon.domain.rates import Demand
 from antiphon.domain.tenancy import Caller
 from antiphon.domain.trail import Trail
@@ -41,6 +42,8 @@ class Admission:
     #: Whether a kept answer was given; then `saved` is what it had used when it was made.
     cached: bool = False
     saved: Usage | None = None
+    #: What the cache knows this generation by; None if it was not asked.
+    asked: bytes | None = None
     #: What the rate limits' counters hold for it.
     held: tuple[Demand, ...] = ()
 
@@ -62,8 +65,10 @@ class Call:
     method: str = "POST"
     #: The address of whoever sent it; None for what is made in the background.
     address: str | None = None
-    #: Whether the client has asked that no cached answer is given ("no-store": nor kept), or how old one may be.
-    cache_control: str | None = None
+    #: What the client asks of the cache; None: nothing.
+    cache_control: Wish | None = None
+    #: The request's own `store`, if it says so.
+    store: bool | None = None
     #: The model's name as the client asked for it.
     model: str | None = None
     streamed: bool = False

@@ -60,16 +60,28 @@ class Answering(Protocol):
         """The answer, or None to ask on."""
 
 
+class Herald(Protocol):
+    """Who is told when an answer begins: what it adds to the call's headers is sent with it."""
+
+    def begun(self, admission: Admission) -> None:
+        """The engine, or a stage in its place, has taken the generation on. Must not fail, and must not wait."""
+
+
 class Gate:
     """Lets generations through its stages, and tells its witnesses of calls."""
 
     def __init__(
-        self, stages: Sequence[Stage] = (), witnesses: Sequence[Witness] = (), answering: Answering | None = None
+        self,
+        stages: Sequence[Stage] = (),
+        witnesses: Sequence[Witness] = (),
+        answering: Answering | None = None,
+        heralds: Sequence[Herald] = (),
     ) -> None:
         """`stages` in the order they are entered; then `answering` is asked, and only then the engine."""
         self._stages = tuple(stages)
         self._witnesses = tuple(witnesses)
         self._answering = answering
+        self._heralds = tuple(heralds)
 
     def bound(self, call: Call, route: Route) -> Bound:
         """The route as an engine for this call: whatever it generates goes through the stages.
@@ -96,6 +108,11 @@ class Gate:
             admission.error = _code(error)
             _leave(entered, admission)
             raise
+        for herald in self._heralds:
+            try:
+                herald.begun(admission)
+            except Exception as broken:  # an answer is there, and worth more than what is said of it
+                _log.error("an answer's headers are not complete", herald=type(herald).__name__, exc_info=broken)
         return Metered(admission, entered, stream)
 
     async def check(self, call: Call, route: Route, generation: Generation) -> None:
@@ -203,7 +220,10 @@ class Metered(AsyncGenerator[Delta, None]):
         if admission.kept is not None:
             admission.kept.append(delta)
         if isinstance(delta, Finish):
-            admission.usage = delta.usage
+            if admission.cached:
+                admission.saved = delta.usage
+            else:
+                admission.usage = delta.usage
             admission.finished = True
             for stage in self._entered:
                 stage.finish(admission)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from antiphon.domain import limits
+from antiphon.domain.caching import Wish
 from antiphon.domain.errors import (
     AntiphonError,
     EngineFailed,
@@ -53,6 +54,7 @@ class Accepted(msgspec.Struct):
     key_id: str | None = None
     #: Whether the rate limits have counted it as a request.
     counted: bool = False
+    cache: Wish | None = None
 
 
 class Job:
@@ -169,6 +171,7 @@ class Job:
             request_id=self._response.id,
             began_at=self._clock.now(),
             method="BACKGROUND",
+            cache_control=accepted.cache,
             background=True,
             object_id=self._response.id,
             counted=accepted.counted,

@@ -108,7 +108,7 @@ class Preparer:
         compacted: Sequence[Json] = (),
     ) -> Prepared:
         project_id = call.project_id
-        call.model = request.model
+        call.model, call.store = request.model, request.body.get("store")
         engine = self._gate.bound(call, self._routes.find(request.model, project_id))
         if request.extra and not engine.capabilities.passes_extra:
             raise unknown_parameter(next(iter(request.extra)))

@@ -152,6 +152,8 @@ class Worker:
         deleted = limits.SWEEP_STEP
         while deleted == limits.SWEEP_STEP:
             deleted = await self._store.sweep(now=now, logs_before=now - limits.LOG_TTL, limit=limits.SWEEP_STEP)
+        while await self._store.sweep_cached(now=now, limit=limits.SWEEP_STEP) == limits.SWEEP_STEP:
+            pass
         await asyncio.sleep(limits.SWEEP_TICK)
 
 

@@ -10,6 +10,7 @@ from antiphon.stores.access import Access
 from antiphon.stores.admin_keys import AdminKeys
 from antiphon.stores.audit import Audit
 from antiphon.stores.budgets import Budgets
+from antiphon.stores.cached import Cached
 from antiphon.stores.completions import Completions
 from antiphon.stores.conversations import Conversations
 from antiphon.stores.database import Database, driver_for
@@ -24,6 +25,7 @@ from antiphon.stores.responses import Responses
 from antiphon.stores.service_accounts import ServiceAccounts
 from antiphon.stores.tenants import Tenants
 from antiphon.stores.users import Users
+from antiphon.stores.uses import Uses
 
 _PING = Query(select(literal_column("1")))
 
@@ -32,9 +34,11 @@ class Organisation(Users, ServiceAccounts, Invites, AdminKeys, Projects, Audit):
     """Implements `ports.OrganisationStore` and `ports.AuditStore`."""
 
 
-class SqlStore(
-    Tenants, Responses, Making, Conversations, Completions, Prompts, Keys, Access, Organisation, Ledger, Budgets
-):
+class Accounts(Ledger, Budgets, Cached, Uses):
+    """Implements `ports.LedgerStore`, `ports.BudgetStore`, `ports.CacheStore` and `ports.UseStore`."""
+
+
+class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys, Access, Organisation, Accounts):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:

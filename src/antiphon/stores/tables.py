@@ -421,3 +421,43 @@ reservations = Table(
     Index("ix_reservations_until", "until"),
     Index("ix_reservations_owner", "owner"),
 )
+
+# Answers that may be given again. `key` is a keyed hash of what was asked; `body` the answer's deltas; `upstream` and
+# `model` name the target that made it.
+cached_answers = Table(
+    "cached_answers",
+    metadata,
+    Column("project_id", Text, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("ix_cached_answers_project_id_created_at", "project_id", "created_at"),
+    Index("ix_cached_answers_created_at", "created_at"),
+    Index("ix_cached_answers_expires_at", "expires_at"),
+)
+
+# One row for each project that has a cache or a rule for it. `ttl`: seconds; null: each route's own rule; 0: none at
+# all. `size`: the sum of its answers' sizes, so that no write has to add them up.
+caches = Table(
+    "caches",
+    metadata,
+    Column("project_id", Text, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("ttl", BigInteger),
+    Column("size", BigInteger, nullable=False, server_default=text("0")),
+)
+
+# Which key used what its maker shuts down: `subject` is "model:NAME" or "endpoint:PATH", `last_day` the start of the
+# last day (UTC) on which it did.
+retiring_uses = Table(
+    "retiring_uses",
+    metadata,
+    Column("project_id", Text, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("last_day", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+)
