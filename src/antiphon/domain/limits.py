@@ -113,6 +113,8 @@ UPSTREAM_KEEP_ALIVE = 4.0
 UPSTREAM_KEEP_ALIVE_TLS = 30.0
 #: After the last event of a stream, its connection is kept this long for its end: only then can it be used again.
 UPSTREAM_LINGER = 2.0
+#: Output items of one relayed response, and parts of one item: far more than any answer has.
+MAX_RELAYED_ITEMS = 4_096
 #: Bytes read ahead of a stream before its upstream has to wait.
 UPSTREAM_READ_AHEAD = 256 * KIB
 #: A secret, in bytes. Tokens of identity providers are the longest.
