@@ -35,8 +35,7 @@ class Capabilities:
 
     `context_tokens`: prompt and answer together. `constrains`: tool choice and JSON schemas are enforced while tokens
     are drawn. `passes_extra`: fields that Antiphon does not know may be passed on. `continues`: an answer that was cut
-    off can be gone on with from its `Progress`. `native`: the surfaces whose requests it takes as they are
-    (`Generation.native`).
+    off can be gone on with from its `Progress`. `native`: surfaces in whose own words it may be asked, and may answer.
     """
 
     context_tokens: int

@@ -181,7 +181,8 @@ class Generation(msgspec.Struct, frozen=True):
 
     `streamed`: whether somebody watches; if not, an engine may ask for the whole answer at once. `affinity`: equal for
     generations that had better go to the same target, whose cache knows their beginning. `native`: the same request in
-    the words of its surface: an engine may answer it with `NativeDelta`s, or ignore it.
+    the words of its surface: an engine may answer it with `NativeDelta`s, or ignore it. `batches`: whoever asks can
+    take a `Batch`.
     """
 
     model: str
@@ -197,6 +198,7 @@ class Generation(msgspec.Struct, frozen=True):
     streamed: bool = True
     affinity: str | None = None
     native: Native | None = None
+    batches: bool = False
 
     def callable_tools(self) -> tuple[Tool, ...]:
         """The tools that may really be called under `tool_choice`."""
@@ -239,6 +241,19 @@ class Usage(_Value, frozen=True):
     input_audio_tokens: int = 0
     output_audio_tokens: int = 0
     estimated: bool = False
+
+    def plus(self, other: Usage) -> Usage:
+        """Both together."""
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.output_tokens + other.output_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.input_audio_tokens + other.input_audio_tokens,
+            self.output_audio_tokens + other.output_audio_tokens,
+            self.estimated or other.estimated,
+        )
 
 
 class TextDelta(_Value, frozen=True, tag="text"):
@@ -303,4 +318,12 @@ class NativeDelta(_Value, frozen=True, tag="native"):
 
 #: What an answer is made of.
 AnswerDelta = TextDelta | RefusalDelta | ReasoningDelta | CallStart | CallArguments | Finish
-Delta = AnswerDelta | Progress | NativeDelta
+
+
+class Batch(_Value, frozen=True, tag="batch"):
+    """Deltas that came at once, so that they can be sent at once. Never holds a `Finish`, which always stands alone."""
+
+    deltas: tuple[AnswerDelta | NativeDelta, ...]
+
+
+Delta = AnswerDelta | Progress | NativeDelta | Batch

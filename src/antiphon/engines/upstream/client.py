@@ -44,10 +44,12 @@ class Connections:
     def _open(self, *, tls: bool) -> aiohttp.ClientSession:
         import aiohttp  # a server without upstreams does not pay for it
 
+        from antiphon.engines.upstream.pool import Connector
+
         self.faults = (aiohttp.ClientError, ConnectionError, OSError, RuntimeError)
         keep_alive = limits.UPSTREAM_KEEP_ALIVE_TLS if tls else limits.UPSTREAM_KEEP_ALIVE
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=limits.UPSTREAM_CONNECTIONS, keepalive_timeout=keep_alive),
+            connector=Connector(limit=limits.UPSTREAM_CONNECTIONS, keepalive_timeout=keep_alive),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -77,16 +79,21 @@ class UpstreamClient:
         self._urls: dict[str, URL] = {}
         self._timeouts: dict[float, Any] = {}
         self._headers: tuple[str | None, CIMultiDict[str]] | None = None
+        self._scrubber: tuple[str | None, errors.Scrubber] | None = None
         self._running: set[Reply] = set()
 
     @property
     def scrubber(self) -> errors.Scrubber:
         """What cleans this upstream's words."""
-        return errors.Scrubber(self._secret.value, self._base.host or "")
+        secret = self._secret.value
+        if self._scrubber is None or self._scrubber[0] != secret:
+            self._scrubber = secret, errors.Scrubber(secret, self._base.host or "")
+        return self._scrubber[1]
 
     async def post(self, path: str, body: bytes, *, stream: bool, deadlines: Deadlines) -> Reply:
         """Send JSON to `path` (such as "/chat/completions"), and give the answer when its headers have come.
 
+        A path that begins with ".." is one of the server's own, beside its "/v1".
         `stream`: whether events were asked for; their headers must come by the deadline for the first token, and those
         of a whole body by the one for the whole. Raises `InvalidRequest`, `ContextLengthExceeded`, `NotFound`,
         `PayloadTooLarge`, `RateLimited`, `Overloaded`, `UpstreamFailed` or `DeadlineExceeded`.
@@ -140,23 +147,28 @@ class UpstreamClient:
     ) -> aiohttp.ClientResponse:
         """One request, up to the headers of its answer."""
         session = self._connections.session(tls=self._tls)
-        data = io.BytesIO(body) if body is not None and len(body) > _WRITTEN_AT_ONCE else body
         headers = self._headers_now().copy()
         headers["Accept"] = accept
-        try:
-            async with asyncio.timeout_at(until):
-                return await session.request(
-                    method,
-                    self._url(path),
-                    data=data,
-                    headers=headers,
-                    timeout=self._timeout(deadlines.connect),
-                    allow_redirects=False,
-                )
-        except TimeoutError as error:
-            raise _late(error) from None
-        except self._connections.faults as error:
-            raise _fault(error) from None
+        tries = limits.UPSTREAM_STALE
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    return await session.request(
+                        method,
+                        self._url(path),
+                        data=io.BytesIO(body) if body is not None and len(body) > _WRITTEN_AT_ONCE else body,
+                        headers=headers,
+                        timeout=self._timeout(deadlines.connect),
+                        allow_redirects=False,
+                    )
+            except TimeoutError as error:
+                raise _late(error) from None
+            except self._connections.faults as error:
+                from antiphon.engines.upstream.pool import gone_stale
+
+                tries -= 1
+                if tries == 0 or not gone_stale(error):
+                    raise _fault(error) from None
 
     async def _refused(self, response: aiohttp.ClientResponse) -> AntiphonError:
         """The error for a status that is not 2xx. What the upstream says of it is read, as far as it is short."""
@@ -176,7 +188,9 @@ class UpstreamClient:
     def _url(self, path: str) -> Any:
         url = self._urls.get(path)
         if url is None:
-            url = self._urls[path] = self._base.with_path(self._base.path.rstrip("/") + path)
+            base = self._base.path.rstrip("/")
+            whole = base.removesuffix("/v1") + path[2:] if path.startswith("..") else base + path
+            url = self._urls[path] = self._base.with_path(whole)
         return url
 
     def _timeout(self, connect: float) -> Any:

@@ -14,6 +14,7 @@ from antiphon.domain.ids import new_id
 from antiphon.protocol.events import Event, MachineError, Obfuscator
 from antiphon.protocol.generation import (
     AnswerDelta,
+    Batch,
     CallArguments,
     CallStart,
     Finish,
@@ -86,7 +87,7 @@ class ResponseMachine:
         self._status = "in_progress"
         return self._take(Fact.START, None)
 
-    def feed(self, delta: ResponseDelta | Steered | Warmed) -> list[Event]:
+    def feed(self, delta: ResponseDelta | Batch | Steered | Warmed) -> list[Event]:
         """One delta of the generation, or what ends it. Raises `MachineError` if it has no row in the table.
 
         Raises `UpstreamFailed` for what another server says and may not; what of it was right comes with the next fact.
@@ -97,10 +98,23 @@ class ResponseMachine:
         if isinstance(delta, Warmed):
             self._finish = Finish("stop", delta.usage)
             return self._take(Fact.WARM, None)
+        if isinstance(delta, Batch):
+            return self._feed_all(delta)
         if self.state is State.RELAYED and isinstance(delta, Finish):
             # While it may still be refused: an end cannot be taken back.
             self._relayed().conclude()
         return self._take(fact_of(delta), delta)
+
+    def _feed_all(self, batch: Batch) -> list[Event]:
+        events: list[Event] = []
+        try:
+            for delta in batch.deltas:
+                events += self.feed(delta)
+        except (MachineError, AntiphonError):
+            # What came before stays said: it is told with what ends the response.
+            self._events = events + self._events
+            raise
+        return events
 
     def fault(self, error: AntiphonError) -> list[Event]:
         """The generation broke: what is open is closed as incomplete, and the response has failed."""
@@ -335,9 +349,26 @@ class ResponseMachine:
 
     def _text(self, delta: AnswerDelta | None) -> None:
         assert isinstance(delta, TextDelta)
-        logprobs = [logprob(token) for token in delta.logprobs] if self._show_logprobs else []
-        self._logprobs += logprobs
-        self._delta("response.output_text.delta", self._where(), delta.text, logprobs=logprobs)
+        logprobs: list[Json] = []
+        if self._show_logprobs:
+            logprobs = [logprob(token) for token in delta.logprobs]
+            self._logprobs += logprobs
+        # Most events are of this kind, so it is made without detours.
+        text = delta.text
+        self._pieces.append(text)
+        body: Json = {
+            "type": "response.output_text.delta",
+            "item_id": self._item_id,
+            "output_index": len(self.output),
+            "content_index": len(self._parts),
+            "delta": text,
+            "logprobs": logprobs,
+            "sequence_number": self._sequence,
+        }
+        if self._padding is not None:
+            body["obfuscation"] = self._padding.pad(text)
+        self._sequence += 1
+        self._events.append(Event("response.output_text.delta", body))
 
     def _close_text(self, _: AnswerDelta | None) -> None:
         text, logprobs = "".join(self._pieces), self._logprobs
