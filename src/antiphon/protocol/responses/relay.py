@@ -102,8 +102,12 @@ class Relay:
 
     # --- facts in -----------------------------------------------------------------------------------------------------
     def take(self, data: bytes) -> None:
-        """One event, as JSON. Raises `UpstreamFailed` if it is none, or not one that may come now."""
+        """One event, or a whole response, as JSON. Raises `UpstreamFailed` if it is none, or not one that may come now."""
         event = decoded(data)
+        if event.get("object") == "response" and self.final is None:
+            # The whole, as it is without streaming.
+            self._end(event)
+            return
         kind = event.pop("type", None)
         if not isinstance(kind, str) or not _TYPE.fullmatch(kind) or self.final is not None:
             raise nonsense()
