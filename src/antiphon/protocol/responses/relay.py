@@ -102,7 +102,7 @@ class Relay:
 
     # --- facts in -----------------------------------------------------------------------------------------------------
     def take(self, data: bytes) -> None:
-        """One event, or a whole response, as JSON. Raises `UpstreamFailed` if it is none, or not one that may come now."""
+        """One event, or a whole response, as JSON. Raises `UpstreamFailed` if it is neither, or may not come now."""
         event = decoded(data)
         if event.get("object") == "response" and self.final is None:
             # The whole, as it is without streaming.
