@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from antiphon.engines.scripted import ScriptedEngine, Step
+from antiphon.ports import Capabilities
 from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
@@ -28,7 +29,7 @@ from support.checking import Answers
 from support.gate import Gate, until
 from support.hosted import CITATION, SEALED, searching
 from support.responses_engines import before, chained, playing, telling
-from support.serving import Serving
+from support.serving import Serving, serving
 from support.sockets import opened
 from support.upstreams import SECRET, ChatUpstream, Cut, Says, Stall
 
@@ -341,3 +342,31 @@ def test_a_terminal_event_ends_it_whether_or_not_the_connection_does(tmp_path: P
         front.client(timeout=5).responses.create(**SEARCHING, stream=True) as stream,
     ):
         assert list(stream)[-1].type == "response.completed"
+
+
+# --- other models -----------------------------------------------------------------------------------------------------
+def test_another_model_can_go_on(tmp_path: Path, answers: Answers) -> None:
+    """What only the first one's server can read is left out, for one that has no such tools."""
+    with before(tmp_path, playing(searching())) as (front, _):
+        first = front.client().responses.create(**SEARCHING)
+    engine = ScriptedEngine(talk)
+    with serving(engine, tmp_path) as alone, answers.client(alone) as client:
+        made = client.responses.create(model="scripted", input="And?", previous_response_id=first.id)
+        assert made.output_text == "3 messages"
+        assert [turn.text for turn in engine.asked[0].turns if isinstance(turn, Message)] == [
+            *("What do cats do?", "Cats sleep.", "And?"),
+        ]
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.responses.create(**{**SEARCHING, "model": "scripted"})
+        assert (refused.value.code, refused.value.param) == ("unsupported_value", "tools[0].type")
+
+
+def test_a_route_may_answer_in_neutral_words_after_all(tmp_path: Path, answers: Answers) -> None:
+    engine = ScriptedEngine(talk, capabilities=Capabilities(context_tokens=1000, native=frozenset({"responses"})))
+    with serving(engine, tmp_path) as front, answers.client(front) as client:
+        assert client.responses.create(model="scripted", input="hi").output_text == "1 messages"
+        client.responses.create(**{**SEARCHING, "model": "scripted"})
+    first, second = (generation.native for generation in engine.asked)
+    assert first is not None
+    assert second is not None
+    assert (first.only, second.only) == (False, True)
