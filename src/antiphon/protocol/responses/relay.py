@@ -113,6 +113,8 @@ class Relay:
             raise nonsense()
         for name in _ENVELOPE:
             event.pop(name, None)
+        if kind == "response.output_text.delta" and self._next_piece(event):
+            return
         stem, _, step = kind.rpartition(".")
         stem = _ALIASES.get(stem, stem) if step in {"delta", "done"} else stem
         if kind in _OURS:
@@ -229,7 +231,9 @@ class Relay:
         if theirs is not None and _ID.fullmatch(theirs) and theirs not in self._used and theirs not in self._taken:
             self._used.add(theirs)
             return theirs
-        made = self._ids(TYPES[kind].prefix if kind in TYPES else "item_")
+        prefix = TYPES[kind].prefix if kind in TYPES else "item_"
+        while (made := self._ids(prefix)) in self._used:
+            pass
         self._used.add(made)
         return made
 
@@ -388,6 +392,28 @@ class Relay:
         if not isinstance(piece, str):
             raise nonsense()
         self._delta(stem, where, piece, checked_logprobs(event.get("logprobs")), event)
+
+    def _next_piece(self, event: Json) -> bool:
+        """Pass on the next piece of the text that is open, which most events are, without detours. False: it is not."""
+        index, number, piece = event.get("output_index"), event.get("content_index"), event.get("delta")
+        item = self._theirs.get(index) if type(index) is int else None
+        if item is None or event.get("logprobs") or not isinstance(piece, str):
+            return False
+        parts = item.parts["content"]
+        if type(number) is not int or number != len(parts) - 1:
+            return False
+        part = parts[number]
+        if part.done or part.text.done or part.kind != "output_text":
+            return False
+        event["item_id"] = item.body["id"]
+        event["output_index"] = item.index
+        event["logprobs"] = []
+        theirs = event.pop("obfuscation", None)
+        if self._padding is not None:
+            event["obfuscation"] = theirs if isinstance(theirs, str) else self._padding.pad(piece)
+        part.text.pieces.append(piece)
+        self._emit("response.output_text.delta", **event)
+        return True
 
     def _finish_text(
         self, stem: str, name: str, where: Json, text: Text, full: str | None, more: Json, logprobs: Any = None
