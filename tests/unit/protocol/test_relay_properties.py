@@ -35,7 +35,7 @@ anything = st.recursive(
 texts = st.sampled_from(["", "a", "He", "Hello", '{"a": 1}', "H.", "Hm."])
 parts = st.builds(
     lambda kind, text, more: {"type": kind, "refusal" if kind == "refusal" else "text": text, **more},
-    st.sampled_from(["output_text", "refusal", "reasoning_text", "summary_text", "new"]),
+    st.sampled_from(["output_text", "refusal", "reasoning_text", "summary_text"]),
     texts,
     st.fixed_dictionaries({}, optional={"annotations": st.lists(anything, max_size=2), "logprobs": anything}),
 )

@@ -96,6 +96,9 @@ def checked_part(part: Any) -> Json:
         raise nonsense()
     if not isinstance(part.get("annotations"), list | None):
         raise nonsense()
+    if kind != "output_text":
+        # Of texts only.
+        return {name: value for name, value in part.items() if name not in ("annotations", "logprobs")}
     return part
 
 

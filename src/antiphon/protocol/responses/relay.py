@@ -382,6 +382,8 @@ class Relay:
             text, where = part.text, item.where_part(member, number)
         if text.done or step not in {"delta", "done"}:
             raise nonsense()
+        if stem != "response.output_text":
+            event.pop("logprobs", None)
         if step == "done":
             full = event.get(name)
             if full is not None and not isinstance(full, str):
