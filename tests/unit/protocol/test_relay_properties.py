@@ -89,7 +89,7 @@ def spoilt(draw: st.DrawFn) -> list[Body]:
                 other = draw(st.integers(0, len(events) - 1))
                 events[at], events[other] = events[other], events[at]
             case "change":
-                name = draw(st.sampled_from(sorted(events[at])))
+                name = draw(st.sampled_from(sorted(events[at]) or ["type"]))
                 events[at] = {**events[at], name: draw(anything)}
             case _:
                 events.insert(at, draw(garbage))
