@@ -25,11 +25,17 @@ REQUESTS = (
     "CreateResponse", "TokenCountsBody", "CompactResponseMethodPublicBody",
     "CreateChatCompletionRequest", "UpdateChatCompletionRequest",
     "CreateConversationBody", "UpdateConversationBody", "CreateConversationItems",
+    "CreateAdminApiKey", "InviteRequest", "UserRoleUpdateRequest", "ProjectCreateRequest", "ProjectUpdateRequest",
+    "ProjectUserCreateRequest", "ProjectUserUpdateRequest", "ProjectServiceAccountCreateRequest",
+    "UpdateProjectServiceAccountBody", "CreateProjectServiceAccountApiKeyBody", "UpdateProjectApiKey",
+    "ProjectRateLimitUpdateRequest",
+    "CreateSpendAlertBody", "UpdateOrganizationSpendLimitBody", "UpdateProjectSpendLimitBody",
 )  # fmt: skip
 #: The names that we give to bodies which have none, and the paths that they are posted to.
 UNNAMED = {
     "UpdateChatCompletionRequest": "/chat/completions/{completion_id}",
     "CreateConversationItems": "/conversations/{conversation_id}/items",
+    "CreateAdminApiKey": "/organization/admin_api_keys",
 }
 #: What we answer with, by OpenAI's names.
 OPENAI_ANSWERS = (
@@ -38,6 +44,15 @@ OPENAI_ANSWERS = (
     "CreateChatCompletionStreamResponse", "ChatCompletionList", "ChatCompletionMessageList", "ChatCompletionDeleted",
     "Model", "ListModelsResponse", "ErrorResponse",
     "ConversationResource", "ConversationItem", "ConversationItemList", "DeletedConversationResource",
+    "AdminApiKey", "AdminApiKeyCreateResponse", "Invite", "InviteDeleteResponse", "User", "UserDeleteResponse",
+    "Project", "ProjectUser", "ProjectUserDeleteResponse", "ProjectApiKey", "ProjectApiKeyDeleteResponse",
+    "ProjectServiceAccount", "ProjectServiceAccountCreateResponse", "ProjectServiceAccountDeleteResponse",
+    "ServiceAccountApiKeyBody", "AuditLog",
+    "ProjectRateLimit", "ProjectRateLimitListResponse",
+    "UsageResponse", "OrganizationSpendLimitResource", "OrganizationSpendLimitDeletedResource",
+    "ProjectSpendLimitResource", "ProjectSpendLimitDeletedResource", "OrganizationSpendAlert", "ProjectSpendAlert",
+    "OrganizationSpendAlertListResource", "ProjectSpendAlertListResource",
+    "OrganizationSpendAlertDeletedResource", "ProjectSpendAlertDeletedResource",
 )  # fmt: skip
 #: What we answer with, by Open Responses' names; its stream events are added from its one streaming operation.
 OPENRESPONSES_ANSWERS = ("ResponseResource", "ItemField", "CompactResource", "ErrorPayload")

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,22 +23,39 @@ from antiphon.domain.routes import Routes
 from antiphon.domain.sealing import Sealer
 from antiphon.engines.constrained import ConstrainedEngine
 from antiphon.engines.single import SingleRoute
+from antiphon.http import admin as admin_http
 from antiphon.http import chat as chat_http
 from antiphon.http import context as context_http
 from antiphon.http import conversations as conversations_http
 from antiphon.http import health as health_http
+from antiphon.http import metrics as metrics_http
 from antiphon.http import models as models_http
 from antiphon.http import prompts as prompts_http
 from antiphon.http import responses as responses_http
+from antiphon.http.admin import costs as costs_http
+from antiphon.http.admin import rate_limits as rate_limits_http
+from antiphon.http.admin import spend as spend_http
+from antiphon.http.admin import usage as usage_http
 from antiphon.http.api import Api
 from antiphon.http.idempotent import Idempotent
+from antiphon.http.proxies import Proxies
 from antiphon.http.server import HttpServer, with_cors
 from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
-from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
-from antiphon.policy.first_run import first_run
+from antiphon.policy.administrators import AdminAuthenticator
+from antiphon.policy.authenticate import Authenticator
+from antiphon.policy.budget import BudgetStage
+from antiphon.policy.budget_changes import BudgetChanges
+from antiphon.policy.costs import Priced, of_call
+from antiphon.policy.counters import Counters
+from antiphon.policy.first_run import first_owner, first_run
 from antiphon.policy.gate import Gate
-from antiphon.ports import Engine, Route, Store
+from antiphon.policy.last_used import LastUsed
+from antiphon.policy.ledger import Ledger
+from antiphon.policy.limits import Limits
+from antiphon.policy.observe import Gauge, Observer
+from antiphon.policy.pricing import Pricing
+from antiphon.ports import Engine, Queueing, Route, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
@@ -73,11 +90,19 @@ class Parts:
     poller: Poller | None
     sockets: Sockets
     keys: Idempotency
+    observer: Observer
+    last_used: LastUsed
+    ledger: Ledger
+    budgets: BudgetStage
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
+        self.ledger.start()
+        self.budgets.start()
         await self.worker.start()
         self.keys.start()
+        self.observer.lag.start()
+        self.last_used.start()
         if self.poller is not None:
             self.poller.start()
 
@@ -94,8 +119,12 @@ class Parts:
 
     async def close(self) -> None:
         """End, when no client waits any more."""
+        await self.observer.lag.stop()
         await self.keys.stop()
+        await self.last_used.stop()
         await self.worker.close()
+        await self.budgets.stop()
+        await self.ledger.stop()
 
 
 class Switch:
@@ -117,7 +146,13 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     """Put a server together around a store and an engine."""
     clock = SystemClock()
     routes = _routes(settings, engine)
-    gate = Gate()
+    pricing = Pricing()
+    ledger = Ledger(store, pricing, clock, days=settings.ledger_days)
+    budgets = BudgetStage(store, pricing, clock)
+    observer = _observer((route.name for route in routes.visible("")), store, engine, pricing)
+    rate_limits = Limits(Counters(time.monotonic_ns))
+    # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
+    gate = Gate([observer, rate_limits, budgets, Priced(pricing)], [rate_limits, ledger, observer])
     bus = Bus()
     prompts = Prompts(store, clock)
     preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)))
@@ -125,8 +160,11 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     alone = settings.database == f"sqlite:///{settings.data_dir / 'antiphon.db'}"
     worker = Worker(store, gate, preparer, bus, clock, alone=alone)
     responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
-    authenticator = Authenticator(store, secret, clock)
-    sockets = Sockets(responses, authenticator, gate, drain_timeout=settings.drain_timeout)
+    last_used = LastUsed(store)
+    authenticator = Authenticator(store, secret, clock, last_used.uses)
+    administrators = AdminAuthenticator(store, secret, clock)
+    proxies = Proxies(settings.trusted_proxies)
+    sockets = Sockets(responses, authenticator, gate, drain_timeout=settings.drain_timeout, proxies=proxies)
     keys = Idempotency(store, clock, secret)
     api = Api(
         [
@@ -136,16 +174,46 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
             *prompts_http.resources(prompts),
             *chat_http.resources(Chat(store, routes, gate, clock)),
             *models_http.resources(routes),
+            *metrics_http.resources(observer, administrators, settings.metrics),
+            *admin_http.resources(store, clock, secret),
+            *rate_limits_http.resources(store, routes),
+            *usage_http.resources(store, clock),
+            *costs_http.resources(store, clock),
+            *spend_http.resources(BudgetChanges(store, clock), store, budgets, clock),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
         authenticator,
-        AdminAuthenticator(store, secret, clock),
+        administrators,
         gate,
+        observer,
         max_body=settings.max_body,
         sockets=sockets,
         once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
+        proxies=proxies,
     )
-    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys)
+    return Parts(
+        api,
+        store,
+        engine,
+        worker,
+        bus,
+        None if alone else Poller(store, bus),
+        sockets,
+        keys,
+        observer,
+        last_used,
+        ledger,
+        budgets,
+    )
+
+
+def _observer(models: Iterable[str], store: Store, engine: object, pricing: Pricing) -> Observer:
+    """What is seen of a server besides its calls: how long its queues are. `engine`: the built-in one."""
+    gauges = [Gauge("store_writes_waiting", "Writes that wait for the database.", lambda: store.writes_waiting)]
+    if isinstance(engine, Queueing):
+        text = "Generations that wait for a slot of the local engine."
+        gauges.append(Gauge("engine_queue", text, lambda: engine.waiting))
+    return Observer(models, cost=lambda call: of_call(pricing, call).nano, gauges=gauges)
 
 
 def _routes(settings: Settings, engine: Engine) -> Routes[Route]:
@@ -173,6 +241,7 @@ async def run(settings: Settings, data_dir: DataDir, engine: Engine, announce: A
         await store.open()
         try:
             await first_run(store, data_dir)
+            await first_owner(store)
             parts = compose(settings, data_dir.secret(), store, engine, switch)
             try:
                 await parts.start()

@@ -61,6 +61,8 @@ def events_of(answer: Answer) -> list[dict[str, Any]]:
     assert answer.body.endswith(b"data: [DONE]\n\n")
     events = []
     for block in answer.body.removesuffix(b"data: [DONE]\n\n").split(b"\n\n")[:-1]:
+        if block.startswith(b": "):
+            continue
         name, data = block.split(b"\n")
         event = json.loads(data.removeprefix(b"data: "))
         assert name == b"event: " + event["type"].encode()
@@ -73,7 +75,7 @@ def events_of(answer: Answer) -> list[dict[str, Any]]:
 def chunks_of(answer: Answer) -> list[dict[str, Any]]:
     """The chunks of a whole stream of chat; the last may be an error."""
     assert answer.status == 200
-    blocks = answer.body.split(b"\n\n")
+    blocks = [block for block in answer.body.split(b"\n\n") if not block.startswith(b": ")]
     assert blocks[-2:] == [b"data: [DONE]", b""]
     chunks = [json.loads(block.removeprefix(b"data: ")) for block in blocks[:-2]]
     for chunk in chunks:

@@ -53,7 +53,7 @@ class UpstreamSpec:
 class PriceSpec:
     """Prices in US dollars per million tokens, as decimal text. None: as `input` or `output`, of which it is part.
 
-    `batch` is the factor for calls of a batch; `tiers` are factors by service tier.
+    `request` is for each generation. `batch` is the factor for calls of a batch; `tiers` are factors by service tier.
     """
 
     input: str

@@ -48,8 +48,10 @@ projects = Table(
     Column("created_at", BigInteger, nullable=False),
     # Seconds; null is the default, and 0 for ever.
     Column("response_ttl", BigInteger),
+    Column("archived_at", BigInteger),
 )
 
+# `scopes`, `models`, `addresses`: JSON, lists of texts; null is no restriction.
 api_keys = Table(
     "api_keys",
     metadata,
@@ -62,6 +64,27 @@ api_keys = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("scopes", Text),
+    Column("models", Text),
+    Column("addresses", Text),
+    Column("user_id", Text),
+    Column("service_account_id", Text),
+    Column("replaced_by", Text),
+    Column("last_used_at", BigInteger),
+)
+
+# `subject`: of a key, a project or a user; empty for the organization. `model`: empty for all together.
+rate_limits = Table(
+    "rate_limits",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("rpm", BigInteger),
+    Column("tpm", BigInteger),
+    Column("rpd", BigInteger),
+    Column("tpd", BigInteger),
+    Column("concurrent", BigInteger),
 )
 
 # Keys for the organisation itself: they belong to no project.
@@ -77,6 +100,75 @@ admin_api_keys = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("user_id", Text),
+    Column("last_used_at", BigInteger),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("email", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("technical_level", Text),
+    Column("developer_persona", Text),
+)
+
+project_users = Table(
+    "project_users",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("role", Text, nullable=False),
+    Column("added_at", BigInteger, nullable=False),
+    UniqueConstraint("project_id", "user_id"),
+)
+
+service_accounts = Table(
+    "service_accounts",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("project_id", Text, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+# `projects`: JSON, pairs of a project's id and a role.
+invites = Table(
+    "invites",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("email", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("projects", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("accepted_at", BigInteger),
+)
+
+# What it names may be gone by now, so nothing here refers to anything. `details`: JSON, the changed fields.
+audit_logs = Table(
+    "audit_logs",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("at", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("key_id", Text),
+    Column("user_id", Text),
+    Column("email", Text),
+    Column("address", Text),
+    Column("project_id", Text),
+    Column("resource_id", Text, nullable=False),
+    Column("details", LargeBinary, nullable=False),
 )
 
 responses = Table(
@@ -238,4 +330,94 @@ idempotency_keys = Table(
     Column("object_id", Text),
     Index("ix_idempotency_keys_created_at", "created_at"),
     Index("ix_idempotency_keys_project_id_object_id", "project_id", "object_id"),
+)
+
+# One row for every call that asked a model for something. It outlives its project and key: what was spent stays spent.
+# Money is in nano-dollars, `at` in Unix milliseconds.
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("at", BigInteger, nullable=False),
+    Column("project_id", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("user_id", Text),
+    Column("endpoint", Text, nullable=False),
+    Column("model", Text),
+    Column("served", Text),
+    Column("route", Text),
+    Column("targets", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("fallback", Integer, nullable=False),
+    Column("kept", Integer, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("error", Text),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("input_audio_tokens", BigInteger, nullable=False),
+    Column("output_audio_tokens", BigInteger, nullable=False),
+    Column("estimated", Integer, nullable=False),
+    Column("cost", BigInteger),
+    Column("saved", BigInteger),
+    Column("price_version", Text, nullable=False),
+    Column("batch", Integer, nullable=False),
+    Column("service_tier", Text, nullable=False),
+    Column("streamed", Integer, nullable=False),
+    Column("background", Integer, nullable=False),
+    Column("first_ms", BigInteger),
+    Column("total_ms", BigInteger, nullable=False),
+    Column("object_id", Text),
+    Column("request_id", Text, nullable=False),
+    # As few as can be: each costs every call.
+    Index("ix_ledger_at_project_id", "at", "project_id"),
+    Index("ix_ledger_object_id", "object_id"),
+)
+
+HARD = "hard = 1"
+
+# `spent` belongs to the window that began at `window`; a later window begins with nothing. `reserved` is what calls
+# that are being made may come to cost, and belongs to no window. `subject` is empty for the organisation.
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("scope", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("hard", Integer, nullable=False),
+    Column("allow_unknown", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("channel", LargeBinary),
+    Column("window", BigInteger, nullable=False),
+    Column("spent", BigInteger, nullable=False),
+    Column("reserved", BigInteger, nullable=False),
+    Column("alerted", BigInteger, nullable=False),
+    Index(
+        "ix_budgets_hard",
+        "scope",
+        "subject",
+        "period",
+        unique=True,
+        sqlite_where=text(HARD),
+        postgresql_where=text(HARD),
+    ),
+)
+
+# `budgets`: ids with commas between. After `until` (Unix milliseconds) its server is taken for dead.
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("budgets", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Index("ix_reservations_until", "until"),
+    Index("ix_reservations_owner", "owner"),
 )

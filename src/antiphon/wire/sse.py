@@ -28,6 +28,11 @@ def data(payload: bytes) -> bytes:
     return b"data: %b\n\n" % payload
 
 
+def comment(text: bytes) -> bytes:
+    """A comment, which readers pass over. `text` is one line."""
+    return b": %b\n\n" % text
+
+
 class EventTooLarge(ValueError):
     """An event is larger than the reader takes."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
-from antiphon.domain.errors import AntiphonError
+from antiphon.domain.errors import AntiphonError, RateLimited
 from antiphon.domain.ids import new_id
 from antiphon.protocol.events import Event, MachineError, Obfuscator
 from antiphon.protocol.generation import (
@@ -255,7 +255,10 @@ class ResponseMachine:
     def _fail(self, _: AnswerDelta | None) -> None:
         message = self.error.message if self.error else "The server had an error."
         # Of codes that are not published, the precise one stays in the log.
-        code = self.error.code if self.error is not None and self.error.code in objects.ERROR_CODES else "server_error"
+        code = self.error.code if self.error is not None else None
+        if isinstance(self.error, RateLimited):
+            code = "rate_limit_exceeded"
+        code = code if code in objects.ERROR_CODES else "server_error"
         final = self._end("failed", error={"code": code, "message": message})
         self._emit("response.failed", response=final)
 

@@ -1,0 +1,194 @@
+"""Writes one entry into the ledger for every call that asked a model for something.
+
+Entries wait in memory for a moment and are written together, beside the calls and not in their way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from itertools import islice
+
+from antiphon.domain import limits
+from antiphon.domain.errors import AntiphonError
+from antiphon.domain.ids import new_id
+from antiphon.domain.ledger import Entry
+from antiphon.policy import costs
+from antiphon.policy.call import Admission, Call
+from antiphon.policy.pricing import Pricing
+from antiphon.ports import Clock, LedgerStore
+from antiphon.telemetry.logs import logger
+
+_log = logger(__name__)
+_DAY = 86_400
+
+
+class Ledger:
+    """A witness of all calls (`policy.gate.Witness`), and the task that writes what it has seen."""
+
+    def __init__(self, store: LedgerStore, pricing: Pricing, clock: Clock, *, days: int = limits.LEDGER_DAYS) -> None:
+        """`days`: how long entries are kept."""
+        self._store = store
+        self._pricing = pricing
+        self._clock = clock
+        self._days = days
+        self._waiting: deque[Entry] = deque()
+        self._some = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._lost = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def closed(self, call: Call) -> None:
+        """Note a call that is over. What asked no model for anything has no entry."""
+        if not call.admissions and not (call.model is not None and call.status >= 400):
+            return
+        if len(self._waiting) >= limits.LEDGER_QUEUE:
+            self._lost += 1
+            return
+        self._waiting.append(self._entry(call))
+        self._some.set()
+        if len(self._waiting) >= limits.LEDGER_BATCH:
+            self._enough.set()
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._tasks = [asyncio.create_task(self._write_on()), asyncio.create_task(self._sweep_on())]
+
+    async def stop(self) -> None:
+        """Write what waits, within `limits.CLOSE_TIMEOUT`."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.CLOSE_TIMEOUT):
+                while self._waiting and await self._write():
+                    pass
+        self._lost += len(self._waiting)
+        self._waiting.clear()
+        self._tell_lost()
+
+    async def written(self) -> None:
+        """Wait until what was seen so far is in the database. For whoever reads it at once."""
+        while self._waiting and self._tasks:
+            self._enough.set()
+            await asyncio.sleep(limits.LEDGER_FLUSH / 10)
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+    async def _write_on(self) -> None:
+        while True:
+            await self._some.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._enough.wait(), limits.LEDGER_FLUSH)
+            self._enough.clear()
+            self._tell_lost()
+            if not await self._write():
+                await asyncio.sleep(limits.LEDGER_RETRY)
+            if not self._waiting:
+                self._some.clear()
+
+    async def _write(self) -> bool:
+        """Write one batch. Its entries wait until that is done, so none is lost if it is not."""
+        batch = list(islice(self._waiting, limits.LEDGER_BATCH))
+        try:
+            await self._store.add_entries(batch)
+        except AntiphonError as error:
+            _log.warning("the ledger could not be written; trying again", entries=len(batch), reason=error.message)
+            return False
+        except Exception as error:
+            _log.error("the ledger could not be written; trying again", entries=len(batch), exc_info=error)
+            return False
+        for _ in batch:
+            self._waiting.popleft()
+        return True
+
+    def _tell_lost(self) -> None:
+        if self._lost:
+            _log.error("entries of the ledger were lost", entries=self._lost)
+            self._lost = 0
+
+    async def _sweep_on(self) -> None:
+        while True:
+            before = int(self._clock.now()) - self._days * _DAY
+            deleted = limits.SWEEP_STEP
+            try:
+                while deleted == limits.SWEEP_STEP:
+                    deleted = await self._store.sweep_entries(before=before, limit=limits.SWEEP_STEP)
+            except Exception as error:
+                reason = error.message if isinstance(error, AntiphonError) else type(error).__name__
+                _log.warning("old entries of the ledger could not be deleted", reason=reason)
+            await asyncio.sleep(limits.LEDGER_SWEEP_TICK)
+
+    # --- the entry ----------------------------------------------------------------------------------------------------
+    def _entry(self, call: Call) -> Entry:
+        admissions = call.admissions
+        cost = costs.of_call(self._pricing, call)
+        usage, estimated = costs.total(admissions)
+        last = admissions[-1] if admissions else None
+        target = last.trail.target if last is not None else None
+        first = next((admission.first_at for admission in admissions if admission.first_at is not None), None)
+        attempts, tried = _attempts(admissions)
+        key = call.caller.key
+        return Entry(
+            id=new_id("call_"),
+            at=int(call.began_at * 1000),
+            project_id=call.caller.project.id,
+            key_id=key.id,
+            user_id=key.user_id,
+            endpoint=call.endpoint,
+            model=call.model,
+            served=None if target is None else target.model,
+            route=None if last is None else last.route.name,
+            targets=tried,
+            attempts=attempts,
+            fallback=int(any(admission.trail.fallback for admission in admissions)),
+            kept=int(any(admission.cached for admission in admissions)),
+            status=call.status,
+            error=_error(call, last),
+            input_tokens=usage.input_tokens,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            output_tokens=usage.output_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            input_audio_tokens=usage.input_audio_tokens,
+            output_audio_tokens=usage.output_audio_tokens,
+            estimated=int(estimated),
+            cost=cost.nano,
+            saved=cost.saved,
+            price_version=cost.version,
+            batch=int(call.batch),
+            service_tier=call.service_tier or "default",
+            streamed=int(call.streamed),
+            background=int(call.background),
+            first_ms=None if first is None else int((first - call.began) * 1000),
+            total_ms=int((time.monotonic() - call.began) * 1000),
+            object_id=call.object_id,
+            request_id=call.request_id,
+        )
+
+
+def _attempts(admissions: list[Admission]) -> tuple[int, str]:
+    """How often a target was tried, and which ones. A route with one engine behind it notes no attempts."""
+    count = 0
+    targets: dict[str, None] = {}
+    for admission in admissions:
+        trail = admission.trail
+        for attempt in trail.attempts:
+            targets[str(attempt.target)] = None
+        if trail.target is not None:
+            targets[str(trail.target)] = None
+        count += len(trail.attempts) or int(trail.target is not None)
+    return count, ",".join(targets)
+
+
+def _error(call: Call, last: Admission | None) -> str | None:
+    if call.error is not None:
+        return call.error
+    if last is not None and last.error is not None and not last.finished:
+        return last.error
+    if call.status < 400:
+        return None
+    codes = [admission.error for admission in call.admissions if admission.error is not None]
+    return codes[-1] if codes else "refused"

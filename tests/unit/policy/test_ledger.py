@@ -1,0 +1,176 @@
+"""The ledger's writer: what it does when the database does not take its entries."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from antiphon.domain import limits
+from antiphon.domain.errors import StoreFailed
+from antiphon.domain.ledger import Asked, Entry, Sum
+from antiphon.domain.tenancy import Caller, Key, Project
+from antiphon.domain.trail import Attempt, TargetName
+from antiphon.engines.scripted import ScriptedEngine
+from antiphon.policy.call import Admission, Call
+from antiphon.policy.ledger import Ledger
+from antiphon.policy.pricing import Pricing
+from antiphon.protocol.generation import Generation, Usage
+from antiphon.run.clock import SystemClock
+from support.money import PricedRoute
+
+CALLER = Caller(Key("key_1", "proj_1", "k", b"", "", 1), Project("proj_1", "p", 1))
+ROUTE = PricedRoute("scripted", ScriptedEngine(), None)
+
+
+class Store:
+    """Keeps entries, unless it is told to fail."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.writes = 0
+        self.failing: Exception | None = None
+        self.tried = asyncio.Event()
+
+    async def add_entries(self, entries: Sequence[Entry]) -> None:
+        self.writes += 1
+        self.tried.set()
+        if self.failing is not None:
+            raise self.failing
+        self.entries += entries
+
+    async def tries(self, count: int) -> None:
+        """Wait until so many more writes were tried."""
+        for _ in range(count):
+            self.tried.clear()
+            await self.tried.wait()
+
+    async def find_entries(self, name: str) -> list[Entry]:
+        return []
+
+    async def usage(self, asked: Asked) -> list[Sum]:
+        return []
+
+    async def sweep_entries(self, *, before: int, limit: int) -> int:
+        return 0
+
+
+def call(*admissions: Usage | None, status: int = 200) -> Call:
+    made = Call(CALLER, "/v1/responses", "req_1", 1_700_000_000.5, model="m")
+    made.status = status
+    for usage in admissions:
+        admission = Admission(made, ROUTE, Generation("m", ()))
+        admission.usage = usage
+        admission.finished = usage is not None
+        made.admissions.append(admission)
+    return made
+
+
+def ledger(store: Store) -> Ledger:
+    return Ledger(store, Pricing(), SystemClock())
+
+
+def test_a_failed_write_is_tried_again_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LEDGER_RETRY", 0.01)
+
+    async def main() -> None:
+        store = Store()
+        store.failing = StoreFailed("down")
+        writer = ledger(store)
+        writer.start()
+        for _ in range(3):
+            writer.closed(call(Usage(1)))
+        await store.tries(3)
+        store.failing = RuntimeError("and not even politely")
+        await store.tries(2)
+        writer.closed(call(Usage(2)))
+        store.failing = None
+        await writer.written()
+        await writer.stop()
+        assert [entry.input_tokens for entry in store.entries] == [1, 1, 1, 2]
+        assert len({entry.id for entry in store.entries}) == 4
+
+    asyncio.run(main())
+
+
+def test_what_waits_is_written_at_the_end() -> None:
+    async def main() -> None:
+        store = Store()
+        writer = ledger(store)
+        writer.start()
+        for _ in range(limits.LEDGER_BATCH * 2 + 1):
+            writer.closed(call(Usage(1)))
+        await writer.stop()
+        assert (len(store.entries), store.writes) == (limits.LEDGER_BATCH * 2 + 1, 3)
+
+    asyncio.run(main())
+
+
+def test_the_queue_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LEDGER_QUEUE", 5)
+
+    async def main() -> None:
+        store = Store()
+        writer = ledger(store)
+        for _ in range(9):
+            writer.closed(call(Usage(1)))
+        await writer.stop()
+        assert len(store.entries) == 5
+
+    asyncio.run(main())
+
+
+def test_an_entry_says_what_happened_on_the_way() -> None:
+    async def main() -> None:
+        store = Store()
+        writer = ledger(store)
+        made = call(Usage(10, 1, 5, 2), Usage(20, 0, 7, 0, estimated=True))
+        first, second = made.admissions
+        one, two = TargetName("a", "m1"), TargetName("b", "m2")
+        first.trail.attempts += [Attempt(one, "upstream_error", 3), Attempt(two, None, 5)]
+        first.trail.target, first.trail.fallback = two, True
+        second.trail.attempts.append(Attempt(two, None, 5))
+        second.trail.target = two
+        first.first_at = made.began + 0.25
+        writer.closed(made)
+        await writer.stop()
+        [entry] = store.entries
+        assert (entry.attempts, entry.targets, entry.served, entry.fallback) == (3, "a/m1,b/m2", "m2", 1)
+        assert (entry.input_tokens, entry.cached_tokens, entry.output_tokens, entry.estimated) == (30, 1, 12, 1)
+        assert (entry.at, entry.first_ms, entry.route) == (1_700_000_000_500, 250, "scripted")
+        assert (entry.cost, entry.saved, entry.error) == (None, 0, None)
+
+    asyncio.run(main())
+
+
+def test_a_kept_answer_costs_nothing_and_says_what_it_saved() -> None:
+    from support.money import DOLLAR_A_TOKEN
+
+    async def main() -> None:
+        store = Store()
+        writer = ledger(store)
+        made = call(Usage())
+        [admission] = made.admissions
+        admission.route = PricedRoute("scripted", ScriptedEngine(), DOLLAR_A_TOKEN)
+        admission.cached, admission.saved = True, Usage(10, 0, 3)
+        writer.closed(made)
+        await writer.stop()
+        [entry] = store.entries
+        assert (entry.cost, entry.saved, entry.kept, entry.attempts) == (0, 3 * 10**9, 1, 0)
+
+    asyncio.run(main())
+
+
+def test_an_entry_is_cheap() -> None:
+    async def main() -> None:
+        writer = ledger(Store())
+        made = call(Usage(10, 1, 5, 2))
+        writer.closed(made)
+        began = time.perf_counter()
+        for _ in range(1000):
+            writer.closed(made)
+        assert (time.perf_counter() - began) / 1000 < 200e-6  # it takes some 10: this fails only if it waits
+
+    asyncio.run(main())
