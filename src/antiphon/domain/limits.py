@@ -142,6 +142,8 @@ UPSTREAM_KEEP_ALIVE_TLS = 30.0
 UPSTREAM_STALE = 4
 #: After the last event of a stream, its connection is kept this long for its end: only then can it be used again.
 UPSTREAM_LINGER = 2.0
+#: Output items of one relayed response, and parts of one item: far more than any answer has.
+MAX_RELAYED_ITEMS = 4_096
 #: Having an upstream count tokens: after this, they are estimated.
 UPSTREAM_COUNT = 10.0
 #: Prompt and answer together, in tokens, of a model of which that is not configured: most of today's have as much.
