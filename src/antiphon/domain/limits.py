@@ -96,6 +96,31 @@ UPSTREAM_BETWEEN = 60.0
 UPSTREAM_WHOLE = 3600.0
 #: Further tries of one generation among a route's targets, before its first token. Its fallbacks come after these.
 UPSTREAM_RETRIES = 2
+#: One whole answer. Images and speech in base64 are the largest.
+MAX_UPSTREAM_BODY = 64 * MIB
+#: One event of a stream: the last one of a response repeats all of its output.
+MAX_UPSTREAM_EVENT = 32 * MIB
+#: What is read of an upstream's error, and how long for: it is one small object.
+MAX_UPSTREAM_ERROR = 64 * KIB
+UPSTREAM_ERROR_WAIT = 5.0
+#: Characters of an upstream's own words that a client may read.
+MAX_UPSTREAM_WORDS = 500
+#: Connections to all upstreams together: each running generation has one, and each takes a file descriptor.
+UPSTREAM_CONNECTIONS = 4_096
+#: Idle connections without TLS are kept this long: common servers close theirs after 5 s, and a request must not meet
+#: one that is just being closed. Those with TLS cost more to make, and lead to servers that keep them longer.
+UPSTREAM_KEEP_ALIVE = 4.0
+UPSTREAM_KEEP_ALIVE_TLS = 30.0
+#: After the last event of a stream, its connection is kept this long for its end: only then can it be used again.
+UPSTREAM_LINGER = 2.0
+#: Bytes read ahead of a stream before its upstream has to wait.
+UPSTREAM_READ_AHEAD = 256 * KIB
+#: A secret, in bytes. Tokens of identity providers are the longest.
+MAX_UPSTREAM_SECRET = 16 * KIB
+#: Between two looks whether a secret's file has changed.
+UPSTREAM_SECRET_CHECK = 1.0
+#: The longest `Retry-After` of an upstream that is believed.
+UPSTREAM_RETRY_AFTER = 3600
 
 # --- routes -----------------------------------------------------------------------------------------------------------
 #: Upstreams, routes, and targets of one route: what a person can still oversee, and a tenth of a second to read.

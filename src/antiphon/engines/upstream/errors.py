@@ -1,0 +1,230 @@
+"""What an upstream does wrong, as errors of ours.
+
+Nothing an upstream says is passed on as it is: it may quote the secret it was given, its address, or a traceback. Only
+where it tells what is wrong with the client's own request does a client get to read it, without any of these.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+import msgspec
+
+from antiphon.domain import limits
+from antiphon.domain.errors import (
+    AntiphonError,
+    ContextLengthExceeded,
+    DeadlineExceeded,
+    EngineUnavailable,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    PayloadTooLarge,
+    RateLimited,
+    UpstreamFailed,
+)
+
+Json = dict[str, Any]
+#: "same": the same target may be asked again, after `retry_after`; "other": only another one; "never": the request is
+#: at fault, and would be refused everywhere.
+Retry = Literal["same", "other", "never"]
+
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_PARAM = re.compile(r"[a-zA-Z_][\w.\[\]]{0,127}", re.ASCII)
+#: A server's own words for a prompt that is too long. Most have no code for it.
+_TOO_LONG = re.compile(
+    r"context_length_exceeded|exceed_context_size|maximum context length|prompt is too long"
+    r"|(?:exceeds?|larger than|longer than)[^.]{0,60}context (?:length|size|window)"
+    r"|context (?:length|size|window)[^.]{0,40}exceed",
+    re.IGNORECASE,
+)
+#: Codes that say that our secret, or what it may use, is not enough: nothing a client can do about.
+_OURS = frozenset(
+    {
+        *("invalid_api_key", "invalid_organization", "insufficient_quota", "billing_not_active"),
+        *("billing_hard_limit_reached", "account_deactivated", "credit_balance_too_low"),
+    }
+)
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S+", re.IGNORECASE)
+_HOST = re.compile(
+    r"\b(?:\d{1,3}(?:\.\d{1,3}){3}|localhost|[\w-]+(?:\.[\w-]+)*\.(?:local|internal|lan|svc))(?::\d+)?\b"
+)
+_KEY = re.compile(r"\b(?:Bearer\s+\S+|(?:sk|pk|rk|gsk|hf|xai|key)[-_][\w*.-]{6,})", re.IGNORECASE)
+_PATH = re.compile(r"(?:/[\w.@-]+){3,}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+
+
+def retry(error: AntiphonError) -> Retry:
+    """Whether what an engine raised can be asked for again, and of whom. For errors of engines only."""
+    if isinstance(error, UpstreamFailed):
+        return "other" if error.code == "upstream_refused" else "same"
+    if isinstance(error, RateLimited | Overloaded | EngineUnavailable):
+        return "same"
+    return "other" if isinstance(error, DeadlineExceeded | NotFound) else "never"
+
+
+# --- what never reached us as an answer -------------------------------------------------------------------------------
+def unreachable() -> UpstreamFailed:
+    """Nothing answers at its address."""
+    return UpstreamFailed("The model's server cannot be reached.", code="upstream_unreachable")
+
+
+def broken() -> UpstreamFailed:
+    """The connection ended in the middle."""
+    return UpstreamFailed("The model's server broke off.", code="upstream_error")
+
+
+def truncated() -> UpstreamFailed:
+    """The stream ended, but not the answer."""
+    return UpstreamFailed("The model's server ended its stream in the middle of the answer.", code="upstream_truncated")
+
+
+def invalid(what: str) -> UpstreamFailed:
+    """What came is not what it must be. `what` must quote nothing of it."""
+    return UpstreamFailed(f"The model's server answered with {what}.", code="upstream_invalid")
+
+
+def late(wait: str) -> DeadlineExceeded:
+    """It took too long. `wait`: which wait it was."""
+    return DeadlineExceeded(f"The model's server took too long: {wait}.")
+
+
+# --- what it refuses --------------------------------------------------------------------------------------------------
+class Scrubber:
+    """Takes out of an upstream's words what a client must not read."""
+
+    def __init__(self, secret: str | None, host: str) -> None:
+        """`host`: the upstream's name in the network."""
+        self._words = [word for word in (secret, host) if word and len(word) > 3]
+
+    def clean(self, text: str) -> str:
+        """`text` without secrets and addresses, on one line, of bounded length."""
+        text = text[: 4 * limits.MAX_UPSTREAM_WORDS]
+        for word in self._words:
+            text = text.replace(word, "…")
+        for pattern in (_URL, _KEY, _HOST, _PATH):
+            text = pattern.sub("…", text)
+        text = _CONTROL.sub(" ", text).strip()
+        return text if len(text) <= limits.MAX_UPSTREAM_WORDS else text[: limits.MAX_UPSTREAM_WORDS] + "…"
+
+    def identifier(self, value: object, pattern: re.Pattern[str]) -> str | None:
+        """`value`, if it is a plain word of that form and holds no secret."""
+        if not isinstance(value, str) or not pattern.fullmatch(value) or any(word in value for word in self._words):
+            return None
+        return value
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What an upstream's error object says, cleaned. `code` may also be its `type`; `status`: where it names one."""
+
+    message: str = ""
+    code: str | None = None
+    param: str | None = None
+    kind: str | None = None
+    status: int | None = None
+    too_long: bool = False
+    #: Whether there was an error object of a form that is known.
+    known: bool = False
+
+
+def told(value: object, scrubber: Scrubber) -> Told:
+    """Reads an error object: OpenAI's `{"error": {…}}`, or one of the forms that compatible servers have."""
+    inner = value.get("error", value) if isinstance(value, dict) else None
+    if isinstance(inner, str):
+        inner = {"message": inner}
+    if not isinstance(inner, dict):
+        return Told()
+    message = inner.get("message")
+    if not isinstance(message, str):
+        message = ""
+    code, kind = inner.get("code"), inner.get("type")
+    return Told(
+        message=scrubber.clean(message),
+        code=scrubber.identifier(code, _CODE),
+        param=scrubber.identifier(inner.get("param"), _PARAM),
+        kind=scrubber.identifier(kind, _CODE),
+        status=_status(code),
+        too_long=any(isinstance(text, str) and _TOO_LONG.search(text[:8192]) for text in (message, code, kind)),
+        known="message" in inner,
+    )
+
+
+def _status(code: object) -> int | None:
+    if isinstance(code, str) and len(code) == 3 and code.isascii() and code.isdigit():
+        code = int(code)
+    return code if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599 else None
+
+
+def refused(status: int, headers: Mapping[str, str], body: bytes, scrubber: Scrubber) -> AntiphonError:
+    """The error for an answer whose HTTP status is not 2xx. `body` may be cut off."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = None
+    return _error(status, told(value, scrubber), wait=retry_after(headers))
+
+
+def in_stream(value: object, scrubber: Scrubber) -> AntiphonError:
+    """The error for an error object that came in place of the answer, after HTTP status 200."""
+    what = told(value, scrubber)
+    if what.status is None and (what.code in _OURS or what.kind in _OURS):
+        return _error(403, what, wait=None)
+    if what.status is None:
+        words = {what.code, what.kind}
+        status = 500
+        if "invalid_request_error" in words or what.too_long:
+            status = 400
+        elif words & {"rate_limit_exceeded", "rate_limit_error", "tokens", "requests"}:
+            status = 429
+        elif words & {"server_is_overloaded", "overloaded_error"}:
+            status = 503
+        return _error(status, what, wait=None)
+    return _error(what.status, what, wait=None)
+
+
+def _error(status: int, what: Told, *, wait: int | None) -> AntiphonError:
+    if status in {401, 402, 403, 407} or what.code in _OURS or what.kind in _OURS:
+        return UpstreamFailed("The model's server refuses this server's access to it.", code="upstream_refused")
+    if status == 429:
+        kind = what.kind if what.kind in {"tokens", "requests"} else "requests"
+        message = "The model's server takes no more requests for now. Please retry later."
+        return RateLimited(message, kind=kind, retry_after=wait)
+    if status in {503, 529}:
+        return Overloaded("The model's server is overloaded. Please retry later.", retry_after=wait)
+    if status in {408, 504, 524}:
+        return late("it gave up by itself")
+    if status >= 500:
+        return UpstreamFailed("The model's server failed.", code="upstream_error", retry_after=wait)
+    if status == 404 and (what.code == "model_not_found" or what.param == "model" or "model" in what.message.lower()):
+        return NotFound("The model's server does not have this model.", code="model_not_found", param="model")
+    if status in {404, 405} or status < 400:
+        return invalid(f"HTTP status {status} where the API should be")
+    return _disliked(status, what)
+
+
+def _disliked(status: int, what: Told) -> AntiphonError:
+    """The client's request is at fault, and the client is told what the upstream says of it."""
+    said = f" It says: {what.message}" if what.known and what.message else ""
+    if what.too_long:
+        return ContextLengthExceeded(f"The prompt does not fit into the model's context.{said}")
+    if status == 413:
+        return PayloadTooLarge(f"The model's server does not take requests as large as this one.{said}")
+    message = f"The model's server does not take this request.{said}"
+    return InvalidRequest(message, code=what.code or "upstream_rejected", param=what.param)
+
+
+def retry_after(headers: Mapping[str, str]) -> int | None:
+    """Seconds that an upstream asks to wait (RFC 9110, 10.2.3: seconds or a date), at least 1; None if it does not."""
+    value = headers.get("Retry-After", "")
+    if value.isascii() and value.isdigit() and len(value) < 10:
+        seconds = int(value)
+    else:
+        try:
+            seconds = int(parsedate_to_datetime(value).timestamp() - time.time())
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(1, min(seconds, limits.UPSTREAM_RETRY_AFTER))

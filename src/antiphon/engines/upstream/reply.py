@@ -1,0 +1,196 @@
+"""An upstream's answer as it comes in: whole, or as batches of events. Every wait has a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from antiphon.domain import limits
+from antiphon.domain.errors import AntiphonError
+from antiphon.domain.routing import Deadlines
+from antiphon.engines.upstream import errors
+from antiphon.wire.sse import Event, EventTooLarge, SSEParser
+
+if TYPE_CHECKING:
+    import aiohttp
+
+#: What aiohttp raises when a connection breaks; RuntimeError is for connections that we closed ourselves.
+Faults = tuple[type[Exception], ...]
+
+
+class Watch:
+    """Calls `expire` when a wait has gone on for too long. A wait costs no timer of its own, but for the first."""
+
+    __slots__ = ("_at", "_expire", "_loop", "_timer", "_until")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, expire: Callable[[], None]) -> None:
+        self._loop = loop
+        self._expire = expire
+        self._until = math.inf
+        self._at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def wait(self, until: float) -> None:
+        """A wait begins, which must end by `until` (time of the loop)."""
+        self._until = until
+        if until < self._at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._at = until
+            self._timer = self._loop.call_at(until, self._fire)
+
+    def rest(self) -> None:
+        """The wait has ended in time."""
+        self._until = math.inf
+
+    def close(self) -> None:
+        """Nothing is waited for any more."""
+        self._until = self._at = math.inf
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self) -> None:
+        self._timer, self._at = None, math.inf
+        if self._until == math.inf:
+            return
+        # Timers may come a little early.
+        if self._loop.time() < self._until - 0.001:
+            self.wait(self._until)
+        else:
+            self._until = math.inf
+            self._expire()
+
+
+class Reply:
+    """One answer with a status of 2xx. Whoever has it calls `close` (more than once does no harm), or reads it whole.
+
+    `status`, `headers`: as they came. `streamed`: whether it is a stream of events; a server that was asked for one may
+    still answer with a whole body.
+    """
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        faults: Faults,
+        *,
+        began: float,
+        deadlines: Deadlines,
+        loop: asyncio.AbstractEventLoop,
+        released: Callable[[Reply], None],
+    ) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self.streamed = response.content_type == "text/event-stream"
+        self._response = response
+        self._content = response.content
+        self._faults = faults
+        self._loop = loop
+        self._released = released
+        self._between = deadlines.between
+        self._first: float | None = began + deadlines.first
+        self._end = began + deadlines.whole
+        self._parser = SSEParser(max_event=limits.MAX_UPSTREAM_EVENT)
+        self._watch = Watch(loop, self._expire)
+        self._late: str | None = None
+        self._closed = False
+
+    # --- a stream -----------------------------------------------------------------------------------------------------
+    def events(self) -> Reply:
+        """The stream: batches of events, each as many as came at once and at least one.
+
+        Iterating raises `DeadlineExceeded` or `UpstreamFailed`; it ends where the upstream ends the stream.
+        """
+        return self
+
+    def __aiter__(self) -> Reply:
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        first = self._first
+        until = self._loop.time() + self._between if first is None else first
+        self._watch.wait(min(until, self._end))
+        while True:
+            data = await self._read()
+            if not data:
+                self.close()
+                raise StopAsyncIteration
+            try:
+                events = self._parser.feed(data)
+            except EventTooLarge:
+                self.close()
+                raise errors.invalid("an event that is too large") from None
+            if events:
+                self._first = None
+                self._watch.rest()
+                return events
+
+    def done(self) -> None:
+        """All that matters of the stream has come. Its connection is kept for the next request if it ends soon."""
+        if self._closed:
+            return
+        if self._content.is_eof():
+            self.close()
+        else:
+            self._watch.wait(self._loop.time() + limits.UPSTREAM_LINGER)
+            self._content.on_eof(self.close)
+
+    # --- a whole body -------------------------------------------------------------------------------------------------
+    async def body(self) -> bytes:
+        """The whole body. Raises `DeadlineExceeded`, or `UpstreamFailed` if it breaks off or is too large.
+
+        A whole answer begins to come when all of it was made: only the deadline for the whole counts.
+        """
+        self._watch.wait(self._end)
+        pieces: list[bytes] = []
+        size = 0
+        while data := await self._read():
+            pieces.append(data)
+            size += len(data)
+            if size > limits.MAX_UPSTREAM_BODY:
+                self.close()
+                raise errors.invalid("a body that is too large")
+        self.close()
+        return b"".join(pieces)
+
+    # --- both ---------------------------------------------------------------------------------------------------------
+    async def _read(self) -> bytes:
+        if self._closed:
+            raise self._fault()
+        try:
+            return await self._content.readany()
+        except self._faults:
+            self.close()
+            raise self._fault() from None
+        except BaseException:  # a cancel
+            self.close()
+            raise
+
+    def _fault(self) -> AntiphonError:
+        return errors.broken() if self._late is None else errors.late(self._late)
+
+    def _expire(self) -> None:
+        if self._loop.time() >= self._end - 0.001:
+            self._late = "the whole answer"
+        else:
+            self._late = "its next piece" if self._first is None else "the beginning of its answer"
+        # Wakes up who is reading; closing alone does not.
+        self._content.set_exception(ConnectionError("late"))
+        self.close()
+
+    def abort(self) -> None:
+        """End it now, also for whoever is reading it."""
+        self._content.set_exception(ConnectionError("stopped"))
+        self.close()
+
+    def close(self) -> None:
+        """End it: a stream that has not ended by itself is cut off, which ends the generation."""
+        if self._closed:
+            return
+        self._closed = True
+        self._watch.close()
+        # Does nothing to a connection whose answer has ended: that one is back in the pool already.
+        self._response.close()
+        self._released(self)
