@@ -8,21 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from antiphon.domain import limits
-from antiphon.domain.errors import (
-    AntiphonError,
-    DeadlineExceeded,
-    EngineFailed,
-    EngineUnavailable,
-    OutputInvalid,
-    Overloaded,
-    RateLimited,
-    ShuttingDown,
-    UpstreamFailed,
-)
-
-_TRIED_ELSEWHERE = (UpstreamFailed, DeadlineExceeded, Overloaded, EngineUnavailable, EngineFailed, RateLimited)
-#: What the same target would only do again: it took too long, it refuses us, or it asked to be left alone.
-_NOT_AGAIN = (DeadlineExceeded, RateLimited)
+from antiphon.domain.errors import AntiphonError, EngineFailed, OutputInvalid, RateLimited, ShuttingDown
+from antiphon.engines.upstream import errors
+from antiphon.engines.upstream.errors import Retry
 
 
 class RetryBudget:
@@ -32,11 +20,6 @@ class RetryBudget:
         """`now` and all times: monotonic seconds."""
         self._saved = limits.RETRY_SAVINGS
         self._at = now
-
-    @property
-    def saved(self) -> float:
-        """Retries that may be made now, as of the last call."""
-        return self._saved
 
     def called(self, now: float) -> None:
         """A call came in."""
@@ -52,36 +35,29 @@ class RetryBudget:
         return True
 
 
-def helps_elsewhere(error: BaseException) -> bool:
-    """Whether another target may do better. Never after a mistake of the client's."""
-    if isinstance(error, OutputInvalid | ShuttingDown):
-        return False
-    marked = getattr(error, "retryable", None)
-    if isinstance(error, UpstreamFailed) or marked:
-        return True
-    return marked is not False and isinstance(error, _TRIED_ELSEWHERE)
+def retry(error: AntiphonError) -> Retry:
+    """Whether what an engine raised can be asked for again, and of whom: see `errors.Retry`."""
+    if isinstance(error, ShuttingDown):
+        return "never"
+    # The built-in engine has broken: it starts again by itself. An answer that does not fit was asked for often enough.
+    if isinstance(error, EngineFailed) and not isinstance(error, OutputInvalid):
+        return "same"
+    return errors.retry(error)
 
 
-def helps_again(error: AntiphonError) -> bool:
-    """Whether the same target may do better after a while."""
-    if not helps_elsewhere(error) or isinstance(error, _NOT_AGAIN) or error.code == "upstream_refused":
-        return False
-    return getattr(error, "retryable", None) is not False
-
-
-def blames_target(error: BaseException) -> bool:
-    """Whether the error says that the target is broken, and not merely busy or asked for nonsense."""
-    return helps_elsewhere(error) and not isinstance(error, RateLimited)
+def blames_target(error: AntiphonError) -> bool:
+    """Whether the error says that the target is broken, and not that it is busy, or was asked for nonsense."""
+    return retry(error) != "never" and not isinstance(error, RateLimited) and error.status >= 500
 
 
 def rest(error: AntiphonError) -> float:
     """Seconds that the target wants to be left alone for; 0 if it has not said so."""
-    if not isinstance(error, RateLimited | Overloaded | EngineUnavailable | UpstreamFailed):
-        return 0.0
-    return float(min(error.retry_after or 0, limits.RETRY_AFTER_MAX))
+    # A wait that an error's class suggests to clients is no word of the target's; but for a rate limit it must do.
+    told = error.retry_after if isinstance(error, RateLimited) else vars(error).get("retry_after")
+    return float(min(told or 0, limits.RETRY_AFTER_MAX)) if retry(error) != "never" else 0.0
 
 
 def backoff(tries: int, chance: Callable[[], float]) -> float:
-    """Seconds to wait before a target is tried again after `tries` tries: full jitter, so that clients spread."""
+    """Seconds to wait before a target is tried again after `tries` tries: full jitter, so that callers spread."""
     ceiling = min(limits.RETRY_BACKOFF_MAX, limits.RETRY_BACKOFF * 2.0 ** min(tries - 1, 16))
     return chance() * ceiling

@@ -14,12 +14,16 @@ from antiphon.protocol.generation import AudioPart, FilePart, Generation, ImageP
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """An engine as a route asks it. `name.model` is what the engine is asked for."""
+    """An engine as a route asks it. `name.model` is what the engine is asked for.
+
+    `punctual`: the engine keeps the route's deadlines by itself.
+    """
 
     name: TargetName
     spec: TargetSpec
     engine: Engine
     health: Health
+    punctual: bool = False
 
 
 def fits(can: Capabilities, generation: Generation) -> bool:
