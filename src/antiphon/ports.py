@@ -35,7 +35,7 @@ class Capabilities:
 
     `context_tokens`: prompt and answer together. `constrains`: tool choice and JSON schemas are enforced while tokens
     are drawn. `passes_extra`: fields that Antiphon does not know may be passed on. `continues`: an answer that was cut
-    off can be gone on with from its `Progress`.
+    off can be gone on with from its `Progress`. `native`: surfaces in whose own words it may be asked, and may answer.
     """
 
     context_tokens: int
@@ -47,6 +47,7 @@ class Capabilities:
     constrains: bool = True
     passes_extra: bool = False
     continues: bool = False
+    native: frozenset[str] = frozenset()
 
 
 class Engine(Protocol):

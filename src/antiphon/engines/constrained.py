@@ -36,7 +36,6 @@ from antiphon.protocol.generation import (
     TextPart,
     Tool,
     ToolChoice,
-    Usage,
 )
 
 _OBJECT = '{"type": "object"}'
@@ -240,7 +239,7 @@ class ConstrainedEngine:
             async for delta in stream:
                 if not isinstance(delta, Progress):
                     answer.take(delta)
-        said.finish = Finish(said.finish.reason, _sum(said.finish.usage, answer.finish.usage))
+        said.finish = Finish(said.finish.reason, said.finish.usage.plus(answer.finish.usage))
         return answer.text
 
 
@@ -289,15 +288,6 @@ class _Said:
     @property
     def text(self) -> str:
         return "".join(delta.text for delta in self.texts)
-
-
-def _sum(first: Usage, second: Usage) -> Usage:
-    return Usage(
-        input_tokens=first.input_tokens + second.input_tokens,
-        cached_tokens=first.cached_tokens + second.cached_tokens,
-        output_tokens=first.output_tokens + second.output_tokens,
-        reasoning_tokens=first.reasoning_tokens + second.reasoning_tokens,
-    )
 
 
 def _parsed(text: str) -> Any:

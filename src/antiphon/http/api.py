@@ -69,6 +69,8 @@ class Api:
         self._max_body = max_body
         self._sockets = sockets
         routes = [Route(resource.path, self._endpoint(resource)) for resource in resources]
+        #: Most paths have no parameters: those need not be matched one by one.
+        self._plain = {route.path: route.endpoint for route in routes if "{" not in route.path}
         self._router = Router(routes, redirect_slashes=False, default=self._unknown_path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +88,12 @@ class Api:
     async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             _check_client_request_id(exchange)
-            await self._router(scope, receive, send)
+            endpoint = self._plain.get(scope["path"])
+            if endpoint is None:
+                await self._router(scope, receive, send)
+            else:
+                scope["endpoint"], scope["path_params"] = endpoint, {}
+                await endpoint(scope, receive, send)
         except AntiphonError as error:
             await _reply_error(exchange, error)
         except ClientGone:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from antiphon.http.api import Resource
 from antiphon.http.bodies import checked
 from antiphon.http.exchange import Exchange, bare
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
+from antiphon.policy.call import Call
 from antiphon.protocol.refusals import unknown_parameter
 from antiphon.run.chat import Chat
 from antiphon.wire import json as wire_json
@@ -17,11 +20,14 @@ def resources(chat: Chat) -> list[Resource]:
 
     async def create(exchange: Exchange) -> None:
         body, extra = await checked(exchange, "CreateChatCompletionRequest")
-        run = await chat.begin(exchange.made_call, body, extra)
         if body.get("stream"):
+            run = await exchange.unless_gone(chat.begin(exchange.made_call, body, extra))
             await exchange.stream(bare(run.events()))
         else:
-            await exchange.reply(200, await exchange.unless_gone(run.result()))
+            await exchange.reply(200, await exchange.unless_gone(whole(exchange.made_call, body, extra)))
+
+    async def whole(call: Call, body: dict[str, Any], extra: dict[str, Any]) -> bytes:
+        return await (await chat.begin(call, body, extra)).result()
 
     async def list_all(exchange: Exchange) -> None:
         query = Query(exchange, ("model", "after", "limit", "order"), maps=("metadata",))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from secrets import token_hex
 from typing import Any, Protocol, TypeVar
@@ -18,8 +18,9 @@ from starlette.types import Message, Receive, Scope, Send
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from antiphon.domain.tenancy import AdminKey
+from antiphon.http.hangup import watch
 from antiphon.policy.call import Call
-from antiphon.protocol.events import Event
+from antiphon.protocol.events import Event, Passed
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
 
@@ -163,8 +164,8 @@ class Exchange:
         deadline = time.monotonic() + limits.BODY_TOTAL_TIMEOUT
         while True:
             try:
-                patience = min(limits.BODY_TIMEOUT, deadline - time.monotonic())
-                message = await asyncio.wait_for(self._receive(), patience)
+                async with asyncio.timeout(min(limits.BODY_TIMEOUT, deadline - time.monotonic())):
+                    message = await self._receive()
             except TimeoutError:
                 raise RequestTimeout("The request's body did not arrive in time.") from None
             if message["type"] == "http.disconnect":
@@ -269,20 +270,14 @@ class Exchange:
         assert doing is not None
         gone = done = False
 
-        async def watch() -> None:
+        def leave() -> None:
             nonlocal gone
-            while not gone:
-                try:
-                    message = await asyncio.wait_for(self._receive(), limits.SEND_TIMEOUT / 2)
-                    gone = message["type"] == "http.disconnect"
-                except TimeoutError:
-                    since = self._sending_since
-                    gone = bool(since) and time.monotonic() - since > limits.SEND_TIMEOUT
-            # Python 3.11's `wait_for` may not pass on that this watch was ended, if it had just got a message.
             if not done:
+                gone = True
                 doing.cancel()
 
-        watcher = asyncio.create_task(watch())
+        stalled = _Stall(self, leave)
+        unwatch = watch(self.scope, self._receive, leave)
         try:
             return await work
         except asyncio.CancelledError:
@@ -292,7 +287,37 @@ class Exchange:
             raise ClientGone from None
         finally:
             done = True
-            watcher.cancel()
+            unwatch()
+            stalled.cancel()
+
+    def stalls(self) -> bool:
+        """Whether the client takes nothing of what is being sent, for too long."""
+        since = self._sending_since
+        return bool(since) and time.monotonic() - since > limits.SEND_TIMEOUT
+
+
+class _Stall:
+    """Calls back when an exchange stalls."""
+
+    __slots__ = ("_callback", "_exchange", "_timer")
+
+    def __init__(self, exchange: Exchange, callback: Callable[[], None]) -> None:
+        self._exchange = exchange
+        self._callback = callback
+        self._arm()
+
+    def _arm(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(limits.SEND_TIMEOUT / 2, self._look)
+
+    def _look(self) -> None:
+        if self._exchange.stalls():
+            self._callback()
+        else:
+            self._arm()
+
+    def cancel(self) -> None:
+        """Look no more."""
+        self._timer.cancel()
 
 
 async def decoded(body: bytes) -> object:
@@ -317,11 +342,13 @@ async def named(events: AsyncGenerator[list[Event], None]) -> AsyncGenerator[byt
             yield b"".join([sse.event(event.type, wire_json.encode(event.body)) for event in batch])
 
 
-async def bare(events: AsyncGenerator[list[Event], None]) -> AsyncGenerator[bytes, None]:
+async def bare(events: AsyncGenerator[Sequence[Event | Passed], None]) -> AsyncGenerator[bytes, None]:
     """Events without names, as Chat Completions has them."""
     async with aclosing(events):
         async for batch in events:
-            yield b"".join([sse.data(wire_json.encode(event.body)) for event in batch])
+            yield b"".join(
+                [sse.data(event.data if isinstance(event, Passed) else wire_json.encode(event.body)) for event in batch]
+            )
 
 
 def _too_large(limit: int) -> PayloadTooLarge:

@@ -12,6 +12,7 @@ from antiphon.http.bodies import checked
 from antiphon.http.exchange import Exchange, named
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query, check_choice
+from antiphon.policy.call import Call
 from antiphon.run.responses import Responses
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
@@ -37,11 +38,14 @@ def resources(responses: Responses) -> list[Resource]:
         if body.get("background"):
             await create_background(exchange, body, extra)
             return
-        run = await responses.begin(exchange.made_call, body, extra)
         if body.get("stream"):
+            run = await exchange.unless_gone(responses.begin(exchange.made_call, body, extra))
             await exchange.stream(named(run.events()))
         else:
-            await exchange.reply(200, await exchange.unless_gone(run.result()))
+            await exchange.reply(200, await exchange.unless_gone(whole(exchange.made_call, body, extra)))
+
+    async def whole(call: Call, body: dict[str, Any], extra: dict[str, Any]) -> bytes:
+        return await (await responses.begin(call, body, extra)).result()
 
     async def create_background(exchange: Exchange, body: dict[str, Any], extra: dict[str, Any]) -> None:
         accepted = await responses.begin_background(exchange.made_call, body, extra)

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, InvalidRequest, RequestTimeout
 from antiphon.http.exchange import answer_headers, new_request_id
+from antiphon.http.hangup import SCOPE_KEY, Connection
 from antiphon.wire import json as wire_json
 
 #: Asks for another protocol than HTTP/1.1. None is spoken here, and the parser would drop such a request's body.
@@ -42,6 +43,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = None
+        self._connection = Connection()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
         """A connection opens: its first head is due."""
@@ -51,6 +53,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._stop_timer()
+        self._connection.lose()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -76,6 +79,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 raise _head_too_large()
         self._in_head = False
         self._stop_timer()
+        self.scope[SCOPE_KEY] = self._connection  # type: ignore[literal-required]  # a key of ours
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -19,6 +19,12 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     body: dict[str, Any]
 
 
+class Passed(msgspec.Struct, frozen=True, gc=False):
+    """One event of an upstream, as JSON, that is passed on as it came."""
+
+    data: bytes
+
+
 class MachineError(Exception):
     """A fact that has no row in a machine's table: an engine broke the rules of the exchange."""
 

@@ -237,6 +237,19 @@ class Usage(_Value, frozen=True):
     output_audio_tokens: int = 0
     estimated: bool = False
 
+    def plus(self, other: Usage) -> Usage:
+        """Both together."""
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.output_tokens + other.output_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.input_audio_tokens + other.input_audio_tokens,
+            self.output_audio_tokens + other.output_audio_tokens,
+            self.estimated or other.estimated,
+        )
+
 
 class TextDelta(_Value, frozen=True, tag="text"):
     """More text of the answer, with the tokens it came from where they were asked for."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -20,10 +21,12 @@ from antiphon.ports import Clock, CompletionStore, Engine, Route
 from antiphon.protocol.chat import request as requests
 from antiphon.protocol.chat.machine import ChatMachine
 from antiphon.protocol.chat.request import ChatRequest
-from antiphon.protocol.events import Event
-from antiphon.protocol.generation import Delta
+from antiphon.protocol.events import Event, Passed
+from antiphon.protocol.generation import Delta, Native, NativeDelta
 from antiphon.protocol.refusals import unknown_parameter
+from antiphon.run.chat_relay import relayed, whole
 from antiphon.run.driver import Keeper, Merged, drive, finish
+from antiphon.run.streams import Resumed
 
 Json = dict[str, Any]
 
@@ -34,29 +37,65 @@ class ChatRun(Keeper):
     def __init__(
         self,
         store: CompletionStore,
-        project_id: str,
+        call: Call,
         request: ChatRequest,
         base: Json,
         machine: ChatMachine,
-        deltas: Merged[Delta],
+        streams: list[AsyncGenerator[Delta, None]],
+        *,
+        may_be_native: bool,
     ) -> None:
         self.id: str = base["id"]
         self._store = store
-        self._project_id = project_id
         self._request = request
         self._base = base
         self._machine = machine
-        self._deltas = deltas
+        self._streams = streams
+        self._may_be_native = may_be_native
+        self._call = call
         self._body = b""
 
-    def events(self) -> AsyncGenerator[list[Event], None]:
+    async def events(self) -> AsyncGenerator[Sequence[Event | Passed], None]:
         """The stream of chunks. A stored completion is stored before its last chunk."""
-        return drive(self._machine, self._machine.start(), self._deltas, self)
+        try:
+            first = await self._native()
+            if first is not None:
+                events: AsyncGenerator[Sequence[Event | Passed], None] = relayed(
+                    self._call, self._machine, first, self._streams[0]
+                )
+            else:
+                events = drive(self._machine, self._machine.start(), Merged(self._streams), self)
+            async with aclosing(events):
+                async for batch in events:
+                    yield batch
+        finally:
+            await self._close()
 
     async def result(self) -> bytes:
         """The whole completion as JSON, stored if it is to be. Raises what broke the generation."""
-        await finish(self._machine, self._machine.start(), self._deltas, self)
+        try:
+            first = await self._native()
+            if first is not None:
+                return await whole(self._call, first, self._streams[0])
+            await finish(self._machine, self._machine.start(), Merged(self._streams), self)
+        finally:
+            await self._close()
         return self._body
+
+    async def _native(self) -> NativeDelta | None:
+        """The first delta, if the answer is in this surface's own words."""
+        if not self._may_be_native:
+            return None
+        first = await anext(self._streams[0], None)
+        if isinstance(first, NativeDelta):
+            return first
+        if first is not None:
+            self._streams[0] = Resumed(first, self._streams[0])
+        return None
+
+    async def _close(self) -> None:
+        for stream in self._streams:
+            await stream.aclose()
 
     async def keep(self, events: list[Event]) -> None:
         """Store the whole completion at its end, if it is to be stored."""
@@ -73,7 +112,7 @@ class ChatRun(Keeper):
             # The request's own terms are shown with a stored completion (schema example of the list endpoint).
             shown = {**_terms(self._request), **completion}
             record = StoredCompletion(
-                project_id=self._project_id,
+                project_id=self._call.project_id,
                 id=self.id,
                 created_at=self._base["created"],
                 model=self._base["model"],
@@ -100,7 +139,10 @@ class Chat:
         engine = self._gate.bound(call, self._routes.find(request.model, call.project_id))
         if extra and not engine.capabilities.passes_extra:
             raise unknown_parameter(next(iter(extra)))
-        streams = await self._admit(engine, request)
+        native = self._native(engine, request)
+        if native is None:
+            requests.check_neutral(body)
+        streams = await self._admit(engine, request, native)
         base = {
             "id": new_id("chatcmpl-"),
             "created": int(self._clock.now()),
@@ -118,15 +160,23 @@ class Chat:
             legacy=request.legacy_functions,
         )
         call.object_id = str(base["id"])
-        return ChatRun(self._store, call.project_id, request, base, machine, Merged(streams))
+        return ChatRun(self._store, call, request, base, machine, streams, may_be_native=native is not None)
 
     @staticmethod
-    async def _admit(engine: Engine, request: ChatRequest) -> list[AsyncGenerator[Delta, None]]:
+    def _native(engine: Engine, request: ChatRequest) -> Native | None:
+        """The request in its own words, if its answer can be passed on as it comes."""
+        if "chat" not in engine.capabilities.native or request.choices > 1 or request.store:
+            return None
+        return Native("chat", {**request.body, **request.extra} if request.extra else request.body)
+
+    @staticmethod
+    async def _admit(engine: Engine, request: ChatRequest, native: Native | None) -> list[AsyncGenerator[Delta, None]]:
         """All choices or none."""
         streams: list[AsyncGenerator[Delta, None]] = []
         try:
             for choice in range(request.choices):
-                streams.append(await engine.generate(request.generation(engine.name, choice)))  # noqa: PERF401  (see except)
+                generation = msgspec.structs.replace(request.generation(engine.name, choice), native=native)
+                streams.append(await engine.generate(generation))
         except BaseException as error:
             for stream in streams:
                 await stream.aclose()

@@ -176,7 +176,7 @@ class Compaction:
         generation = msgspec.structs.replace(await self.rest(turns_of(places)), track=track)
         async with aclosing(await _patiently(lambda: self.engine.generate(generation))) as deltas:
             async for delta in deltas:
-                yield Finish(delta.reason, _sum(usage, delta.usage)) if isinstance(delta, Finish) else delta
+                yield Finish(delta.reason, usage.plus(delta.usage)) if isinstance(delta, Finish) else delta
 
 
 class _Stream(AsyncGenerator[Delta | ItemDelta, None]):
@@ -281,7 +281,7 @@ class Summariser:
         for _ in range(limits.MAX_SUMMARY_PIECES):
             assert self._deltas is not None
             self._summary, cost = await _read(self._deltas)
-            usage = _sum(usage, cost)
+            usage = usage.plus(cost)
             if self._at >= len(self._text):
                 return Summary(self._summary, usage)
             self._deltas = await _patiently(self._next)
@@ -355,12 +355,3 @@ async def _patiently(admit: Callable[[], Awaitable[AsyncGenerator[Delta, None]]]
         except Overloaded:
             await asyncio.sleep(_PATIENCE)
     return await admit()
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        one.input_tokens + other.input_tokens,
-        one.cached_tokens + other.cached_tokens,
-        one.output_tokens + other.output_tokens,
-        one.reasoning_tokens + other.reasoning_tokens,
-    )

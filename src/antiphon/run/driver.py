@@ -97,7 +97,7 @@ async def _steps(machine: Machine, facts: Facts[Any], keeper: Keeper) -> AsyncGe
     except Exception as error:
         if machine.ended:
             raise
-        fault = _as_fault(error)
+        fault = as_fault(error)
     else:
         return
     yield machine.fault(fault)
@@ -125,7 +125,8 @@ async def _settle(machine: Machine, facts: Facts[Any], keeper: Keeper) -> None:
         await facts.aclose()
 
 
-def _as_fault(error: Exception) -> AntiphonError:
+def as_fault(error: Exception) -> AntiphonError:
+    """What a client is told of whatever broke a generation."""
     if isinstance(error, AntiphonError):
         return error
     kind = "engine broke the protocol" if isinstance(error, MachineError) else "generation failed"

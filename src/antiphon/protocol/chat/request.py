@@ -74,17 +74,14 @@ class ChatRequest(msgspec.Struct, frozen=True):
             sampling=sampling,
             effort=self.body.get("reasoning_effort"),
             extra=self.extra,
+            streamed=self.stream,
+            affinity=self.body.get("prompt_cache_key"),
         )
 
 
 def parse(body: Json, extra: Mapping[str, Any]) -> ChatRequest:
     """Understand a body that has passed the published schema. Raises `InvalidRequest` naming what cannot be served."""
     make_whole(body, _INTEGERS)
-    for name, why in _REFUSED.items():
-        if body.get(name):
-            raise unsupported_parameter(name, why)
-    if "audio" in (body.get("modalities") or ()):
-        raise unsupported_value("modalities", "Audio output is not supported with this model.")
     stream = bool(body.get("stream"))
     if body.get("stream_options") and not stream:
         raise InvalidRequest(
@@ -114,6 +111,15 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ChatRequest:
         extra=extra,
         body=body,
     )
+
+
+def check_neutral(body: Json) -> None:
+    """Raise `InvalidRequest` for what only an upstream that speaks this very API can do."""
+    for name, why in _REFUSED.items():
+        if body.get(name):
+            raise unsupported_parameter(name, why)
+    if "audio" in (body.get("modalities") or ()):
+        raise unsupported_value("modalities", "Audio output is not supported with this model.")
 
 
 def _tool(tool: Json, index: int) -> Tool:

@@ -79,6 +79,8 @@ class ResponseRequest(msgspec.Struct, frozen=True):
             sampling=self.sampling,
             effort=self.effort,
             extra=self.extra,
+            streamed=bool(self.body.get("stream")),
+            affinity=self.body.get("prompt_cache_key"),
         )
 
 
