@@ -33,4 +33,4 @@ def resources(routes: Routes[Route]) -> list[Resource]:
 
 
 def _model(route: Route) -> dict[str, Any]:
-    return {"id": route.name, "object": "model", "created": route.created_at, "owned_by": "antiphon"}
+    return {"id": route.name, "object": "model", "created": route.created_at, "owned_by": route.owner}

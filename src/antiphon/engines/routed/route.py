@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from random import random
 
 import msgspec
 
@@ -19,11 +19,12 @@ from antiphon.domain.errors import (
     EngineUnavailable,
     InvalidRequest,
     RateLimited,
+    ShuttingDown,
 )
 from antiphon.domain.routing import RouteSpec
 from antiphon.domain.trail import Attempt, Trail
 from antiphon.engines.routed import retry
-from antiphon.engines.routed.choice import Chance, PriceOf, order
+from antiphon.engines.routed.choice import Chance, PriceOf, listed_price, order
 from antiphon.engines.routed.health import TargetState
 from antiphon.engines.routed.served import Patience, Served, Ticket
 from antiphon.engines.routed.target import Target, fits, together
@@ -43,13 +44,17 @@ class Tier:
     retries: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Surroundings:
-    """What routes need of the world: time, chance (0 up to 1), and what targets cost."""
+    """What routes need of the world: time, chance (0 up to 1), and what targets cost.
+
+    `stopped`: the server ends, and nothing is tried again.
+    """
 
     clock: Clock
-    chance: Chance
-    price: PriceOf
+    chance: Chance = random
+    price: PriceOf = listed_price
+    stopped: bool = False
 
 
 class RoutedRoute:
@@ -206,6 +211,8 @@ class _Asking:
                 if not left:
                     raise
             except AntiphonError as error:
+                if self._around.stopped:
+                    raise ShuttingDown("The server is shutting down.") from None
                 again = retry.retry(error)
                 if again == "never":
                     raise
@@ -252,24 +259,23 @@ class _Asking:
 
     async def _begin(self, target: Target) -> tuple[Delta, AsyncGenerator[Delta, None], Patience | None]:
         """The first delta, the stream behind it, and how long that may take."""
+        if target.punctual and not self._trail.attempts:
+            return *(await self._opened(target)), None
+        loop = asyncio.get_running_loop()
         deadlines = self._tier.spec.deadlines
-        patience = None
-        async with AsyncExitStack() as stack:
-            if not target.punctual or self._trail.attempts:
-                loop = asyncio.get_running_loop()
-                first = math.inf if target.punctual else loop.time() + deadlines.first
-                between = math.inf if target.punctual else deadlines.between
-                patience = Patience(between, self._until)
-                await stack.enter_async_context(_deadline(min(first, self._until)))
-            stream = await target.engine.generate(_asked_of(target, self._generation))
-            try:
-                return await anext(stream), stream, patience
-            except StopAsyncIteration:
-                raise EngineFailed("The model ended its answer before it began.") from None
-            except BaseException:
-                await stream.aclose()
-                raise
-        raise AssertionError  # the stack swallows nothing
+        first, between = (math.inf, math.inf) if target.punctual else (deadlines.first, deadlines.between)
+        async with _deadline(min(loop.time() + first, self._until)):
+            return *(await self._opened(target)), Patience(between, self._until)
+
+    async def _opened(self, target: Target) -> tuple[Delta, AsyncGenerator[Delta, None]]:
+        stream = await target.engine.generate(_asked_of(target, self._generation))
+        try:
+            return await anext(stream), stream
+        except StopAsyncIteration:
+            raise EngineFailed("The model ended its answer before it began.") from None
+        except BaseException:
+            await stream.aclose()
+            raise
 
 
 class _deadline:  # noqa: N801  (used like a function)

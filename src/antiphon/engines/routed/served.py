@@ -8,11 +8,10 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from types import TracebackType
 
-from antiphon.domain.errors import AntiphonError, DeadlineExceeded, EngineFailed
+from antiphon.domain.errors import AntiphonError, DeadlineExceeded, EngineFailed, RateLimited
 from antiphon.engines.routed.health import Health
 from antiphon.engines.routed.retry import blames_target, rest
 from antiphon.engines.upstream.reply import Watch
-from antiphon.domain.errors import RateLimited
 from antiphon.ports import Clock
 from antiphon.protocol.generation import Delta, Finish
 
@@ -172,3 +171,6 @@ class Served(AsyncGenerator[Delta, None]):
         if self._watch is not None:
             self._watch.close()
         await self._stream.aclose()
+
+    def __del__(self) -> None:
+        self._ticket.left()
