@@ -9,6 +9,7 @@ import pytest
 from antiphon.domain.errors import EngineFailed
 from antiphon.protocol.events import MachineError
 from antiphon.protocol.generation import (
+    Batch,
     CallArguments,
     CallStart,
     Delta,
@@ -141,3 +142,19 @@ def test_what_has_no_row_in_the_table_is_refused(bad: list[tuple[int, Delta]]) -
         machine.feed(fact)
     with pytest.raises(MachineError):
         machine.feed(bad[-1])
+
+
+def test_deltas_that_come_at_once_are_told_as_if_one_by_one() -> None:
+    one_by_one = play((0, TextDelta("Hel")), (0, CallStart("f", "c1")), (0, CallArguments("{}")), (0, STOP))
+    at_once = play((0, Batch((TextDelta("Hel"), CallStart("f", "c1"), CallArguments("{}")))), (0, STOP))
+    assert at_once == one_by_one
+
+
+def test_what_came_at_once_before_what_is_wrong_stays_said() -> None:
+    machine = chat_machine()
+    machine.start()
+    with pytest.raises(MachineError):
+        machine.feed((0, Batch((TextDelta("Hel"), CallArguments("{}")))))
+    said, error = machine.fault(EngineFailed("It broke."))
+    assert said.body["choices"][0]["delta"] == {"content": "Hel"}
+    assert error.body["error"]["code"] == "engine_failed"

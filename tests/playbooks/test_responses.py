@@ -10,10 +10,12 @@ import pytest
 from antiphon.domain.errors import EngineFailed
 from antiphon.protocol.events import Event, MachineError
 from antiphon.protocol.generation import (
+    Batch,
     CallArguments,
     CallStart,
     Delta,
     Finish,
+    NativeDelta,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -280,3 +282,26 @@ def test_a_warm_up_says_nothing() -> None:
     assert names(events) == [*BEGIN, "completed"]
     final = events[-1].body["response"]
     assert (final["status"], final["output"], final["usage"]["input_tokens"]) == ("completed", [], 5)
+
+
+def test_deltas_that_come_at_once_are_told_as_if_one_by_one() -> None:
+    one_by_one = play(TextDelta("Hel"), TextDelta("lo"), CallStart("f", "c1"), CallArguments("{}"), STOP)
+    at_once = play(Batch((TextDelta("Hel"), TextDelta("lo"), CallStart("f", "c1"), CallArguments("{}"))), STOP)
+    assert at_once == one_by_one
+
+
+def test_what_came_at_once_before_what_is_wrong_stays_said() -> None:
+    machine = response_machine()
+    events = machine.start()
+    with pytest.raises(MachineError):
+        machine.feed(Batch((TextDelta("Hel"), CallArguments("{}"))))
+    events += machine.fault(EngineFailed("It broke."))
+    assert names(events) == [*BEGIN, *OPEN_TEXT, "output_text.delta", *CLOSE_TEXT, "failed"]
+    assert [event.body["sequence_number"] for event in events] == list(range(len(events)))
+
+
+def test_it_knows_no_words_but_its_own() -> None:
+    machine = response_machine()
+    machine.start()
+    with pytest.raises(MachineError):
+        machine.feed(NativeDelta(b"{}"))

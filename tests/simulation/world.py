@@ -79,7 +79,7 @@ def play(main: Callable[[VirtualLoop], Coroutine[Any, Any, None]]) -> None:
 
 def predictable_ids(monkeypatch: pytest.MonkeyPatch, chance: random.Random) -> None:
     """Ids decide the order of what was made in the same second, so they too must come from the seed."""
-    monkeypatch.setattr(ids, "os", SimpleNamespace(urandom=chance.randbytes))
+    monkeypatch.setattr(ids, "random_hex", lambda digits: chance.randbytes(digits // 2).hex())
     monkeypatch.setattr(ids, "time", SimpleNamespace(time=lambda: 0))
 
 

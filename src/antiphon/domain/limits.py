@@ -113,6 +113,10 @@ UPSTREAM_KEEP_ALIVE = 4.0
 UPSTREAM_KEEP_ALIVE_TLS = 30.0
 #: After the last event of a stream, its connection is kept this long for its end: only then can it be used again.
 UPSTREAM_LINGER = 2.0
+#: Having an upstream count tokens: after this, they are estimated.
+UPSTREAM_COUNT = 10.0
+#: Prompt and answer together, in tokens, of a model of which that is not configured: most of today's have as much.
+UPSTREAM_CONTEXT = 128_000
 #: Bytes read ahead of a stream before its upstream has to wait.
 UPSTREAM_READ_AHEAD = 256 * KIB
 #: A secret, in bytes. Tokens of identity providers are the longest.

@@ -93,9 +93,11 @@ class ConstrainedEngine:
         rules = await self._rules(generation)
         if not generation.callable_tools() and generation.tools:
             generation = msgspec.structs.replace(generation, tools=(), tool_choice=ToolChoice("none"))
-        stream = await self._inner.generate(generation)
         if rules is None:
-            return stream
+            return await self._inner.generate(generation)
+        # Its own words, or many deltas as one, cannot be looked into.
+        generation = msgspec.structs.replace(generation, native=None, batches=False)
+        stream = await self._inner.generate(generation)
         return _Owning(self._kept(generation, rules, stream), stream)
 
     async def _rules(self, generation: Generation) -> _Rules | None:

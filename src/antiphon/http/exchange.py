@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
-from secrets import token_hex
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
@@ -17,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
+from antiphon.domain.ids import random_hex
 from antiphon.domain.tenancy import AdminKey
 from antiphon.http.hangup import watch
 from antiphon.policy.call import Call
@@ -38,7 +38,7 @@ _EVENT_STREAM = [
 
 def new_request_id() -> str:
     """An id for `x-request-id`."""
-    return f"req_{token_hex(16)}"
+    return f"req_{random_hex(32)}"
 
 
 def answer_headers(request_id: str, milliseconds: int) -> list[tuple[bytes, bytes]]:

@@ -11,6 +11,7 @@ from antiphon.domain.errors import AntiphonError
 from antiphon.policy.call import Admission, Call
 from antiphon.ports import Capabilities, Route
 from antiphon.protocol.generation import (
+    Batch,
     CallArguments,
     Delta,
     Finish,
@@ -182,6 +183,10 @@ class Metered(AsyncGenerator[Delta, None]):
         admission = self._admission
         if admission.first_at is None:
             admission.first_at = time.monotonic()
+        if isinstance(delta, Batch):
+            for each in delta.deltas:
+                self._note(each)
+            return
         if admission.kept is not None:
             admission.kept.append(delta)
         if isinstance(delta, Finish):

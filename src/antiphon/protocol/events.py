@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import msgspec
 
+from antiphon.domain.ids import random_hex
+
 #: Deltas are padded to a multiple of this many characters.
 _BLOCK = 16
-_POOL_SIZE = 4096
+#: Padding that is fetched at once, enough for some hundred deltas.
+_POOL = 1024
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -44,10 +46,10 @@ class Obfuscator:
 
     def pad(self, delta: str) -> str:
         """Random characters that bring `delta` to a full block, at least one."""
-        size = _BLOCK - len(delta) % _BLOCK
-        if self._at + size > len(self._pool):
-            self._pool = os.urandom(_POOL_SIZE // 2).hex()
-            self._at = 0
         start = self._at
-        self._at = start + size
-        return self._pool[start : self._at]
+        end = start + _BLOCK - len(delta) % _BLOCK
+        if end > len(self._pool):
+            self._pool = random_hex(_POOL)
+            start, end = 0, end - start
+        self._at = end
+        return self._pool[start:end]

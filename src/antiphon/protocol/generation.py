@@ -178,7 +178,8 @@ class Generation(msgspec.Struct, frozen=True):
 
     `streamed`: whether somebody watches; if not, an engine may ask for the whole answer at once. `affinity`: equal for
     generations that had better go to the same target, whose cache knows their beginning. `native`: the same request in
-    the words of its surface: an engine may answer it with `NativeDelta`s, or ignore it.
+    the words of its surface: an engine may answer it with `NativeDelta`s, or ignore it. `batches`: whoever asks can
+    take a `Batch`.
     """
 
     model: str
@@ -194,6 +195,7 @@ class Generation(msgspec.Struct, frozen=True):
     streamed: bool = True
     affinity: str | None = None
     native: Native | None = None
+    batches: bool = False
 
     def callable_tools(self) -> tuple[Tool, ...]:
         """The tools that may really be called under `tool_choice`."""
@@ -313,4 +315,12 @@ class NativeDelta(_Value, frozen=True, tag="native"):
 
 #: What an answer is made of.
 AnswerDelta = TextDelta | RefusalDelta | ReasoningDelta | CallStart | CallArguments | Finish
-Delta = AnswerDelta | Progress | NativeDelta
+
+
+class Batch(_Value, frozen=True, tag="batch"):
+    """Deltas that came at once, so that they can be sent at once. Never holds a `Finish`, which always stands alone."""
+
+    deltas: tuple[AnswerDelta | NativeDelta, ...]
+
+
+Delta = AnswerDelta | Progress | NativeDelta | Batch

@@ -22,9 +22,9 @@ from antiphon.protocol.chat import request as requests
 from antiphon.protocol.chat.machine import ChatMachine
 from antiphon.protocol.chat.request import ChatRequest
 from antiphon.protocol.events import Event, Passed
-from antiphon.protocol.generation import Delta, Native, NativeDelta
+from antiphon.protocol.generation import Batch, Delta, Native, NativeDelta
 from antiphon.protocol.refusals import unknown_parameter
-from antiphon.run.chat_relay import relayed, whole
+from antiphon.run.chat_relay import is_native, relayed, whole
 from antiphon.run.driver import Keeper, Merged, drive, finish
 from antiphon.run.streams import Resumed
 
@@ -82,12 +82,12 @@ class ChatRun(Keeper):
             await self._close()
         return self._body
 
-    async def _native(self) -> NativeDelta | None:
+    async def _native(self) -> NativeDelta | Batch | None:
         """The first delta, if the answer is in this surface's own words."""
         if not self._may_be_native:
             return None
         first = await anext(self._streams[0], None)
-        if isinstance(first, NativeDelta):
+        if is_native(first):
             return first
         if first is not None:
             self._streams[0] = Resumed(first, self._streams[0])
@@ -175,7 +175,9 @@ class Chat:
         streams: list[AsyncGenerator[Delta, None]] = []
         try:
             for choice in range(request.choices):
-                generation = msgspec.structs.replace(request.generation(engine.name, choice), native=native)
+                generation = msgspec.structs.replace(
+                    request.generation(engine.name, choice), native=native, batches=True
+                )
                 streams.append(await engine.generate(generation))
         except BaseException as error:
             for stream in streams:

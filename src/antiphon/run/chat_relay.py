@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from typing import TypeGuard
 
 import msgspec
 
 from antiphon.domain.errors import EngineFailed
 from antiphon.policy.call import Call
 from antiphon.protocol.events import Event, Passed
-from antiphon.protocol.generation import Delta, Finish, NativeDelta
+from antiphon.protocol.generation import Batch, Delta, Finish, NativeDelta
 from antiphon.run.driver import Machine, as_fault
 
 Stream = AsyncGenerator[Delta, None]
@@ -20,18 +21,17 @@ class _Shown(msgspec.Struct):
 
 
 async def relayed(
-    call: Call, machine: Machine, first: NativeDelta, stream: Stream
+    call: Call, machine: Machine, first: NativeDelta | Batch, stream: Stream
 ) -> AsyncGenerator[Sequence[Event | Passed], None]:
     """The chunks, from the first one on. If the upstream breaks, the machine says so in its own way."""
     call.object_id = _id(first)
-    yield [Passed(first.data)]
+    yield _passed(first)
     finished = False
     try:
         async for delta in stream:
-            if isinstance(delta, NativeDelta):
-                yield [Passed(delta.data)]
-            else:
-                finished = isinstance(delta, Finish)
+            finished = isinstance(delta, Finish)
+            if events := _passed(delta):
+                yield events
         if not finished:
             raise _unfinished()
     except Exception as error:
@@ -41,7 +41,20 @@ async def relayed(
     yield [*machine.fault(fault)]
 
 
-async def whole(call: Call, first: NativeDelta, stream: Stream) -> bytes:
+def is_native(delta: Delta | None) -> TypeGuard[NativeDelta | Batch]:
+    """Whether an answer that begins so is in the surface's own words."""
+    return isinstance(delta, NativeDelta) or (isinstance(delta, Batch) and isinstance(delta.deltas[0], NativeDelta))
+
+
+def _passed(delta: Delta) -> list[Passed]:
+    if isinstance(delta, NativeDelta):
+        return [Passed(delta.data)]
+    if isinstance(delta, Batch):
+        return [Passed(each.data) for each in delta.deltas if isinstance(each, NativeDelta)]
+    return []
+
+
+async def whole(call: Call, first: NativeDelta | Batch, stream: Stream) -> bytes:
     """The completion as the upstream has made it, once it is known to be whole. Raises what broke it."""
     call.object_id = _id(first)
     finished = False
@@ -49,12 +62,12 @@ async def whole(call: Call, first: NativeDelta, stream: Stream) -> bytes:
         finished = isinstance(delta, Finish)
     if not finished:
         raise _unfinished()
-    return first.data
+    return _passed(first)[0].data
 
 
-def _id(delta: NativeDelta) -> str:
+def _id(first: Delta) -> str:
     """The upstream's id, as the client sees it."""
-    return msgspec.json.decode(delta.data, type=_Shown).id
+    return msgspec.json.decode(_passed(first)[0].data, type=_Shown).id
 
 
 def _unfinished() -> EngineFailed:

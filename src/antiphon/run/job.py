@@ -226,7 +226,7 @@ class Job:
         engine: Engine = prepared.engine
         continues = engine.capabilities.continues
         if not machine.begun:
-            return msgspec.structs.replace(prepared.generation, track=continues)
+            return msgspec.structs.replace(prepared.generation, track=continues, batches=True)
         if not (continues and progress):
             raise EngineFailed(f"{_CUT_OFF}, and its model cannot go on with an answer.")
         return msgspec.structs.replace(prepared.generation, track=True, progress=progress)

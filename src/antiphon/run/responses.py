@@ -149,7 +149,7 @@ class Responses:
 
     async def _admit(self, prepared: Prepared) -> Stream:
         try:
-            return await prepared.begin(prepared.generation)
+            return await prepared.begin(msgspec.structs.replace(prepared.generation, batches=True))
         except InvalidRequest as error:
             raise in_words_of_responses(error) from None
 

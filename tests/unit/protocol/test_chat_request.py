@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from antiphon.domain.errors import InvalidRequest
-from antiphon.protocol.chat.request import ChatRequest, parse
+from antiphon.protocol.chat.request import ChatRequest, check_neutral, parse
 from antiphon.protocol.generation import Message, TextPart, ToolCall, ToolChoice, ToolResult
 
 USER = {"role": "user", "content": "hi"}
@@ -21,7 +21,7 @@ def parsed(**body: Any) -> ChatRequest:
 
 def refused(**body: Any) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        parsed(**body)
+        check_neutral(parsed(**body).body)
     return caught.value
 
 

@@ -77,16 +77,21 @@ class UpstreamClient:
         self._urls: dict[str, URL] = {}
         self._timeouts: dict[float, Any] = {}
         self._headers: tuple[str | None, CIMultiDict[str]] | None = None
+        self._scrubber: tuple[str | None, errors.Scrubber] | None = None
         self._running: set[Reply] = set()
 
     @property
     def scrubber(self) -> errors.Scrubber:
         """What cleans this upstream's words."""
-        return errors.Scrubber(self._secret.value, self._base.host or "")
+        secret = self._secret.value
+        if self._scrubber is None or self._scrubber[0] != secret:
+            self._scrubber = secret, errors.Scrubber(secret, self._base.host or "")
+        return self._scrubber[1]
 
     async def post(self, path: str, body: bytes, *, stream: bool, deadlines: Deadlines) -> Reply:
         """Send JSON to `path` (such as "/chat/completions"), and give the answer when its headers have come.
 
+        A path that begins with ".." is one of the server's own, beside its "/v1".
         `stream`: whether events were asked for; their headers must come by the deadline for the first token, and those
         of a whole body by the one for the whole. Raises `InvalidRequest`, `ContextLengthExceeded`, `NotFound`,
         `PayloadTooLarge`, `RateLimited`, `Overloaded`, `UpstreamFailed` or `DeadlineExceeded`.
@@ -176,7 +181,9 @@ class UpstreamClient:
     def _url(self, path: str) -> Any:
         url = self._urls.get(path)
         if url is None:
-            url = self._urls[path] = self._base.with_path(self._base.path.rstrip("/") + path)
+            base = self._base.path.rstrip("/")
+            whole = base.removesuffix("/v1") + path[2:] if path.startswith("..") else base + path
+            url = self._urls[path] = self._base.with_path(whole)
         return url
 
     def _timeout(self, connect: float) -> Any:

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Any, Final
 
 from antiphon.domain.errors import AntiphonError
 from antiphon.protocol.events import Event, MachineError, Obfuscator
 from antiphon.protocol.generation import (
     AnswerDelta,
+    Batch,
     CallArguments,
     CallStart,
     Finish,
+    NativeDelta,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -26,7 +28,7 @@ from antiphon.protocol.shared import logprob
 Json = dict[str, Any]
 
 
-class State(Enum):
+class State(IntEnum):
     """Where one choice stands."""
 
     NEW = auto()
@@ -114,6 +116,7 @@ class ChatMachine:
         self.ended = False
         self.unsaved = False
         self.error: AntiphonError | None = None
+        self._untold: list[Event] = []
 
     # --- facts in -----------------------------------------------------------------------------------------------------
     def start(self) -> list[Event]:
@@ -124,12 +127,14 @@ class ChatMachine:
             events.append(self._chunk(index, {"role": "assistant", "content": "", "refusal": None}))
         return events
 
-    def feed(self, fact: tuple[int, AnswerDelta]) -> list[Event]:
+    def feed(self, fact: tuple[int, AnswerDelta | NativeDelta | Batch]) -> list[Event]:
         """One delta of one choice: (index, delta). Raises `MachineError` if it has no row in the table."""
         index, delta = fact
+        if isinstance(delta, Batch):
+            return self._feed_all(index, delta)
         choice = self._choices[index]
         row = TRANSITIONS[choice.state].get(type(delta))
-        if row is None:
+        if row is None or isinstance(delta, NativeDelta):
             raise MachineError(f"{type(delta).__name__} while {choice.state.name}")
         choice.state, action = row
         events = [_ACTIONS[action](self, index, choice, delta)]
@@ -139,11 +144,22 @@ class ChatMachine:
                 events.append(Event("", {**self._chunk_base, "choices": [], "usage": usage_object(self.usage())}))
         return events
 
+    def _feed_all(self, index: int, batch: Batch) -> list[Event]:
+        events: list[Event] = []
+        try:
+            for delta in batch.deltas:
+                events += self.feed((index, delta))
+        except MachineError:
+            # What came before stays said: it is told with what ends the completion.
+            self._untold = events
+            raise
+        return events
+
     def fault(self, error: AntiphonError) -> list[Event]:
         """The generation broke: one error object ends the stream."""
         self.ended = True
         self.error = error
-        return [Event("", dict(error.body()))]
+        return [*self._untold, Event("", dict(error.body()))]
 
     def cancel(self) -> list[Event]:
         """The client no longer wants it."""

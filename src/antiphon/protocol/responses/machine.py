@@ -14,9 +14,11 @@ from antiphon.domain.ids import new_id
 from antiphon.protocol.events import Event, MachineError, Obfuscator
 from antiphon.protocol.generation import (
     AnswerDelta,
+    Batch,
     CallArguments,
     CallStart,
     Finish,
+    NativeDelta,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -81,7 +83,7 @@ class ResponseMachine:
         self._status = "in_progress"
         return self._take(Fact.START, None)
 
-    def feed(self, delta: ResponseDelta | Steered | Warmed) -> list[Event]:
+    def feed(self, delta: ResponseDelta | NativeDelta | Batch | Steered | Warmed) -> list[Event]:
         """One delta of the generation, or what ends it. Raises `MachineError` if it has no row in the table."""
         if isinstance(delta, Steered):
             self._item_status = "incomplete"
@@ -89,7 +91,22 @@ class ResponseMachine:
         if isinstance(delta, Warmed):
             self._finish = Finish("stop", delta.usage)
             return self._take(Fact.WARM, None)
+        if isinstance(delta, Batch):
+            return self._feed_all(delta)
+        if isinstance(delta, NativeDelta):
+            raise MachineError("a native delta")
         return self._take(fact_of(delta), delta)
+
+    def _feed_all(self, batch: Batch) -> list[Event]:
+        events: list[Event] = []
+        try:
+            for delta in batch.deltas:
+                events += self.feed(delta)
+        except MachineError:
+            # What came before stays said: it is told with what ends the response.
+            self._events = events
+            raise
+        return events
 
     def fault(self, error: AntiphonError) -> list[Event]:
         """The generation broke: what is open is closed as incomplete, and the response has failed."""
@@ -290,9 +307,26 @@ class ResponseMachine:
 
     def _text(self, delta: AnswerDelta | None) -> None:
         assert isinstance(delta, TextDelta)
-        logprobs = [logprob(token) for token in delta.logprobs] if self._show_logprobs else []
-        self._logprobs += logprobs
-        self._delta("response.output_text.delta", self._where(), delta.text, logprobs=logprobs)
+        logprobs: list[Json] = []
+        if self._show_logprobs:
+            logprobs = [logprob(token) for token in delta.logprobs]
+            self._logprobs += logprobs
+        # Most events are of this kind, so it is made without detours.
+        text = delta.text
+        self._pieces.append(text)
+        body: Json = {
+            "type": "response.output_text.delta",
+            "item_id": self._item_id,
+            "output_index": len(self.output),
+            "content_index": len(self._parts),
+            "delta": text,
+            "logprobs": logprobs,
+            "sequence_number": self._sequence,
+        }
+        if self._padding is not None:
+            body["obfuscation"] = self._padding.pad(text)
+        self._sequence += 1
+        self._events.append(Event("response.output_text.delta", body))
 
     def _close_text(self, _: AnswerDelta | None) -> None:
         text, logprobs = "".join(self._pieces), self._logprobs

@@ -9,7 +9,7 @@ A row names the next state and the actions of the machine, in order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +25,7 @@ from antiphon.protocol.generation import (
 )
 
 
-class State(Enum):
+class State(IntEnum):
     """Where a response stands: which item, and which part of it, is open. SAID: none, after a whole item."""
 
     NEW = auto()
@@ -40,7 +40,7 @@ class State(Enum):
     ENDED = auto()
 
 
-class Fact(Enum):
+class Fact(IntEnum):
     """What can happen to a response."""
 
     QUEUE = auto()

@@ -1,0 +1,307 @@
+"""The `Engine` port over any server that speaks Chat Completions."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from antiphon.domain import limits
+from antiphon.domain.errors import AntiphonError, EngineUnavailable, InvalidRequest
+from antiphon.domain.routing import Deadlines
+from antiphon.engines.constrained import ConstrainedEngine
+from antiphon.engines.schemas.worker import SchemaWorker
+from antiphon.engines.upstream import chat_request, tokens
+from antiphon.engines.upstream.chat_answer import Answer, NativeAnswer, NeutralAnswer
+from antiphon.engines.upstream.client import UpstreamClient
+from antiphon.engines.upstream.profiles import Profile, profile_named
+from antiphon.engines.upstream.reply import Reply
+from antiphon.ports import Capabilities
+from antiphon.protocol.chat.request import check_neutral
+from antiphon.protocol.generation import Delta, Generation, Native
+
+_PATH = "/chat/completions"
+_DONE = b"[DONE]"
+#: Parameters that are called the same by every surface; others of the upstream's mean nothing to another surface.
+_SHARED = frozenset({"model", "temperature", "top_p", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs"})
+
+
+class ChatStream(AsyncGenerator[Delta, None]):
+    """The deltas of one answer. Whatever way it ends, its connection is given back or closed."""
+
+    def __init__(self, reply: Reply, answer: Answer, released: Callable[[ChatStream], None]) -> None:
+        self._reply = reply
+        self._answer = answer
+        self._released = released
+        self._pending: deque[Delta] = deque()
+        self._over = False
+        self._error: AntiphonError | None = None
+
+    async def __anext__(self) -> Delta:
+        pending = self._pending
+        while not pending:
+            if self._over:
+                error, self._error = self._error, None
+                if error is not None:
+                    raise error
+                raise StopAsyncIteration
+            await self._more()
+        return pending.popleft()
+
+    async def _more(self) -> None:
+        """Take what has come. Errors are kept until all that came before them was given."""
+        try:
+            if not self._reply.streamed:
+                self._pending.extend(self._answer.whole(await self._reply.body()))
+                self._end()
+                return
+            for event in await self._reply.__anext__():
+                if event.data == _DONE:
+                    self._reply.done()
+                    self._end(done=True)
+                    return
+                self._pending.extend(self._answer.feed(event.data))
+        except StopAsyncIteration:
+            self._end()
+        except AntiphonError as error:
+            if self._answer.finished:
+                self._end()  # all was said but what it cost
+            else:
+                self._fail(error)
+        except BaseException:
+            self._close()
+            raise
+
+    def _end(self, *, done: bool = False) -> None:
+        try:
+            self._pending.extend(self._answer.finish(done=done))
+        except AntiphonError as error:
+            self._fail(error)
+            return
+        self._over = True
+        if not done:
+            self._reply.close()
+        self._released(self)
+
+    def _fail(self, error: AntiphonError) -> None:
+        self._error = error
+        self._close()
+
+    def _close(self) -> None:
+        self._over = True
+        self._reply.close()
+        self._released(self)
+
+    def stop(self) -> None:
+        """End it now, also for whoever is waiting for more."""
+        self._reply.abort()
+
+    async def asend(self, value: None) -> Delta:
+        """The next delta."""
+        return await self.__anext__()
+
+    async def athrow(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+    ) -> Delta:
+        """End with this error."""
+        await self.aclose()
+        raise typ
+
+    async def aclose(self) -> None:
+        """End the generation now: the upstream stops when its connection is closed."""
+        self._pending.clear()
+        self._error = None
+        if not self._over:
+            self._close()
+
+
+class LooseChat:
+    """What the server says, as it says it: it may not be what it was asked for. See `ports.Engine`."""
+
+    def __init__(
+        self,
+        client: UpstreamClient,
+        model: str | None,
+        *,
+        name: str | None,
+        profile: Profile,
+        deadlines: Deadlines,
+        context_tokens: int | None,
+    ) -> None:
+        self._client = client
+        self._model = model
+        self.name = name or model or client.spec.name
+        self._profile = profile
+        self._deadlines = deadlines
+        self._streams: set[ChatStream] = set()
+        self._running = True
+        self.capabilities = Capabilities(
+            context_tokens=context_tokens or limits.UPSTREAM_CONTEXT,
+            images=profile.images,
+            files=profile.files,
+            audio=profile.audio,
+            logprobs=profile.logprobs,
+            logit_bias=profile.logit_bias,
+            constrains=False,
+            passes_extra=profile.extra,
+            native=frozenset({"chat"}),
+        )
+
+    async def start(self) -> None:
+        """Nothing is asked of the upstream: it may come up later, and the next request finds out."""
+        self._running = True
+
+    async def stop(self) -> None:
+        """End what is running."""
+        self._running = False
+        for stream in tuple(self._streams):
+            stream.stop()
+
+    async def ready(self) -> bool:
+        """Whether it was started. Whether the upstream is up is known when it is asked."""
+        return self._running
+
+    async def check(self, generation: Generation) -> None:
+        """Raise what can be told without asking the upstream."""
+        self._body(generation)
+
+    async def count_tokens(self, generation: Generation) -> int:
+        """As the server counts them, or estimated."""
+        return await tokens.count(generation, self._client, self._profile, self._model or generation.model)
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
+        """Ask in our words, and translate the answer."""
+        body = self._body(generation)
+        try:
+            reply = await self._post(body, streamed=generation.streamed)
+        except InvalidRequest as error:
+            if error.param not in _SHARED:
+                error.param = None
+            raise
+        return self._stream(reply, self._neutral(generation))
+
+    async def relay(self, generation: Generation, native: Native) -> AsyncGenerator[Delta, None]:
+        """Ask in the client's own words, and pass on the answer."""
+        given = native.body
+        model = self._model or generation.model
+        body = chat_request.native_body(given, self._profile, model, streamed=generation.streamed)
+        reply = await self._post(body, streamed=generation.streamed)
+        if generation.streamed and not reply.streamed:
+            # A server that cannot stream: its whole answer must become chunks.
+            return self._stream(reply, self._neutral(generation))
+        shown = bool((given.get("stream_options") or {}).get("include_usage"))
+        estimated = partial(tokens.estimate, generation)
+        return self._stream(reply, NativeAnswer(self._client.scrubber, estimated, show_usage=shown))
+
+    def _body(self, generation: Generation) -> dict[str, Any]:
+        if generation.native is not None and generation.native.surface == "chat":
+            check_neutral(dict(generation.native.body))
+        return chat_request.body_of(generation, self._profile, self._model or generation.model)
+
+    async def _post(self, body: dict[str, Any], *, streamed: bool) -> Reply:
+        if not self._running:
+            raise EngineUnavailable("The model is not available.")
+        return await self._client.post(_PATH, msgspec.json.encode(body), stream=streamed, deadlines=self._deadlines)
+
+    def _neutral(self, generation: Generation) -> NeutralAnswer:
+        disguised: list[str] = []
+        if not self._profile.custom_tools:
+            disguised = [tool.name for tool in generation.tools if tool.kind == "custom"]
+        return NeutralAnswer(self._client.scrubber, partial(tokens.estimate, generation), disguised)
+
+    def _stream(self, reply: Reply, answer: Answer) -> ChatStream:
+        stream = ChatStream(reply, answer, self._streams.discard)
+        self._streams.add(stream)
+        return stream
+
+
+class ChatEngine:
+    """One model of one upstream. What its kind of server does not keep to by itself is enforced here."""
+
+    def __init__(
+        self,
+        client: UpstreamClient,
+        model: str | None,
+        *,
+        name: str | None = None,
+        profile: Profile | None = None,
+        deadlines: Deadlines = Deadlines(),  # noqa: B008  (it is immutable)
+        context_tokens: int | None = None,
+        worker: SchemaWorker | None = None,
+    ) -> None:
+        """`model`: the upstream's name for it; None: as each generation says. `name`: as answers show it.
+
+        `profile`: None for the one that the client's upstream names. `worker` checks schemas; engines may share one.
+        Raises `SetupError` for a profile that does not exist.
+        """
+        self._profile = profile or profile_named(client.spec.profile)
+        self._loose = LooseChat(
+            client,
+            model,
+            name=name,
+            profile=self._profile,
+            deadlines=deadlines,
+            context_tokens=context_tokens,
+        )
+        self._kept = ConstrainedEngine(self._loose, worker)
+        self._capabilities = replace(self._loose.capabilities, constrains=True)
+
+    @property
+    def name(self) -> str:
+        """The model's name as answers show it."""
+        return self._loose.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the profile says, with everything enforced."""
+        return self._capabilities
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
+        """Ask the upstream: see the port. Raises also what `UpstreamClient.post` does, while awaited or iterated."""
+        if not self._profile.keeps(generation):
+            return await self._kept.generate(generation)
+        native = generation.native
+        if native is not None and self._can_relay(generation, native):
+            return await self._loose.relay(generation, native)
+        return await self._loose.generate(generation)
+
+    def _can_relay(self, generation: Generation, native: Native) -> bool:
+        """Whether the client's own words can be sent on as they are."""
+        return (
+            native.surface == "chat"
+            and chat_request.speaks(native.body, self._profile)
+            and chat_request.takes_content(generation, self._profile)
+        )
+
+    async def check(self, generation: Generation) -> None:
+        """Raise what can be told without asking the upstream."""
+        if not self._profile.keeps(generation):
+            await self._kept.check(generation)
+            return
+        native = generation.native
+        if native is None or not self._can_relay(generation, native):
+            await self._loose.check(generation)
+
+    async def count_tokens(self, generation: Generation) -> int:
+        """As the server counts them, where it does; else estimated."""
+        return await self._loose.count_tokens(generation)
+
+    async def start(self) -> None:
+        """Nothing is asked of the upstream."""
+        await self._kept.start()
+
+    async def stop(self) -> None:
+        """End what is running."""
+        await self._kept.stop()
+
+    async def ready(self) -> bool:
+        """Whether it was started."""
+        return await self._kept.ready()
