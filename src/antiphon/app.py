@@ -24,6 +24,7 @@ from antiphon.engines.constrained import ConstrainedEngine
 from antiphon.engines.routed.fleet import Fleet
 from antiphon.engines.routed.route import Surroundings
 from antiphon.engines.routed.table import routes_of
+from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.http import chat as chat_http
 from antiphon.http import context as context_http
@@ -289,11 +290,13 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def upstream_engine(client: UpstreamClient, target: TargetSpec, model: str, deadlines: Deadlines) -> Engine:
-    """The engine for a target of an upstream."""
+def upstream_engine(
+    client: UpstreamClient, target: TargetSpec, model: str, deadlines: Deadlines, worker: SchemaWorker
+) -> Engine:
+    """The engine for a target of an upstream. `worker` checks schemas; all engines share it."""
     from antiphon.engines.upstream.chat import ChatEngine  # only a server with upstreams needs it
 
-    return ChatEngine(client, target, model, deadlines)
+    return ChatEngine(client, model, deadlines=deadlines, context_tokens=target.context_tokens, worker=worker)
 
 
 def local_engine(settings: Settings, model: ResolvedModel) -> Engine:

@@ -10,11 +10,13 @@ from antiphon.domain.trail import TargetName
 from antiphon.engines.routed.health import Healths, TargetState
 from antiphon.engines.routed.route import Surroundings
 from antiphon.engines.routed.target import Target
+from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.engines.upstream.client import Connections, UpstreamClient
 from antiphon.ports import Engine
 
-#: Makes the engine for a target: of this upstream, by the upstream's name of the model, within these deadlines.
-Maker = Callable[[UpstreamClient, TargetSpec, str, Deadlines], Engine]
+#: Makes the engine for a target: of this upstream, by the upstream's name of the model, within these deadlines. The
+#: worker checks schemas for all of them.
+Maker = Callable[[UpstreamClient, TargetSpec, str, Deadlines, SchemaWorker], Engine]
 
 
 class Fleet:
@@ -31,6 +33,7 @@ class Fleet:
         self._connections = Connections()
         self._clients: dict[str, UpstreamClient] = {}
         self._healths = Healths()
+        self._worker = SchemaWorker()
 
     def target(self, spec: TargetSpec, model: str, deadlines: Deadlines) -> Target:
         """A target ready to be asked. `model`: its name, where the spec leaves it open.
@@ -43,7 +46,7 @@ class Fleet:
             name = TargetName(LOCAL, self.local.name)
             return Target(name, spec, self.local, self._healths.of(name))
         name = TargetName(spec.upstream, spec.model or model)
-        engine = self._make(self._client(spec.upstream), spec, name.model, deadlines)
+        engine = self._make(self._client(spec.upstream), spec, name.model, deadlines, self._worker)
         return Target(name, spec, engine, self._healths.of(name), punctual=True)
 
     def _client(self, upstream: str) -> UpstreamClient:
@@ -69,6 +72,7 @@ class Fleet:
             client.stop()
         if self.local is not None:
             await self.local.stop()
+        await self._worker.close()
         await self._connections.close()
 
     async def ready(self) -> bool:

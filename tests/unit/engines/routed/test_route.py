@@ -342,7 +342,9 @@ def test_targets_that_cannot_are_skipped(world: Play) -> None:
         assert route.capabilities.images
         assert route.capabilities.context_tokens == 5000
         trail = Trail()
-        assert await ask(world.route(Fickle("blind"), fallbacks=[Fickle("b", capabilities=SEEING)]), IMAGE, trail) == "b"
+        assert (
+            await ask(world.route(Fickle("blind"), fallbacks=[Fickle("b", capabilities=SEEING)]), IMAGE, trail) == "b"
+        )
         assert trail.fallback
 
     world(main)
