@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from antiphon import __version__
-from antiphon.cli import config, doctor, env, keys, models, projects, prompts, serve
+from antiphon.cli import config, doctor, env, keys, models, projects, prompts, routes, serve
 from antiphon.domain.errors import AntiphonError
 
 # Without rich: its import would be half of the time that `--help` takes, and plain text is good everywhere.
@@ -27,6 +27,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(projects.app, name="projects")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(routes.app, name="routes")
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)
 
