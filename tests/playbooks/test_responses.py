@@ -15,7 +15,6 @@ from antiphon.protocol.generation import (
     CallStart,
     Delta,
     Finish,
-    NativeDelta,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -298,10 +297,3 @@ def test_what_came_at_once_before_what_is_wrong_stays_said() -> None:
     events += machine.fault(EngineFailed("It broke."))
     assert names(events) == [*BEGIN, *OPEN_TEXT, "output_text.delta", *CLOSE_TEXT, "failed"]
     assert [event.body["sequence_number"] for event in events] == list(range(len(events)))
-
-
-def test_it_knows_no_words_but_its_own() -> None:
-    machine = response_machine()
-    machine.start()
-    with pytest.raises(MachineError):
-        machine.feed(NativeDelta(b"{}"))

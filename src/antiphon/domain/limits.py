@@ -111,8 +111,12 @@ UPSTREAM_CONNECTIONS = 4_096
 #: one that is just being closed. Those with TLS cost more to make, and lead to servers that keep them longer.
 UPSTREAM_KEEP_ALIVE = 4.0
 UPSTREAM_KEEP_ALIVE_TLS = 30.0
+#: Times a request is sent again because the connection it was sent on had just been closed by its upstream.
+UPSTREAM_STALE = 4
 #: After the last event of a stream, its connection is kept this long for its end: only then can it be used again.
 UPSTREAM_LINGER = 2.0
+#: Output items of one relayed response, and parts of one item: far more than any answer has.
+MAX_RELAYED_ITEMS = 4_096
 #: Having an upstream count tokens: after this, they are estimated.
 UPSTREAM_COUNT = 10.0
 #: Prompt and answer together, in tokens, of a model of which that is not configured: most of today's have as much.

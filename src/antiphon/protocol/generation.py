@@ -162,10 +162,13 @@ class Native(msgspec.Struct, frozen=True):
 
     `surface`: whose body it is. `body`: the whole request, as it may be sent on: references to what only we have (a
     previous response, a conversation, a prompt) are put in, and nothing in it is to be kept by whoever gets it.
+    `only`: what it asks for cannot all be said in a `Generation`, so only an engine that takes such requests as they
+    are can serve it (`Capabilities.native`).
     """
 
     surface: Literal["chat", "responses"]
     body: Mapping[str, Any]
+    only: bool = False
 
 
 class Generation(msgspec.Struct, frozen=True):

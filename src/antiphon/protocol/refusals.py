@@ -5,14 +5,18 @@ from __future__ import annotations
 from antiphon.domain.errors import InvalidRequest
 
 
-def unsupported_parameter(param: str, why: str) -> InvalidRequest:
+class Unserved(InvalidRequest):
+    """What the API allows and this server does not do by itself; another server that gets the request may."""
+
+
+def unsupported_parameter(param: str, why: str) -> Unserved:
     """A parameter that cannot be served here; `why` ends the sentence."""
-    return InvalidRequest(f"Unsupported parameter: '{param}' {why}.", code="unsupported_parameter", param=param)
+    return Unserved(f"Unsupported parameter: '{param}' {why}.", code="unsupported_parameter", param=param)
 
 
-def unsupported_value(param: str, message: str) -> InvalidRequest:
+def unsupported_value(param: str, message: str) -> Unserved:
     """A value that is valid in the API, and that cannot be served here."""
-    return InvalidRequest(message, code="unsupported_value", param=param)
+    return Unserved(message, code="unsupported_value", param=param)
 
 
 def unknown_parameter(param: str) -> InvalidRequest:

@@ -19,13 +19,15 @@ from antiphon.ports import Engine
 from antiphon.protocol import compaction as rules
 from antiphon.protocol.compaction import Compacted, Json, Placed, Wish
 from antiphon.protocol.generation import Delta, Finish, Generation, Message, TextDelta, TextPart, Turn, Usage
+from antiphon.protocol.refusals import Unserved
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses.item_types import paired
 from antiphon.protocol.responses.table import ItemDelta
 from antiphon.run.context import room
 
-#: Makes a generation of turns.
+#: Makes a generation of turns, and the answer's of what is shown.
 Build = Callable[[Sequence[Turn]], Generation]
+Rest = Callable[[Sequence[Placed]], Awaitable[Generation]]
 #: What a response's machine is fed, and notes of progress.
 Stream = AsyncGenerator[Delta | ItemDelta, None]
 
@@ -36,14 +38,17 @@ _TRIES = 60
 _CHARS_PER_TOKEN = 4
 
 
-def turns_of(places: Sequence[Placed]) -> list[Turn]:
-    """Items as the model is shown them."""
+def turns_of(places: Sequence[Placed], *, lenient: bool = False) -> list[Turn]:
+    """Items as the model is shown them. `lenient`: without those that no model of ours can be shown."""
     pairs = paired(place.item for place in places)
-    return [
-        turn
-        for item, path, number, _ in places
-        for turn in item_rules.turns([item], path=path, offset=number, pairs=pairs)
-    ]
+    turns: list[Turn] = []
+    for item, path, number, _ in places:
+        try:
+            turns += item_rules.turns([item], path=path, offset=number, pairs=pairs)
+        except Unserved:
+            if not lenient:
+                raise
+    return turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +87,12 @@ class Compactor:
         users: list[Json],
         *,
         build: Build,
-        rest: Callable[[Sequence[Turn]], Awaitable[Generation]],
+        rest: Rest,
     ) -> Compaction | None:
         """What is to be compacted before the answer, or None if nothing is.
 
         `places` are shown now, `users` are all of the user's messages, shown or not. `rest` makes the generation of the
-        answer from the turns that are shown then.
+        answer from what is shown then.
         """
         whole = build(turns_of(places))
         orders = [place.item for place in places if rules.is_order(place.item)]
@@ -137,7 +142,7 @@ class Compaction:
     kept: list[Json]
     alone: bool
     instructions: str
-    rest: Callable[[Sequence[Turn]], Awaitable[Generation]]
+    rest: Rest
 
     async def begin(self, *, track: bool) -> Stream:
         """Admit the summary. The stream is the item, then the answer over what is shown with it; the usage is of both.
@@ -173,7 +178,7 @@ class Compaction:
             yield Finish("stop", usage)
             return
         places = self.compactor.window(self.project_id, rules.placed([item], "input"))
-        generation = msgspec.structs.replace(await self.rest(turns_of(places)), track=track)
+        generation = msgspec.structs.replace(await self.rest(places), track=track)
         async with aclosing(await _patiently(lambda: self.engine.generate(generation))) as deltas:
             async for delta in deltas:
                 yield Finish(delta.reason, usage.plus(delta.usage)) if isinstance(delta, Finish) else delta

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from antiphon.domain.errors import ContextLengthExceeded, InvalidRequest
 from antiphon.domain.routes import Routes
@@ -13,10 +15,12 @@ from antiphon.policy.call import Call
 from antiphon.policy.gate import Gate
 from antiphon.ports import Engine, Route, Store
 from antiphon.protocol import compaction
+from antiphon.protocol.compaction import Placed
 from antiphon.protocol.generation import Generation, Turn
-from antiphon.protocol.refusals import missing_parameter, previous_not_found, unknown_parameter
+from antiphon.protocol.refusals import Unserved, missing_parameter, previous_not_found, unknown_parameter
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import request as requests
+from antiphon.protocol.responses.native import native
 from antiphon.protocol.responses.reasoning import Seal, opened, seal_for
 from antiphon.protocol.responses.request import ResponseRequest
 from antiphon.protocol.responses.updates import applied
@@ -43,6 +47,8 @@ class Prepared:
     #: What is summarised before the answer; `ended`: it was, and there is nothing to answer.
     compaction: Compaction | None = None
     ended: bool = False
+    #: Ids of items that its conversation has already, if another server may make more of them.
+    taken: Collection[str] = ()
 
     async def begin(self, generation: Generation) -> Stream:
         """Admit the generation, and give its stream: what comes before it included. Raises what the engine raises."""
@@ -110,8 +116,58 @@ class Preparer:
         project_id = call.project_id
         call.model = request.model
         engine = self._gate.bound(call, self._routes.find(request.model, project_id))
+        relays = "responses" in engine.capabilities.native
+        if request.unserved is not None and not relays:
+            raise request.unserved
         if request.extra and not engine.capabilities.passes_extra:
             raise unknown_parameter(next(iter(request.extra)))
+        before, parent = await self._before(project_id, request, items, chains)
+        places = [
+            *compaction.placed(before, "previous_response_id" if request.conversation is None else "conversation"),
+            *compaction.placed(items, "input"),
+            *compaction.placed(compacted, "output"),
+        ]
+        if request.conversation is not None and not places:
+            raise missing_parameter("input")
+        sealer = self._compactor.sealer
+        places = [
+            place._replace(item=opened(sealer, project_id, place.item, place.path, place.number, foreign=relays))
+            for place in places
+        ]
+        shown = self._compactor.window(project_id, places)
+        adapted = applied(request, [place.item for place in places])
+        turns, unserved = _turns(shown, relays=relays)
+        unserved = unserved or request.unserved
+
+        def build(kept: Sequence[Turn]) -> Generation:
+            return adapted.generation(engine.name, kept)
+
+        async def answering(places: Sequence[Placed], turns: Sequence[Turn] | None = None) -> Generation:
+            kept = turns_of(places) if turns is None else turns
+            if not relays:
+                return await context.fit(engine, build, kept) if request.truncate else build(kept)
+            # Whoever gets it as it is makes it fit, too.
+            asked = native(adapted, (place.item for place in places), only=unserved is not None)
+            return msgspec.structs.replace(build(kept), native=asked)
+
+        planned = None
+        if request.compact is not None and not compacted:
+            if unserved is not None and unserved is not request.unserved:
+                raise unserved  # a summary would leave it out
+            users = [place.item for place in places if compaction.is_users(place.item)]
+            planned = await self._compactor.plan(
+                project_id, engine, request.compact, shown, users, build=build, rest=answering
+            )
+        generation = build(turns) if planned is not None else await answering(shown, turns)
+        only_compacted = bool(compacted) and request.compact is not None and request.compact.now
+        known = before if chains is not None else ()
+        taken = {item["id"] for item in (*before, *items)} if relays and request.conversation is not None else set()
+        return Prepared(request, engine, generation, items, parent, known, planned, only_compacted, taken)
+
+    async def _before(
+        self, project_id: str, request: ResponseRequest, items: list[Json], chains: Chains | None
+    ) -> tuple[list[Json], Link | None]:
+        """The items before the input, and the link that the request goes on from, if its connection remembers it."""
         before: list[Json] = []
         parent = None
         if chains is not None:
@@ -123,38 +179,19 @@ class Preparer:
         elif request.conversation is not None:
             before = await context.conversation(self._store, project_id, request.conversation)
             context.check_new(items, before)
-        places = [
-            *compaction.placed(before, "previous_response_id" if request.conversation is None else "conversation"),
-            *compaction.placed(items, "input"),
-            *compaction.placed(compacted, "output"),
-        ]
-        if request.conversation is not None and not places:
-            raise missing_parameter("input")
-        places = [
-            place._replace(item=opened(self._compactor.sealer, project_id, place.item, place.path, place.number))
-            for place in places
-        ]
-        shown = self._compactor.window(project_id, places)
-        adapted = applied(request, [place.item for place in places])
+        return before, parent
+
+
+def _turns(shown: Sequence[Placed], *, relays: bool) -> tuple[list[Turn], Unserved | None]:
+    """What a model is shown, and why not all of it is, if another server that gets it as it is may be shown more."""
+    try:
         turns = turns_of(shown)
-        item_rules.check_calls(turns)
-
-        def build(kept: Sequence[Turn]) -> Generation:
-            return adapted.generation(engine.name, kept)
-
-        async def fitting(kept: Sequence[Turn]) -> Generation:
-            return await context.fit(engine, build, kept) if request.truncate else build(kept)
-
-        planned = None
-        if request.compact is not None and not compacted:
-            users = [place.item for place in places if compaction.is_users(place.item)]
-            planned = await self._compactor.plan(
-                project_id, engine, request.compact, shown, users, build=build, rest=fitting
-            )
-        generation = build(turns) if planned is not None else await fitting(turns)
-        only_compacted = bool(compacted) and request.compact is not None and request.compact.now
-        known = before if chains is not None else ()
-        return Prepared(request, engine, generation, items, parent, known, planned, only_compacted)
+    except Unserved as refusal:
+        if not relays:
+            raise
+        return turns_of(shown, lenient=True), refusal
+    item_rules.check_calls(turns)
+    return turns, None
 
 
 #: Where an engine's neutral names for the parts of a generation stand in this surface's requests.

@@ -187,6 +187,7 @@ class Responses:
             obfuscate=request.obfuscate,
             show_logprobs=request.show_logprobs,
             seal=self._preparer.seal(project_id, request),
+            taken=prepared.taken,
         )
 
     # --- the context --------------------------------------------------------------------------------------------------

@@ -109,10 +109,6 @@ def test_one_call_at_a_time() -> None:
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"tools": [FUNCTION, {"type": "web_search"}]}, "tools[1].type"),
-        ({"tools": [{**FUNCTION, "defer_loading": True}]}, "tools[0].defer_loading"),
-        ({"tools": [{**FUNCTION, "async": True}]}, "tools[0].async"),
-        ({"tools": [{**OTHER, "allowed_callers": ["programmatic"]}]}, "tools[0].allowed_callers"),
         ({"tools": [{**FUNCTION, "parameters": {"type": "object"}}]}, "tools[0].parameters"),
         (
             {"text": {"format": {"type": "json_schema", "name": "x", "schema": {}, "strict": True}}},
@@ -122,7 +118,6 @@ def test_one_call_at_a_time() -> None:
         ({"tools": [FUNCTION, FUNCTION]}, "tools[1].name"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "sub"}}, "tool_choice"),
-        ({"tools": [FUNCTION], "tool_choice": {"type": "web_search_preview"}}, "tool_choice.type"),
         (
             {"tools": [FUNCTION], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}},
             "tool_choice.tools",
@@ -135,6 +130,28 @@ def test_what_cannot_be_served_is_refused_by_name(body: dict[str, Any], param: s
     error = refused(**body)
     assert error.param == param
     assert error.status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"tools": [FUNCTION, {"type": "web_search"}]}, "tools[1].type"),
+        ({"tools": [{**FUNCTION, "defer_loading": True}]}, "tools[0].defer_loading"),
+        ({"tools": [{**FUNCTION, "async": True}]}, "tools[0].async"),
+        ({"tools": [{**OTHER, "allowed_callers": ["programmatic"]}]}, "tools[0].allowed_callers"),
+        ({"tools": [FUNCTION], "tool_choice": {"type": "web_search_preview"}}, "tool_choice.type"),
+        ({"moderation": {"model": "m"}, "tools": [{"type": "web_search"}]}, "moderation"),
+        ({"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tools[0].type"),
+    ],
+)
+def test_what_only_another_server_can_do_is_known_by_name(body: dict[str, Any], param: str) -> None:
+    unserved = parsed(**body).unserved
+    assert unserved is not None
+    assert (unserved.param, unserved.status) == (param, 400)
+
+
+def test_what_can_be_done_here_needs_no_other_server() -> None:
+    assert parsed(tools=[FUNCTION, OTHER], tool_choice="required").unserved is None
 
 
 def test_images_and_files_reach_the_engine_with_their_path() -> None:

@@ -175,6 +175,9 @@ class NativeAnswer:
         ending = self._ending
         if completion.usage:
             ending.used(completion.usage)
+        if b"\n" in data:
+            # An event's data is one line; JSON has line feeds between values only.
+            data = msgspec.json.format(data, indent=-1)
         choices = completion.choices
         if not choices:
             return [NativeDelta(data)] if choices is not None and self._show_usage and ending.begun else []

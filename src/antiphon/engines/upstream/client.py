@@ -44,10 +44,12 @@ class Connections:
     def _open(self, *, tls: bool) -> aiohttp.ClientSession:
         import aiohttp  # a server without upstreams does not pay for it
 
+        from antiphon.engines.upstream.pool import Connector
+
         self.faults = (aiohttp.ClientError, ConnectionError, OSError, RuntimeError)
         keep_alive = limits.UPSTREAM_KEEP_ALIVE_TLS if tls else limits.UPSTREAM_KEEP_ALIVE
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=limits.UPSTREAM_CONNECTIONS, keepalive_timeout=keep_alive),
+            connector=Connector(limit=limits.UPSTREAM_CONNECTIONS, keepalive_timeout=keep_alive),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -145,23 +147,28 @@ class UpstreamClient:
     ) -> aiohttp.ClientResponse:
         """One request, up to the headers of its answer."""
         session = self._connections.session(tls=self._tls)
-        data = io.BytesIO(body) if body is not None and len(body) > _WRITTEN_AT_ONCE else body
         headers = self._headers_now().copy()
         headers["Accept"] = accept
-        try:
-            async with asyncio.timeout_at(until):
-                return await session.request(
-                    method,
-                    self._url(path),
-                    data=data,
-                    headers=headers,
-                    timeout=self._timeout(deadlines.connect),
-                    allow_redirects=False,
-                )
-        except TimeoutError as error:
-            raise _late(error) from None
-        except self._connections.faults as error:
-            raise _fault(error) from None
+        tries = limits.UPSTREAM_STALE
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    return await session.request(
+                        method,
+                        self._url(path),
+                        data=io.BytesIO(body) if body is not None and len(body) > _WRITTEN_AT_ONCE else body,
+                        headers=headers,
+                        timeout=self._timeout(deadlines.connect),
+                        allow_redirects=False,
+                    )
+            except TimeoutError as error:
+                raise _late(error) from None
+            except self._connections.faults as error:
+                from antiphon.engines.upstream.pool import gone_stale
+
+                tries -= 1
+                if tries == 0 or not gone_stale(error):
+                    raise _fault(error) from None
 
     async def _refused(self, response: aiohttp.ClientResponse) -> AntiphonError:
         """The error for a status that is not 2xx. What the upstream says of it is read, as far as it is short."""

@@ -74,11 +74,14 @@ def paired(items: Iterable[Json]) -> frozenset[str]:
 
 def hosted_turns(item: Json, pairs: frozenset[str]) -> list[Turn]:
     """What a model is shown of an item that is no message, function, custom tool or reasoning."""
-    known = TYPES[item["type"]]
-    if known.shown is not None:
-        return known.shown(item)
-    show = known.call or known.output
-    return show(item) if show is not None and item.get("call_id") in pairs else []
+    known = TYPES.get(item["type"])
+    if known is None:  # another server made it, which is newer than this one
+        return []
+    show = known.shown or ((known.call or known.output) if item.get("call_id") in pairs else None)
+    try:
+        return show(item) if show is not None else []
+    except (KeyError, TypeError, AttributeError):
+        return []  # the same, and it left out what its type must have
 
 
 def added_tools(items: Iterable[Json]) -> list[Json]:

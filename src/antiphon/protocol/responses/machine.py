@@ -6,7 +6,7 @@ follows from the actions of the rows and from nothing else. The same machine ser
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from antiphon.domain.errors import AntiphonError
@@ -26,6 +26,7 @@ from antiphon.protocol.generation import (
 from antiphon.protocol.responses import objects
 from antiphon.protocol.responses.ending import Steered, Warmed
 from antiphon.protocol.responses.objects import Json
+from antiphon.protocol.responses.relay import Relay
 from antiphon.protocol.responses.table import INCOMPLETE, TRANSITIONS, Fact, ItemDelta, ResponseDelta, State, fact_of
 from antiphon.protocol.shared import logprob
 
@@ -36,7 +37,7 @@ class ResponseMachine:
     `base` is the Response object as created (no output); it is not changed. `clock` gives Unix
     seconds. `seal`: makes `encrypted_content` of a reasoning text. `ids` makes item ids from a prefix. After each call,
     `unsaved` says whether something changed that must be on disk before the returned events are sent: the response's
-    id, a finished item, or its end.
+    id, a finished item, or its end. `taken`: ids that no item of another server's answer may have.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class ResponseMachine:
         show_logprobs: bool = False,
         seal: Callable[[str], str] | None = None,
         ids: Callable[[str], str] = new_id,
+        taken: Collection[str] = (),
     ) -> None:
         self.state = State.NEW
         self.unsaved = False
@@ -71,6 +73,8 @@ class ResponseMachine:
         self._final: Json | None = None
         self.error: AntiphonError | None = None
         self._finish = Finish("stop")
+        self.taken = taken
+        self._relay: Relay | None = None
 
     # --- facts in -----------------------------------------------------------------------------------------------------
     def queue(self) -> list[Event]:
@@ -83,8 +87,11 @@ class ResponseMachine:
         self._status = "in_progress"
         return self._take(Fact.START, None)
 
-    def feed(self, delta: ResponseDelta | NativeDelta | Batch | Steered | Warmed) -> list[Event]:
-        """One delta of the generation, or what ends it. Raises `MachineError` if it has no row in the table."""
+    def feed(self, delta: ResponseDelta | Batch | Steered | Warmed) -> list[Event]:
+        """One delta of the generation, or what ends it. Raises `MachineError` if it has no row in the table.
+
+        Raises `UpstreamFailed` for what another server says and may not; what of it was right comes with the next fact.
+        """
         if isinstance(delta, Steered):
             self._item_status = "incomplete"
             return self._take(Fact.STEER, None)
@@ -93,8 +100,9 @@ class ResponseMachine:
             return self._take(Fact.WARM, None)
         if isinstance(delta, Batch):
             return self._feed_all(delta)
-        if isinstance(delta, NativeDelta):
-            raise MachineError("a native delta")
+        if self.state is State.RELAYED and isinstance(delta, Finish):
+            # While it may still be refused: an end cannot be taken back.
+            self._relayed().conclude()
         return self._take(fact_of(delta), delta)
 
     def _feed_all(self, batch: Batch) -> list[Event]:
@@ -102,9 +110,9 @@ class ResponseMachine:
         try:
             for delta in batch.deltas:
                 events += self.feed(delta)
-        except MachineError:
+        except (MachineError, AntiphonError):
             # What came before stays said: it is told with what ends the response.
-            self._events = events
+            self._events = events + self._events
             raise
         return events
 
@@ -141,6 +149,8 @@ class ResponseMachine:
     def steerable(self) -> bool:
         """Whether the response may end here so that another goes on from it: nothing it has said may need an answer."""
         waits = any(item["type"].endswith("_call") for item in self.output)
+        if self._relay is not None:
+            waits = self._relay.calling
         return Fact.STEER in TRANSITIONS[self.state] and not waits
 
     # --- after a crash ------------------------------------------------------------------------------------------------
@@ -160,8 +170,10 @@ class ResponseMachine:
 
         The events must end where a fact's events end, as they do in a log that is written fact by fact.
         """
+        relay = self._relayed()
         for event in events:
             self._sequence = event["sequence_number"] + 1
+            relay.restore(event["type"], event)
             match event["type"].removeprefix("response."):
                 case "created" | "in_progress":
                     self._restore_status(event)
@@ -177,6 +189,10 @@ class ResponseMachine:
                 case _ if "delta" in event:
                     self._pieces.append(event["delta"])
                     self._logprobs += event.get("logprobs", ())
+        if relay.plain:
+            self._relay = None
+        else:
+            self.state = State.RELAYED
 
     def _restore_item(self, event: Json) -> None:
         item = event["item"]
@@ -205,7 +221,7 @@ class ResponseMachine:
         return self._final or {**self._base, "status": self._status, "output": list(self.output)}
 
     # --- response -----------------------------------------------------------------------------------------------------
-    def _emit(self, event_type: str, **fields: Any) -> None:
+    def _emit(self, event_type: str, /, **fields: Any) -> None:
         body = {"type": event_type, **fields, "sequence_number": self._sequence}
         self._sequence += 1
         self._events.append(Event(event_type, body))
@@ -227,18 +243,20 @@ class ResponseMachine:
         return self._final
 
     def _do_finish(self, _: AnswerDelta | None) -> None:
-        usage = objects.usage(self._finish.usage)
+        theirs = self._relay.end() if self._relay is not None else {}
+        told = {"usage": objects.usage(self._finish.usage), **theirs}
         reason = INCOMPLETE.get(self._finish.reason)
         if reason is None:
-            final = self._end("completed", usage=usage, completed_at=int(self._clock()))
+            final = self._end("completed", **{**told, "incomplete_details": None, "completed_at": int(self._clock())})
         else:
-            final = self._end("incomplete", usage=usage, incomplete_details={"reason": reason})
+            final = self._end("incomplete", **{"incomplete_details": {"reason": reason}, **told})
         self._emit(f"response.{final['status']}", response=final)
 
     def _fail(self, _: AnswerDelta | None) -> None:
         message = self.error.message if self.error else "The server had an error."
-        # `ResponseErrorCode` is a closed enumeration; the precise code stays in the log.
-        final = self._end("failed", error={"code": "server_error", "message": message})
+        # Of codes that are not published, the precise one stays in the log.
+        code = self.error.code if self.error is not None and self.error.code in objects.ERROR_CODES else "server_error"
+        final = self._end("failed", error={"code": code, "message": message})
         self._emit("response.failed", response=final)
 
     def _cancel(self, _: AnswerDelta | None) -> None:
@@ -248,6 +266,30 @@ class ResponseMachine:
     def _steer(self, _: AnswerDelta | None) -> None:
         final = self._end("incomplete", incomplete_details={"reason": "steered"})
         self._emit("response.incomplete", response=final)
+
+    # --- another server's answer --------------------------------------------------------------------------------------
+    def _relayed(self) -> Relay:
+        if self._relay is None:
+            self._relay = Relay(
+                self._emit,
+                self.output,
+                ids=self._ids,
+                padding=self._padding,
+                snapshot=self.snapshot,
+                taken=self.taken,
+            )
+        return self._relay
+
+    def _do_relay(self, delta: ResponseDelta | None) -> None:
+        assert isinstance(delta, NativeDelta)
+        done = len(self.output)
+        try:
+            self._relayed().take(delta.data)
+        finally:
+            self.unsaved = self.unsaved or len(self.output) > done
+
+    def _cut(self, _: ResponseDelta | None) -> None:
+        self._relayed().cut()
 
     # --- items --------------------------------------------------------------------------------------------------------
     def _open_item(self, prefix: str) -> str:
@@ -398,7 +440,7 @@ class ResponseMachine:
 
 
 _ACTIONS: Final[dict[str, Callable[[ResponseMachine, ResponseDelta | None], None]]] = {
-    action: getattr(ResponseMachine, "_do_finish" if action == "finish" else f"_{action}")
+    action: getattr(ResponseMachine, f"_do_{action}" if action in {"finish", "relay"} else f"_{action}")
     for rows in TRANSITIONS.values()
     for _, actions in rows.values()
     for action in actions

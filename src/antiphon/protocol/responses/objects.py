@@ -5,11 +5,22 @@ Every function makes new objects: an event keeps the state it was made in, howev
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from antiphon.protocol.generation import Usage
 
 Json = dict[str, Any]
+
+#: Codes of a failed response (published specification, `ResponseErrorCode`: closed).
+ERROR_CODES: Final = frozenset(
+    {
+        *("server_error", "rate_limit_exceeded", "invalid_prompt", "data_residency_mismatch", "bio_policy"),
+        *("vector_store_timeout", "invalid_image", "invalid_image_format", "invalid_base64_image", "invalid_image_url"),
+        *("image_too_large", "image_too_small", "image_parse_error", "image_content_policy_violation"),
+        *("invalid_image_mode", "image_file_too_large", "unsupported_image_media_type", "empty_image_file"),
+        *("failed_to_download_image", "image_file_not_found"),
+    }
+)
 
 
 def text_part(text: str, logprobs: list[Json]) -> Json:

@@ -23,21 +23,27 @@ def seal_for(sealer: Sealer, project_id: str) -> Seal:
     return lambda text: sealer.seal(project_id, _PURPOSE, text.encode())
 
 
-def opened(sealer: Sealer, project_id: str, item: Json, path: str, number: int) -> Json:
-    """An item as the model is shown it: sealed reasoning has its text. It stands at `path`[`number`].
+def opened(sealer: Sealer, project_id: str, item: Json, path: str, number: int, *, foreign: bool = False) -> Json:
+    """An item as the model is shown it: reasoning that was sealed here has its text. It stands at `path`[`number`].
 
-    Raises `InvalidRequest` for what was not sealed here for this project, or has been changed since; in the input also
-    where the item has its text besides.
+    Raises `InvalidRequest` for input that was not sealed here for this project, or has been changed since, unless
+    `foreign`: it may have been sealed by the server that gets it. What is stored may be of such a server in any case.
     """
     if item["type"] != "reasoning" or not item.get("encrypted_content") or (path != "input" and item.get("content")):
         return item
     try:
         text = sealer.open(project_id, _PURPOSE, item["encrypted_content"]).decode()
     except (SealBroken, UnicodeDecodeError):
+        if foreign or path != "input":
+            return item
         raise InvalidRequest(
             f"The encrypted content of item '{item['id']}' could not be verified. It was not made by this server for "
             "this project, or it has been changed.",
             code="invalid_encrypted_content",
-            param=f"input[{number}].encrypted_content" if path == "input" else path,
+            param=f"input[{number}].encrypted_content",
         ) from None
-    return item if item.get("content") else {**item, "content": [{"type": "reasoning_text", "text": text}]}
+    if item.get("content"):
+        return item
+    # Nobody else could open it.
+    shown = {name: value for name, value in item.items() if name != "encrypted_content"}
+    return {**shown, "content": [{"type": "reasoning_text", "text": text}]}

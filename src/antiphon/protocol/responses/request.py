@@ -23,16 +23,17 @@ from antiphon.protocol.generation import (
     Turn,
 )
 from antiphon.protocol.numbers import make_whole, number_or
-from antiphon.protocol.refusals import missing_parameter, unsupported_parameter, unsupported_value
+from antiphon.protocol.refusals import Unserved, missing_parameter, unsupported_parameter, unsupported_value
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses.item_types import full_tool
 from antiphon.protocol.responses.items import Json
 from antiphon.protocol.shared import VERBOSITY
 
 #: Parameters that nothing here serves yet, and why each is refused rather than ignored.
-_REFUSED = {
+_REFUSED = {"background_options": "is not supported by this server"}
+#: The same, but a server behind this one may serve them.
+_UNSERVED = {
     "access_programs": "is not available on this server",
-    "background_options": "is not supported by this server",
     "moderation": "is not supported by this server",
 }
 #: Members that the schema knows as integers.
@@ -40,7 +41,11 @@ _INTEGERS = ("max_output_tokens", "max_tool_calls", "top_logprobs")
 
 
 class ResponseRequest(msgspec.Struct, frozen=True):
-    """One `POST /responses`, understood. `items` are the input items to store (references not resolved yet)."""
+    """One `POST /responses`, understood. `items` are the input items to store (references not resolved yet).
+
+    `unserved`: what of it no engine of ours can do; only a server that gets the request as it is may serve it. Its
+    tools, and how they are chosen, are not all in `tools` and `tool_choice` then.
+    """
 
     model: str
     stream: bool
@@ -61,6 +66,7 @@ class ResponseRequest(msgspec.Struct, frozen=True):
     extra: Mapping[str, Any]
     body: Json
     compact: compaction.Wish | None = None
+    unserved: Unserved | None = None
 
     def generation(self, engine_model: str, conversation: Sequence[Turn]) -> Generation:
         """What the engine is asked: instructions first, then the whole conversation."""
@@ -116,9 +122,7 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
             code="integer_below_min_value",
             param="max_tool_calls",
         )
-    tools = tuple(_tool(tool, index) for index, tool in enumerate(body.get("tools") or []))
-    toolset.check_names(tools, "tools[{index}].name")
-    parallel = body.get("parallel_tool_calls") is not False
+    tools, choice, unserved = _tools(body)
     return ResponseRequest(
         model=body["model"],
         stream=bool(body.get("stream")),
@@ -133,13 +137,35 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         effort=(body.get("reasoning") or {}).get("effort"),
         instructions=body.get("instructions"),
         tools=tools,
-        tool_choice=tool_choice(body.get("tool_choice"), tools, parallel=parallel),
+        tool_choice=choice,
         output=output_format((body.get("text") or {}).get("format")),
         sampling=_sampling(body),
         extra=extra,
         body=body,
         compact=compaction.wish(body),
+        unserved=unserved,
     )
+
+
+def _tools(body: Json) -> tuple[tuple[Tool, ...], ToolChoice, Unserved | None]:
+    """The tools that can be called here, how they are chosen, and what of all that (and else) is not served here."""
+    unserved = [unsupported_parameter(name, why) for name, why in _UNSERVED.items() if body.get(name)]
+    made: list[Tool] = []
+    for index, tool in enumerate(body.get("tools") or []):
+        try:
+            made.append(_tool(tool, index))
+        except Unserved as refusal:
+            unserved.append(refusal)
+    tools = tuple(made)
+    parallel = body.get("parallel_tool_calls") is not False
+    choice = ToolChoice(parallel=parallel)
+    if not unserved:
+        toolset.check_names(tools, "tools[{index}].name")
+        try:
+            choice = tool_choice(body.get("tool_choice"), tools, parallel=parallel)
+        except Unserved as refusal:
+            unserved.append(refusal)
+    return tools, choice, unserved[0] if unserved else None
 
 
 def conversation_of(body: Json) -> str | None:

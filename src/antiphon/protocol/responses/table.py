@@ -19,6 +19,7 @@ from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
     Finish,
+    NativeDelta,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -26,7 +27,10 @@ from antiphon.protocol.generation import (
 
 
 class State(IntEnum):
-    """Where a response stands: which item, and which part of it, is open. SAID: none, after a whole item."""
+    """Where a response stands: which item, and which part of it, is open. SAID: none, after a whole item.
+
+    RELAYED: another server makes it, and says what is open (`relay.Relay`).
+    """
 
     NEW = auto()
     QUEUED = auto()
@@ -37,6 +41,7 @@ class State(IntEnum):
     CALL = auto()
     CUSTOM = auto()
     SAID = auto()
+    RELAYED = auto()
     ENDED = auto()
 
 
@@ -57,6 +62,7 @@ class Fact(IntEnum):
     CANCEL = auto()
     STEER = auto()
     WARM = auto()
+    RELAY = auto()
 
 
 class ItemDelta(msgspec.Struct, frozen=True):
@@ -65,7 +71,7 @@ class ItemDelta(msgspec.Struct, frozen=True):
     item: Mapping[str, Any]
 
 
-ResponseDelta = AnswerDelta | ItemDelta
+ResponseDelta = AnswerDelta | NativeDelta | ItemDelta
 _Row = tuple[State, tuple[str, ...]]
 
 _S, _F = State, Fact
@@ -97,6 +103,7 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.CALL: (_S.CALL, ("open_call",)),
         _F.CUSTOM: (_S.CUSTOM, ("open_custom",)),
         _F.ITEM: (_S.SAID, ("item",)),
+        _F.RELAY: (_S.RELAYED, ("relay",)),
         # An answer without a single token is an empty message, not an empty output.
         _F.FINISH: (_S.ENDED, ("open_message", "open_text", *_END_TEXT, "finish")),
         _F.FAULT: (_S.ENDED, ("fail",)),
@@ -172,11 +179,20 @@ TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
         _F.CALL: (_S.CALL, ("open_call",)),
         _F.CUSTOM: (_S.CUSTOM, ("open_custom",)),
         _F.ITEM: (_S.SAID, ("item",)),
+        _F.RELAY: (_S.RELAYED, ("relay",)),
         _F.FINISH: (_S.ENDED, ("finish",)),
         _F.FAULT: (_S.ENDED, ("fail",)),
         _F.CANCEL: (_S.ENDED, ("cancel",)),
         _F.STEER: (_S.ENDED, ("steer",)),
         _F.WARM: (_S.ENDED, ("finish",)),
+    },
+    # An answer is relayed from its beginning to its end, or not at all.
+    _S.RELAYED: {
+        _F.RELAY: (_S.RELAYED, ("relay",)),
+        _F.FINISH: (_S.ENDED, ("finish",)),
+        _F.FAULT: (_S.ENDED, ("cut", "fail")),
+        _F.CANCEL: (_S.ENDED, ("cut", "cancel")),
+        _F.STEER: (_S.ENDED, ("cut", "steer")),
     },
     _S.ENDED: {},
 }
@@ -200,5 +216,7 @@ def fact_of(delta: ResponseDelta) -> Fact:
             return Fact.CUSTOM if delta.kind == "custom" else Fact.CALL
         case Finish():
             return Fact.FINISH
+        case NativeDelta():
+            return Fact.RELAY
         case ItemDelta():
             return Fact.ITEM

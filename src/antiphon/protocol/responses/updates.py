@@ -37,7 +37,7 @@ def _with_tools(request: ResponseRequest, items: Sequence[Json]) -> ResponseRequ
     for tool in item_types.added_tools(items):
         if tool["type"] in {"function", "custom"} and tool["name"] not in tools:
             tools[tool["name"]] = requests.callable_tool(tool, "input")
-    if len(tools) == len(request.tools):
+    if len(tools) == len(request.tools) or request.unserved is not None:
         return request
     made = tuple(tools.values())
     choice = requests.tool_choice(request.body.get("tool_choice"), made, parallel=request.tool_choice.parallel)

@@ -1,0 +1,228 @@
+"""The `Engine` port over any server that speaks the Responses API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from antiphon.domain import limits
+from antiphon.domain.errors import AntiphonError, EngineUnavailable, InvalidRequest, NotFound, UpstreamFailed
+from antiphon.domain.routing import Deadlines
+from antiphon.engines.constrained import ConstrainedEngine
+from antiphon.engines.schemas.worker import SchemaWorker
+from antiphon.engines.upstream import responses_request, tokens
+from antiphon.engines.upstream.chat import ChatStream
+from antiphon.engines.upstream.chat_answer import Answer
+from antiphon.engines.upstream.client import UpstreamClient
+from antiphon.engines.upstream.profiles import Profile, profile_named
+from antiphon.engines.upstream.responses_stream import NativeEvents, NeutralEvents
+from antiphon.ports import Capabilities
+from antiphon.protocol.generation import Delta, Generation, Native
+
+_PATH = "/responses"
+_COUNT_PATH = "/responses/input_tokens"
+_COUNT_DEADLINES = Deadlines(connect=2.0, first=limits.UPSTREAM_COUNT, whole=limits.UPSTREAM_COUNT)
+#: Parameters that are called the same by every surface; others of the upstream's mean nothing to another surface.
+_SHARED = frozenset({"model", "temperature", "top_p", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs"})
+#: A server of which only its API is known is taken at that API's word: it is what OpenAI's own does.
+_AT_ITS_WORD = replace(profile_named("openai"), name="responses")
+SURFACE = "responses"
+
+
+class ResponsesStream(ChatStream):
+    """The deltas of one answer. It is over with its terminal event, whether or not the connection is."""
+
+    async def _more(self) -> None:
+        await super()._more()
+        if not self._over and self._answer.finished:
+            self._reply.done()
+            self._end(done=True)
+
+
+class LooseResponses:
+    """What the server says, as it says it: it may not be what it was asked for. See `ports.Engine`."""
+
+    def __init__(
+        self,
+        client: UpstreamClient,
+        model: str | None,
+        *,
+        name: str | None,
+        profile: Profile,
+        deadlines: Deadlines,
+        context_tokens: int | None,
+    ) -> None:
+        self._client = client
+        self._model = model
+        self.name = name or model or client.spec.name
+        self._profile = profile
+        self._deadlines = deadlines
+        self._streams: set[ChatStream] = set()
+        self._running = True
+        #: Until it is found out that the server does not.
+        self._counts = True
+        self.capabilities = Capabilities(
+            context_tokens=context_tokens or limits.UPSTREAM_CONTEXT,
+            images=profile.images,
+            files=profile.files,
+            audio=False,
+            logprobs=profile.logprobs,
+            logit_bias=False,
+            constrains=False,
+            passes_extra=profile.extra,
+            native=frozenset({SURFACE}),
+        )
+
+    async def start(self) -> None:
+        """Nothing is asked of the upstream: it may come up later, and the next request finds out."""
+        self._running = True
+
+    async def stop(self) -> None:
+        """End what is running."""
+        self._running = False
+        for stream in tuple(self._streams):
+            stream.stop()
+
+    async def ready(self) -> bool:
+        """Whether it was started. Whether the upstream is up is known when it is asked."""
+        return self._running
+
+    async def check(self, generation: Generation) -> None:
+        """Raise what can be told without asking the upstream."""
+        responses_request.body_of(generation, self._profile, self._model or generation.model)
+
+    async def count_tokens(self, generation: Generation) -> int:
+        """As the server counts them, or estimated."""
+        estimate = tokens.estimate(generation)
+        if not self._counts:
+            return estimate
+        try:
+            return await self._count(generation)
+        except (NotFound, UpstreamFailed, msgspec.MsgspecError) as error:
+            # It has no such endpoint, as most have not.
+            self._counts = isinstance(error, UpstreamFailed) and error.code != "upstream_invalid"
+        except AntiphonError:
+            pass
+        return estimate
+
+    async def _count(self, generation: Generation) -> int:
+        model = self._model or generation.model
+        native = generation.native
+        if native is not None and native.surface == SURFACE:
+            body = responses_request.native_body(native.body, self._profile, model, streamed=False)
+        else:
+            body = responses_request.body_of(generation, self._profile, model)
+        data = msgspec.json.encode(responses_request.counted(body))
+        reply = await self._client.post(_COUNT_PATH, data, stream=False, deadlines=_COUNT_DEADLINES)
+        return msgspec.json.decode(await reply.body(), type=_Count).input_tokens
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
+        """Ask in our words, and translate the answer."""
+        body = responses_request.body_of(generation, self._profile, self._model or generation.model)
+        answer = NeutralEvents(self._client.scrubber, partial(tokens.estimate, generation), generation.sampling.stop)
+        try:
+            return await self._ask(body, answer, generation)
+        except InvalidRequest as error:
+            if error.param not in _SHARED:
+                error.param = None
+            raise
+
+    async def relay(self, generation: Generation, native: Native) -> AsyncGenerator[Delta, None]:
+        """Ask in the client's own words, and pass on the answer."""
+        model = self._model or generation.model
+        body = responses_request.native_body(native.body, self._profile, model, streamed=generation.streamed)
+        answer = NativeEvents(self._client.scrubber, partial(tokens.estimate, generation))
+        return await self._ask(body, answer, generation)
+
+    async def _ask(self, body: dict[str, Any], answer: Answer, generation: Generation) -> AsyncGenerator[Delta, None]:
+        if not self._running:
+            raise EngineUnavailable("The model is not available.")
+        data = msgspec.json.encode(body)
+        reply = await self._client.post(_PATH, data, stream=generation.streamed, deadlines=self._deadlines)
+        stream = ResponsesStream(reply, answer, self._streams.discard)
+        self._streams.add(stream)
+        return stream
+
+
+class ResponsesEngine:
+    """One model of one upstream. What its kind of server does not keep to by itself is enforced here."""
+
+    def __init__(
+        self,
+        client: UpstreamClient,
+        model: str | None,
+        *,
+        name: str | None = None,
+        profile: Profile | None = None,
+        deadlines: Deadlines = Deadlines(),  # noqa: B008  (it is immutable)
+        context_tokens: int | None = None,
+        worker: SchemaWorker | None = None,
+    ) -> None:
+        """`model`: the upstream's name for it; None: as each generation says. `name`: as answers show it.
+
+        `profile`: None for the one that the client's upstream names; a server without one is taken at its API's word.
+        `worker` checks schemas; engines may share one. Raises `SetupError` for a profile that does not exist.
+        """
+        named = client.spec.profile
+        self._profile = profile or (_AT_ITS_WORD if named == "generic" else profile_named(named))
+        self._loose = LooseResponses(
+            client, model, name=name, profile=self._profile, deadlines=deadlines, context_tokens=context_tokens
+        )
+        self._kept = ConstrainedEngine(self._loose, worker)
+        self._capabilities = replace(self._loose.capabilities, constrains=True)
+
+    @property
+    def name(self) -> str:
+        """The model's name as answers show it."""
+        return self._loose.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the profile says, with everything enforced."""
+        return self._capabilities
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
+        """Ask the upstream: see the port. Raises also what `UpstreamClient.post` does, while awaited or iterated."""
+        native = self._native(generation)
+        if native is not None:
+            return await self._loose.relay(generation, native)
+        if not self._profile.keeps(generation):
+            return await self._kept.generate(generation)
+        return await self._loose.generate(generation)
+
+    def _native(self, generation: Generation) -> Native | None:
+        """The client's own words, if they are to be sent on."""
+        native = generation.native
+        if native is None or native.surface != SURFACE:
+            return None
+        return native if native.only or self._profile.keeps(generation) else None
+
+    async def check(self, generation: Generation) -> None:
+        """Raise what can be told without asking the upstream."""
+        if self._native(generation) is None:
+            engine = self._loose if self._profile.keeps(generation) else self._kept
+            await engine.check(generation)
+
+    async def count_tokens(self, generation: Generation) -> int:
+        """As the server counts them, where it does; else estimated."""
+        return await self._loose.count_tokens(generation)
+
+    async def start(self) -> None:
+        """Nothing is asked of the upstream."""
+        await self._kept.start()
+
+    async def stop(self) -> None:
+        """End what is running."""
+        await self._kept.stop()
+
+    async def ready(self) -> bool:
+        """Whether it was started."""
+        return await self._kept.ready()
+
+
+class _Count(msgspec.Struct):
+    input_tokens: int

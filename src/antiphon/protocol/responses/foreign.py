@@ -1,0 +1,122 @@
+"""What another server says, before it is believed: each check gives what passes it, or raises `UpstreamFailed`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from antiphon.domain import limits
+from antiphon.domain.errors import UpstreamFailed
+from antiphon.protocol.responses.streamed import ITEM_TEXTS, PART_TEXTS, Item, Json
+from antiphon.wire import json as wire_json
+
+#: A plain identifier: types, reasons, tiers.
+WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
+#: Types of items that every model may make; the others are hosted tools'.
+PLAIN = frozenset({"message", "reasoning", "function_call", "custom_tool_call"})
+
+
+def nonsense() -> UpstreamFailed:
+    """What came is no stream of a response."""
+    return UpstreamFailed("The model's server answered with events that make no response.", code="upstream_invalid")
+
+
+def decoded(data: bytes) -> Json:
+    """An event."""
+    try:
+        event = wire_json.decode(data, max_depth=limits.MAX_JSON_DEPTH - 2, max_values=limits.MAX_JSON_VALUES)
+    except wire_json.MalformedJSON:
+        raise nonsense() from None
+    if not isinstance(event, dict):
+        raise nonsense()
+    return event
+
+
+def position(value: Any) -> int:
+    """A position in a list."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise nonsense()
+    return value
+
+
+def matches(value: Any, pattern: re.Pattern[str]) -> bool:
+    """Whether it is a text of that form."""
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def named(item: Item) -> Json:
+    """The published `done` event of a function's arguments names the function."""
+    return {"name": item.body["name"]} if item.kind == "function_call" else {}
+
+
+def checked_item(body: Any) -> Json:
+    """A copy of an item that has what those who read it rely on."""
+    if not isinstance(body, dict) or not matches(body.get("type"), WORD):
+        raise nonsense()
+    item = dict(body)
+    match item["type"]:
+        case "message":
+            if item.get("role", "assistant") != "assistant":
+                raise nonsense()
+            item |= {"role": "assistant", "content": _checked_parts(item.get("content"))}
+        case "reasoning":
+            item["summary"] = _checked_parts(item.get("summary"))
+            if item.get("content") is None:
+                item.pop("content", None)
+            else:
+                item["content"] = _checked_parts(item["content"])
+            if not isinstance(item.get("encrypted_content"), str | None):
+                raise nonsense()
+        case "function_call" | "custom_tool_call":
+            if not all(isinstance(item.get(name), str) and item[name] for name in ("name", "call_id")):
+                raise nonsense()
+    if item["type"] in ITEM_TEXTS:
+        name = ITEM_TEXTS[item["type"]][1]
+        if not isinstance(item.get(name), str | None):
+            raise nonsense()
+        if item["type"] in PLAIN:
+            item[name] = item.get(name) or ""
+    return item
+
+
+def _checked_parts(parts: Any) -> list[Json]:
+    if parts is None:
+        return []
+    if not isinstance(parts, list):
+        raise nonsense()
+    return [checked_part(part) for part in parts]
+
+
+def checked_part(part: Any) -> Json:
+    """A part that has what those who read it rely on."""
+    if not isinstance(part, dict) or not matches(part.get("type"), WORD):
+        raise nonsense()
+    kind = part["type"]
+    if kind in PART_TEXTS and not isinstance(part.get(PART_TEXTS[kind][1]), str):
+        raise nonsense()
+    if not isinstance(part.get("annotations"), list | None):
+        raise nonsense()
+    return part
+
+
+def checked_logprobs(value: Any) -> list[Json]:
+    """Log probabilities, if they are a list of what they should be."""
+    entries = value if isinstance(value, list) else []
+    if not all(isinstance(entry, dict) and "token" in entry and "logprob" in entry for entry in entries):
+        raise nonsense()
+    return entries
+
+
+def is_usage(value: Any) -> bool:
+    """Whether these are token counts that add up (schema `ResponseUsage`)."""
+    given, made, total = (_count(value, name) for name in ("input_tokens", "output_tokens", "total_tokens"))
+    if given is None or made is None or total != given + made:
+        return False
+    cached = _count(value.get("input_tokens_details"), "cached_tokens")
+    thought = _count(value.get("output_tokens_details"), "reasoning_tokens")
+    return cached is not None and thought is not None and cached <= given and thought <= made
+
+
+def _count(value: Any, name: str) -> int | None:
+    count = value.get(name) if isinstance(value, dict) else None
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
