@@ -293,10 +293,19 @@ def bind(host: str, port: int) -> socket.socket:
 def upstream_engine(
     client: UpstreamClient, target: TargetSpec, model: str, deadlines: Deadlines, worker: SchemaWorker
 ) -> Engine:
-    """The engine for a target of an upstream. `worker` checks schemas; all engines share it."""
-    from antiphon.engines.upstream.chat import ChatEngine  # only a server with upstreams needs it
+    """The engine for a target of an upstream, by its kind. `worker` checks schemas; all engines share it."""
+    # Only a server with upstreams needs them.
+    from antiphon.engines.upstream.antiphon import AntiphonEngine
+    from antiphon.engines.upstream.chat import ChatEngine
+    from antiphon.engines.upstream.responses import ResponsesEngine
 
-    return ChatEngine(client, model, deadlines=deadlines, context_tokens=target.context_tokens, worker=worker)
+    kinds: Mapping[str, Callable[..., Engine]] = {
+        "chat": ChatEngine,
+        "responses": ResponsesEngine,
+        "antiphon": AntiphonEngine,
+    }
+    make = kinds[client.spec.kind]
+    return make(client, model, deadlines=deadlines, context_tokens=target.context_tokens, worker=worker)
 
 
 def local_engine(settings: Settings, model: ResolvedModel) -> Engine:

@@ -48,7 +48,10 @@ def variables(tmp_path: Path) -> Iterator[dict[str, str]]:
             routes: dict[str, Any] = {
                 "good": {"targets": [{"upstream": "sound", "model": "m", "weight": 3}], "tags": ["fast"]},
                 "refused": {"targets": [{"upstream": "spoilt", "model": "status_401"}]},
-                "broken": {"targets": [{"upstream": "spoilt", "model": "status_500"}], "fallbacks": [{"route": "good"}]},
+                "broken": {
+                    "targets": [{"upstream": "spoilt", "model": "status_500"}],
+                    "fallbacks": [{"route": "good"}],
+                },
                 "mute": {"targets": [{"upstream": "spoilt", "model": "stall_before"}], "deadlines": deadlines},
                 "dead": {"targets": [{"upstream": "dead", "model": "x"}]},
                 "unset": {"targets": [{"upstream": "unset", "model": "x"}]},

@@ -30,6 +30,9 @@ def fits(can: Capabilities, generation: Generation) -> bool:
     """Whether a target can do what is asked, as far as its capabilities tell."""
     if generation.extra and not can.passes_extra:
         return False
+    native = generation.native
+    if native is not None and native.only and native.surface not in can.native:
+        return False
     if generation.sampling.top_logprobs is not None and not can.logprobs:
         return False
     if generation.sampling.logit_bias and not can.logit_bias:
