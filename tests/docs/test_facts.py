@@ -43,7 +43,7 @@ def test_named_variables_and_flags_exist() -> None:
     named = set(re.findall(r"ANTIPHON_[A-Z_]+\b", everything()))
     assert named <= variables, named - variables
     flags = {item.flag for item in declared().values()} | {"--config", "--help", "--json"}
-    flags |= {"--project", "--name", "--publish", "--response-ttl-days"}
+    flags |= {"--project", "--name", "--publish", "--response-ttl-days", "--star"}
     shown = {flag for page in pages() for flag in re.findall(r"antiphon [^`\n]*?(--[a-z-]+)", page.read_text("utf-8"))}
     assert shown <= flags, shown - flags
     assert named
@@ -52,7 +52,7 @@ def test_named_variables_and_flags_exist() -> None:
 
 def test_named_commands_exist() -> None:
     listed = run_program("--help").stdout
-    groups = {"models", "keys", "projects", "prompts"}
+    groups = {"models", "keys", "projects", "prompts", "routes"}
     helps = {group: run_program(group, "--help").stdout for group in groups}
     named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
     assert {command for command, _ in named} >= {"serve", "env", "models", "keys", "config", "doctor"}
