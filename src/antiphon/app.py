@@ -337,12 +337,13 @@ def serve(loaded: Loaded, data_dir: DataDir, model: ResolvedModel | None) -> int
     engine = None if model is None else local_engine(settings, model)
 
     def announce(host: str, port: int) -> None:
-        served = f"{len(settings.routes)} routes" if settings.routes else ""
+        count = len(settings.routes)
+        served = f"{count} route{'s' * (count != 1)}" if count else ""
         if engine is not None:
             context = engine.capabilities.context_tokens
             local = f"model {engine.name}, {settings.slots} slots, {context} tokens each"
             served = f"{local}; {served}" if served else local
-        print(_banner(host, port, served, data_dir), flush=True)
+        print(_banner(host, port, served, data_dir, _model_to_try(settings, engine)), flush=True)
 
     _spare_the_collector()
     with data_dir.lock():
@@ -360,7 +361,16 @@ def _spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def _banner(host: str, port: int, served: str, data_dir: DataDir) -> str:
+def _model_to_try(settings: Settings, engine: Engine | None) -> str:
+    """A name that is answered: the one that OpenAI's examples use, if it is."""
+    usual = "gpt-5-mini"
+    if usual in settings.routes or (engine is not None and usual in settings.aliases):
+        return usual
+    names = [name for name in settings.routes if not name.endswith("*")]
+    return engine.name if engine is not None else next(iter(names), usual)
+
+
+def _banner(host: str, port: int, served: str, data_dir: DataDir, model: str) -> str:
     """What to do next, ready to be pasted: the flags that `antiphon env` needs to find this very server are in it."""
     shown = f"[{host}]" if ":" in host else host
     command = f"{_program()} env"
@@ -370,7 +380,7 @@ def _banner(host: str, port: int, served: str, data_dir: DataDir) -> str:
   Antiphon is listening on http://{shown}:{port}/v1   ({served})
   In another shell:  eval "$({command})"     then try:
       curl $OPENAI_BASE_URL/responses -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" \\
-        -d '{{"model": "gpt-5-mini", "input": "Write a short welcome message for a new user signing up to my app."}}'
+        -d '{{"model": "{model}", "input": "Write a short welcome message for a new user signing up to my app."}}'
 """
 
 

@@ -191,10 +191,11 @@ class _Asking:
 
         Raises what is wrong with the request itself.
         """
-        now = self._around.clock.monotonic()
-        well = [target for target in targets if target.health.admits(now)]
         around = self._around
-        left = order(self._tier.spec, well, self._generation, now, chance=around.chance, price=around.price)
+        now = around.clock.monotonic()
+        left = [target for target in targets if target.health.admits(now)]
+        if len(left) > 1:
+            left = order(self._tier.spec, left, self._generation, now, chance=around.chance, price=around.price)
         tries: dict[Target, int] = {}
         retries = self._tier.retries
         while left:
