@@ -84,6 +84,8 @@ class Api:
             exchange = Exchange(scope, receive, send, new_request_id(), max_body=self._max_body)
             scope["antiphon.exchange"] = exchange
             await self._serve(exchange, scope, receive, send)
+            # They know each other: parted, both go at once, and the garbage collector has nothing to do.
+            del scope["antiphon.exchange"]
 
     async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -114,6 +114,8 @@ class Gate:
                 witness.closed(call)
             except Exception as broken:  # what is over cannot be refused any more
                 _log.error("a call could not be noted", witness=type(witness).__name__, exc_info=broken)
+        # Calls and their generations know each other: parted, they go at once, and the collector has nothing to do.
+        call.admissions = []
 
 
 class Bound:

@@ -107,8 +107,8 @@ class Served(AsyncGenerator[Delta, None]):
             try:
                 delta = await (self._stream.__anext__() if self._patience is None else self._in_time(self._patience))
             except StopAsyncIteration:
-                # Without a `Finish` it was broken off; the driver says so.
-                self._end(EngineFailed("The answer ended without its end."))
+                if not self._finished:  # it was broken off; the driver says so
+                    self._end(EngineFailed("The answer ended without its end."))
                 raise
             except BaseException as error:
                 self._end(error)

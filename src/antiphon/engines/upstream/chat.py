@@ -21,9 +21,9 @@ from antiphon.engines.upstream.chat_answer import Answer, NativeAnswer, NeutralA
 from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.profiles import Profile, profile_named
 from antiphon.engines.upstream.reply import Reply
-from antiphon.ports import Capabilities
+from antiphon.ports import Capabilities, Engine
 from antiphon.protocol.chat.request import check_neutral
-from antiphon.protocol.generation import Delta, Generation, Native
+from antiphon.protocol.generation import Batch, Delta, Finish, Generation, Native
 
 _PATH = "/chat/completions"
 _DONE = b"[DONE]"
@@ -34,10 +34,14 @@ _SHARED = frozenset({"model", "temperature", "top_p", "tools", "tool_choice", "p
 class ChatStream(AsyncGenerator[Delta, None]):
     """The deltas of one answer. Whatever way it ends, its connection is given back or closed."""
 
-    def __init__(self, reply: Reply, answer: Answer, released: Callable[[ChatStream], None]) -> None:
+    def __init__(
+        self, reply: Reply, answer: Answer, released: Callable[[ChatStream], None], *, batches: bool = False
+    ) -> None:
+        """`batches`: deltas that come at once are given at once."""
         self._reply = reply
         self._answer = answer
         self._released = released
+        self._batches = batches
         self._pending: deque[Delta] = deque()
         self._over = False
         self._error: AntiphonError | None = None
@@ -51,7 +55,19 @@ class ChatStream(AsyncGenerator[Delta, None]):
                     raise error
                 raise StopAsyncIteration
             await self._more()
+        if self._batches and len(pending) > 1:
+            return self._batch()
         return pending.popleft()
+
+    def _batch(self) -> Delta:
+        """All that is there, but for the `Finish`."""
+        pending = self._pending
+        finish = pending.pop() if isinstance(pending[-1], Finish) else None
+        batch: Delta = pending[0] if len(pending) == 1 else Batch(tuple(pending))  # type: ignore[arg-type]
+        pending.clear()
+        if finish is not None:
+            pending.append(finish)
+        return batch
 
     async def _more(self) -> None:
         """Take what has come. Errors are kept until all that came before them was given."""
@@ -188,7 +204,7 @@ class LooseChat:
             if error.param not in _SHARED:
                 error.param = None
             raise
-        return self._stream(reply, self._neutral(generation))
+        return self._stream(generation, reply, self._neutral(generation))
 
     async def relay(self, generation: Generation, native: Native) -> AsyncGenerator[Delta, None]:
         """Ask in the client's own words, and pass on the answer."""
@@ -198,14 +214,12 @@ class LooseChat:
         reply = await self._post(body, streamed=generation.streamed)
         if generation.streamed and not reply.streamed:
             # A server that cannot stream: its whole answer must become chunks.
-            return self._stream(reply, self._neutral(generation))
+            return self._stream(generation, reply, self._neutral(generation))
         shown = bool((given.get("stream_options") or {}).get("include_usage"))
         estimated = partial(tokens.estimate, generation)
-        return self._stream(reply, NativeAnswer(self._client.scrubber, estimated, show_usage=shown))
+        return self._stream(generation, reply, NativeAnswer(self._client.scrubber, estimated, show_usage=shown))
 
     def _body(self, generation: Generation) -> dict[str, Any]:
-        if generation.native is not None and generation.native.surface == "chat":
-            check_neutral(dict(generation.native.body))
         return chat_request.body_of(generation, self._profile, self._model or generation.model)
 
     async def _post(self, body: dict[str, Any], *, streamed: bool) -> Reply:
@@ -219,8 +233,8 @@ class LooseChat:
             disguised = [tool.name for tool in generation.tools if tool.kind == "custom"]
         return NeutralAnswer(self._client.scrubber, partial(tokens.estimate, generation), disguised)
 
-    def _stream(self, reply: Reply, answer: Answer) -> ChatStream:
-        stream = ChatStream(reply, answer, self._streams.discard)
+    def _stream(self, generation: Generation, reply: Reply, answer: Answer) -> ChatStream:
+        stream = ChatStream(reply, answer, self._streams.discard, batches=generation.batches)
         self._streams.add(stream)
         return stream
 
@@ -268,29 +282,32 @@ class ChatEngine:
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Ask the upstream: see the port. Raises also what `UpstreamClient.post` does, while awaited or iterated."""
-        if not self._profile.keeps(generation):
-            return await self._kept.generate(generation)
-        native = generation.native
-        if native is not None and self._can_relay(generation, native):
+        native = self._relayed(generation)
+        if native is not None:
             return await self._loose.relay(generation, native)
-        return await self._loose.generate(generation)
-
-    def _can_relay(self, generation: Generation, native: Native) -> bool:
-        """Whether the client's own words can be sent on as they are."""
-        return (
-            native.surface == "chat"
-            and chat_request.speaks(native.body, self._profile)
-            and chat_request.takes_content(generation, self._profile)
-        )
+        return await self._translating(generation).generate(generation)
 
     async def check(self, generation: Generation) -> None:
         """Raise what can be told without asking the upstream."""
-        if not self._profile.keeps(generation):
-            await self._kept.check(generation)
-            return
+        if self._relayed(generation) is None:
+            await self._translating(generation).check(generation)
+
+    def _relayed(self, generation: Generation) -> Native | None:
+        """The client's own words, if they can be sent on; or raise `InvalidRequest` for what only they can say."""
         native = generation.native
-        if native is None or not self._can_relay(generation, native):
-            await self._loose.check(generation)
+        if native is None or native.surface != "chat":
+            return None
+        if (
+            self._profile.keeps(generation)
+            and chat_request.speaks(native.body, self._profile)
+            and chat_request.takes_content(generation, self._profile)
+        ):
+            return native
+        check_neutral(dict(native.body))
+        return None
+
+    def _translating(self, generation: Generation) -> Engine:
+        return self._loose if self._profile.keeps(generation) else self._kept
 
     async def count_tokens(self, generation: Generation) -> int:
         """As the server counts them, where it does; else estimated."""

@@ -10,7 +10,7 @@ import msgspec
 from antiphon.engines.upstream import errors
 from antiphon.engines.upstream.chat_calls import Calls
 from antiphon.engines.upstream.chat_chunks import (
-    Completion,
+    Choice,
     Reason,
     Said,
     logprobs_of,
@@ -58,13 +58,11 @@ class _Ending:
     def __init__(self, input_tokens: Callable[[], int]) -> None:
         """`input_tokens` gives our estimate, for servers that do not tell."""
         self._input_tokens = input_tokens
-        self._characters = 0
+        #: How much was said, for the estimate.
+        self.characters = 0
         self.reason: Reason | None = None
         self.usage: Usage | None = None
         self.begun = False
-
-    def said(self, text: str) -> None:
-        self._characters += len(text)
 
     def used(self, usage: msgspec.Raw) -> None:
         self.usage = usage_of(usage) or self.usage
@@ -81,7 +79,7 @@ class _Ending:
             reason = "tool_calls" if calls else "stop"
         usage = self.usage
         if usage is None:
-            usage = Usage(self._input_tokens(), output_tokens=-(-self._characters // 4), estimated=True)
+            usage = Usage(self._input_tokens(), output_tokens=-(-self.characters // 4), estimated=True)
         return Finish(reason, usage)
 
 
@@ -142,7 +140,7 @@ class NeutralAnswer:
             self._logprobs = ()
         if said.refusal:
             texts.append(RefusalDelta(said.refusal))
-        self._ending.said("".join((reasoning, text, said.refusal or "", *_called(said))))
+        self._ending.characters += sum(map(len, (reasoning, text, said.refusal or "", *_called(said))))
         if self._calls.any and texts:
             # White space around calls is what a template leaves over.
             self._later += [delta for delta in texts if not isinstance(delta, TextDelta) or delta.text.strip()]
@@ -182,8 +180,8 @@ class NativeAnswer:
         if not choices:
             return [NativeDelta(data)] if choices is not None and self._show_usage and ending.begun else []
         ending.begun = True
-        text = self._text(completion)
-        ending.said(text)
+        text = _plain(choices) or self._text(choices)
+        ending.characters += len(text)
         return [NativeDelta(data, text)]
 
     def whole(self, data: bytes) -> list[Delta]:
@@ -198,23 +196,28 @@ class NativeAnswer:
         """The end."""
         return [self._ending.finish(calls=self._calls, done=done)]
 
-    def _text(self, completion: Completion) -> str:
+    def _text(self, choices: list[Choice]) -> str:
         """What a chunk says, of any kind."""
         pieces: list[str] = []
-        for choice in completion.choices or ():
+        for choice in choices:
             if choice.finish_reason is not None:
                 self._ending.reason = reason_of(choice.finish_reason)
             said = choice.delta or choice.message
-            if said is None:
-                continue
-            if isinstance(said.content, str) and not (said.reasoning_content or said.reasoning or said.refusal):
-                pieces.append(said.content)
-            else:
-                pieces += (*texts_of(said), said.refusal or "")
-            if said.tool_calls or said.function_call:
-                self._calls = True
-                pieces += _called(said)
-        return pieces[0] if len(pieces) == 1 else "".join(pieces)
+            if said is not None:
+                called = _called(said)
+                self._calls = self._calls or bool(called)
+                pieces += (*texts_of(said), said.refusal or "", *called)
+        return "".join(pieces)
+
+
+def _plain(choices: list[Choice]) -> str:
+    """The text of a chunk that is text and no more, as nearly all are; empty for any other."""
+    choice = choices[0]
+    said = choice.delta
+    if said is None or choice.finish_reason is not None or len(choices) > 1 or type(said.content) is not str:
+        return ""
+    others = said.reasoning_content or said.reasoning or said.refusal or said.tool_calls or said.function_call
+    return "" if others else said.content
 
 
 def _called(said: Said) -> list[str]:

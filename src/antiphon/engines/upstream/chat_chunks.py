@@ -153,9 +153,8 @@ def read(data: bytes, scrubber: errors.Scrubber) -> Completion:
         completion = _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _no_completion(data, scrubber) from None
-    error = completion.error
-    if error and error != _NULL:
-        raise errors.in_stream({"error": msgspec.json.decode(error)}, scrubber)
+    if completion.error and bytes(completion.error) != _NULL:
+        raise errors.in_stream({"error": msgspec.json.decode(completion.error)}, scrubber)
     return completion
 
 
@@ -172,7 +171,7 @@ def _no_completion(data: bytes, scrubber: errors.Scrubber) -> AntiphonError:
 
 def usage_of(raw: msgspec.Raw) -> Usage | None:
     """Token counts; None where there are none that make sense. Parts are never more than the whole."""
-    if not raw or raw == _NULL:
+    if not raw or bytes(raw) == _NULL:
         return None
     try:
         tokens = _decode_tokens(raw)

@@ -19,9 +19,11 @@ from antiphon.domain.errors import (
     AntiphonError,
     ContextLengthExceeded,
     DeadlineExceeded,
+    EngineFailed,
     EngineUnavailable,
     InvalidRequest,
     NotFound,
+    OutputInvalid,
     Overloaded,
     PayloadTooLarge,
     RateLimited,
@@ -53,7 +55,7 @@ _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S+", re.IGNORECASE)
 _HOST = re.compile(
     r"\b(?:\d{1,3}(?:\.\d{1,3}){3}|localhost|[\w-]+(?:\.[\w-]+)*\.(?:local|internal|lan|svc))(?::\d+)?\b"
 )
-_KEY = re.compile(r"\b(?:Bearer\s+\S+|(?:sk|pk|rk|gsk|hf|xai|key)[-_][\w*.-]{6,})", re.IGNORECASE)
+_KEY = re.compile(r"\b(?:Bearer\s+\S+|(?:sk|pk|rk|gsk|hf|xai)[-_][\w*.-]{6,})", re.IGNORECASE)
 _PATH = re.compile(r"(?:/[\w.@-]+){3,}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
@@ -64,6 +66,8 @@ def retry(error: AntiphonError) -> Retry:
         return "other" if error.code == "upstream_refused" else "same"
     if isinstance(error, RateLimited | Overloaded | EngineUnavailable):
         return "same"
+    if isinstance(error, EngineFailed):
+        return "never" if isinstance(error, OutputInvalid) else "other"
     return "other" if isinstance(error, DeadlineExceeded | NotFound) else "never"
 
 
