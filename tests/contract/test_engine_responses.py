@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from antiphon.engines.scripted import ScriptedEngine, Step
-from antiphon.engines.upstream.antiphon import AntiphonEngine
-from antiphon.engines.upstream.responses import ResponsesEngine
 from antiphon.ports import Engine
 from antiphon.protocol.generation import Finish, Generation, Message, TextDelta, Usage
 from contract.engine_contract import EngineContract, Run
-from support.responses_engines import client_of
+from support.responses_engines import OverAntiphon, OverResponses
 from support.serving import Serving, serving
 
 
@@ -44,7 +42,7 @@ class TestAntiphon(EngineContract):
     @pytest.fixture(scope="class")
     @classmethod
     def engine(cls, run: Run, behind: Serving) -> Iterator[Engine]:
-        engine = AntiphonEngine(client_of(behind.base_url, behind.key), "scripted", name="remote")
+        engine = OverAntiphon(behind)
         run(engine.start())
         yield engine
         run(engine.stop())
@@ -56,7 +54,7 @@ class TestResponses(EngineContract):
     @pytest.fixture(scope="class")
     @classmethod
     def engine(cls, run: Run, behind: Serving) -> Iterator[Engine]:
-        engine = ResponsesEngine(client_of(behind.base_url, behind.key), "scripted", name="remote")
+        engine = OverResponses(behind.base_url, behind.key, model="scripted")
         run(engine.start())
         yield engine
         run(engine.stop())

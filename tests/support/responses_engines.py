@@ -20,33 +20,52 @@ from support.upstreams import SECRET, Behaviour, ChatUpstream, Says, chat_upstre
 Body = dict[str, Any]
 
 
-def client_of(url: str, secret: str = SECRET, **more: Any) -> UpstreamClient:
-    """A client with a secret of its own."""
-    spec = UpstreamSpec("up", "responses", url, Secret(env="KEY"), **more)
-    return UpstreamClient(spec, Connections(), SecretSource("up", spec.secret, environment={"KEY": secret}))
+class Alone(UpstreamClient):
+    """A client with a secret and connections of its own, which end with its engine."""
+
+    def __init__(self, url: str, secret: str = SECRET, profile: str = "generic") -> None:
+        spec = UpstreamSpec("up", "responses", url, Secret(env="KEY"), profile)
+        self.connections = Connections()
+        super().__init__(spec, self.connections, SecretSource("up", spec.secret, environment={"KEY": secret}))
 
 
-def over(server: Serving, **more: Any) -> AntiphonEngine:
+class OverAntiphon(AntiphonEngine):
     """An engine over another Antiphon's scripted model."""
-    return AntiphonEngine(client_of(server.base_url, server.key), "scripted", name="remote", **more)
+
+    def __init__(self, server: Serving) -> None:
+        self._alone = Alone(server.base_url, server.key)
+        super().__init__(self._alone, "scripted", name="remote")
+
+    async def stop(self) -> None:
+        """With its connections."""
+        await super().stop()
+        await self._alone.connections.close()
 
 
-def over_responses(url: str, secret: str = SECRET, *, profile: str = "generic", **more: Any) -> ResponsesEngine:
+class OverResponses(ResponsesEngine):
     """An engine over any Responses server."""
-    return ResponsesEngine(client_of(url, secret, profile=profile), "up-1", name="remote", **more)
+
+    def __init__(self, url: str, secret: str = SECRET, *, model: str = "up-1", profile: str = "generic") -> None:
+        self._alone = Alone(url, secret, profile)
+        super().__init__(self._alone, model, name="remote")
+
+    async def stop(self) -> None:
+        """With its connections."""
+        await super().stop()
+        await self._alone.connections.close()
 
 
 @contextmanager
 def chained(path: Path, engine: ScriptedEngine, **options: Any) -> Iterator[tuple[Serving, Serving]]:
     """A server in front of another one that has `engine`: the front one, and the other."""
-    with serving(engine, path / "back") as back, serving(over(back), path / "front", **options) as front:
+    with serving(engine, path / "back") as back, serving(OverAntiphon(back), path / "front", **options) as front:
         yield front, back
 
 
 @contextmanager
 def before(path: Path, behave: Behaviour, **options: Any) -> Iterator[tuple[Serving, ChatUpstream]]:
     """A server in front of one that does as told: the server, and the other."""
-    with chat_upstream(behave) as upstream, serving(over_responses(upstream.url, **options), path) as front:
+    with chat_upstream(behave) as upstream, serving(OverResponses(upstream.url, **options), path) as front:
         yield front, upstream
 
 

@@ -45,8 +45,8 @@ items = st.builds(
     st.fixed_dictionaries(
         {},
         optional={
-            "id": st.sampled_from(["a", "b", "", 3, None]),
-            "status": st.sampled_from(["in_progress", "completed", "incomplete", 1]),
+            "id": st.sampled_from(["a", "b", "", 3, None, [], {}]),
+            "status": st.sampled_from(["in_progress", "completed", "incomplete", 1, []]),
             "content": st.lists(parts, max_size=3),
             "summary": st.lists(parts, max_size=2),
             "arguments": texts,

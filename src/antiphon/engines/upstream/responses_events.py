@@ -18,7 +18,7 @@ Json = dict[str, Any]
 SILENT = frozenset({"response.created", "response.queued", "response.in_progress", "keepalive"})
 TERMINAL = frozenset({"response.completed", "response.incomplete"})
 FAILED = frozenset({"response.failed", "error"})
-_CALLS = frozenset({"function_call", "custom_tool_call"})
+_CALLS = ("function_call", "custom_tool_call")
 
 
 def read(data: bytes) -> Json:
@@ -36,7 +36,7 @@ def response_of(value: Any) -> Json:
     """A Response object. Raises `UpstreamFailed` if it is none that has ended well, or for want of tokens."""
     if not isinstance(value, dict):
         raise errors.invalid("JSON that is no response")
-    if value.get("status") not in {"completed", "incomplete"} or _reason(value) == "steered":
+    if value.get("status") not in ("completed", "incomplete") or _reason(value) == "steered":
         raise errors.invalid("a response that has not ended")
     return value
 

@@ -146,6 +146,8 @@ class NeutralEvents:
         """The deltas of an event. Raises the error that it tells."""
         event = read(data)
         kind = event.get("type")
+        if not isinstance(kind, str):
+            raise errors.invalid("an event without a type")
         if kind in FAILED:
             raise fault_of(event, self._scrubber)
         if kind in TERMINAL:

@@ -237,7 +237,7 @@ class Relay:
         done = checked_item(body)
         if done["type"] != item.kind or any(done.get(name) != item.body.get(name) for name in _FIXED):
             raise nonsense()
-        if item.theirs is not None and done.get("id") not in {item.theirs, item.body["id"]}:
+        if item.theirs is not None and done.get("id") not in (item.theirs, item.body["id"]):
             raise nonsense()
         for member, parts in item.parts.items():
             listed = (done.get(member) or []) if member in WITH_PARTS.get(item.kind, ()) else []

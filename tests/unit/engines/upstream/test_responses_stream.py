@@ -1,0 +1,203 @@
+"""What a Responses server says, as neutral deltas."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from antiphon.domain.errors import AntiphonError, InvalidRequest, RateLimited, UpstreamFailed
+from antiphon.engines.upstream.errors import Scrubber
+from antiphon.engines.upstream.responses_stream import NativeEvents, NeutralEvents
+from antiphon.protocol.generation import (
+    CallArguments,
+    CallStart,
+    Delta,
+    Finish,
+    NativeDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    TokenLogprob,
+    Usage,
+)
+from conformance.samples import call, message, reasoning, response, stream
+from support.hosted import searching
+
+Body = dict[str, Any]
+SECRET = "sk-upstream-secret-0123456789"
+USED = Usage(input_tokens=5, cached_tokens=2, output_tokens=7, reasoning_tokens=1)
+GUESSED = Usage(input_tokens=9, output_tokens=2, estimated=True)
+
+
+def answer(*stops: str) -> NeutralEvents:
+    return NeutralEvents(Scrubber(SECRET, "up.example"), lambda: 9, stops)
+
+
+def told(events: list[Body], *stops: str) -> list[Delta]:
+    events_of = answer(*stops)
+    deltas: list[Delta] = []
+    for event in events:
+        deltas += events_of.feed(json.dumps(event).encode())
+        if events_of.finished:
+            break
+    return deltas + events_of.finish()
+
+
+def event(kind: str, index: int = 0, **fields: Any) -> Body:
+    return {"type": f"response.{kind}", "output_index": index, **fields}
+
+
+def end(*output: Body, **members: Any) -> Body:
+    return {"type": "response.completed", "response": response(output=list(output), **members)}
+
+
+def test_a_rich_stream() -> None:
+    token = TokenLogprob("Hel", -0.5, (72, 101, 108))
+    assert told(stream()) == [
+        # The reasoning's summary came first, so its text says nothing new.
+        ReasoningDelta("H."),
+        TextDelta("Hel", (token,)),
+        TextDelta("lo", (TokenLogprob("lo", -0.5, (108, 111)),)),
+        CallStart("f", "call_1"),
+        CallArguments('{"a"'),
+        CallArguments(": 1}"),
+        Finish("tool_calls", USED),
+    ]
+
+
+def test_hosted_tools_are_left_out() -> None:
+    assert told(searching()) == [TextDelta("Cats "), TextDelta("sleep."), Finish("stop", USED)]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_response_that_comes_with_its_end(whole: bool) -> None:
+    last = end(reasoning(), message(), call())
+    deltas = [ReasoningDelta("Hm."), TextDelta("Hello"), CallStart("f", "call_1"), CallArguments('{"a": 1}')]
+    if whole:
+        events = answer()
+        assert events.whole(json.dumps(last["response"]).encode()) == deltas
+        assert events.finish() == [Finish("tool_calls", USED)]
+    else:
+        assert told([last]) == [*deltas, Finish("tool_calls", USED)]
+
+
+def test_calls_side_by_side_come_one_after_the_other() -> None:
+    one, other = call(arguments="12"), call(arguments="34", id="fc_2", call_id="call_2", name="g")
+    events = [
+        event("output_item.added", 0, item={**one, "arguments": ""}),
+        event("output_item.added", 1, item={**other, "arguments": ""}),
+        event("function_call_arguments.delta", 1, delta="3"),
+        event("function_call_arguments.delta", 0, delta="1"),
+        event("output_item.done", 1, item=other),
+        event("output_item.done", 0, item=one),
+        end(one, other),
+    ]
+    assert told(events)[:-1] == [
+        *(CallStart("f", "call_1"), CallArguments("1"), CallArguments("2")),
+        *(CallStart("g", "call_2"), CallArguments("3"), CallArguments("4")),
+    ]
+
+
+def test_a_custom_call_and_a_refusal() -> None:
+    custom = {"type": "custom_tool_call", "id": "ctc_1", "call_id": "c", "name": "note", "input": "hi"}
+    no = message(content=[{"type": "refusal", "refusal": "No."}])
+    events = [
+        event("refusal.delta", 0, delta="No."),
+        event("output_item.done", 0, item=no),
+        event("output_item.added", 1, item={**custom, "input": ""}),
+        event("custom_tool_call_input.delta", 1, delta="hi"),
+        event("output_item.done", 1, item=custom),
+        end(no, custom),
+    ]
+    assert told(events) == [
+        RefusalDelta("No."),
+        CallStart("note", "c", "custom"),
+        CallArguments("hi"),
+        Finish("tool_calls", USED),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"), [("max_output_tokens", "length"), ("content_filter", "content_filter"), ("new", "length")]
+)
+def test_what_is_incomplete(reason: str, finish: str) -> None:
+    last = {**end(), "type": "response.incomplete"}
+    last["response"] |= {"status": "incomplete", "incomplete_details": {"reason": reason}}
+    assert told([event("output_text.delta", delta="a"), last])[-1] == Finish(finish, USED)  # type: ignore[arg-type]
+
+
+def test_usage_that_is_not_told_is_estimated() -> None:
+    assert told([event("output_text.delta", delta="eight ch"), end(usage=None)])[-1] == Finish("stop", GUESSED)
+
+
+def test_it_ends_before_a_stop() -> None:
+    events = [event("output_text.delta", delta=text) for text in ("one ST", "OP two")]
+    assert told([*events, end()], "STOP") == [TextDelta("one "), Finish("stop", Usage(9, 0, 3, estimated=True))]
+    held = told([*events[:1], end()], "STOP")
+    assert held == [TextDelta("one "), TextDelta("ST"), Finish("stop", USED)]
+
+
+def test_a_stream_that_only_ends() -> None:
+    with pytest.raises(UpstreamFailed) as caught:
+        told([event("output_text.delta", delta="a")])
+    assert caught.value.code == "upstream_truncated"
+
+
+@pytest.mark.parametrize("events", [answer, lambda: NativeEvents(Scrubber(SECRET, "up.example"), lambda: 9)])
+@pytest.mark.parametrize(
+    ("said", "kind", "code"),
+    [
+        ({"type": "error", "code": "rate_limit_exceeded", "message": SECRET}, RateLimited, "rate_limit_exceeded"),
+        ({"type": "error", "error": {"type": "server_error", "message": SECRET}}, UpstreamFailed, "upstream_error"),
+        ({"type": "response.failed", "response": {"error": {"code": "invalid_prompt", "message": SECRET}}},
+         InvalidRequest, "invalid_prompt"),
+        ({"type": "response.failed", "response": {"error": None}}, UpstreamFailed, "upstream_error"),
+        ({"type": "response.failed", "response": 3}, UpstreamFailed, "upstream_error"),
+        ({"type": "response.completed", "response": {"status": "in_progress"}}, UpstreamFailed, "upstream_invalid"),
+        ({"type": "response.completed"}, UpstreamFailed, "upstream_invalid"),
+    ],
+)  # fmt: skip
+def test_errors(events: Any, said: Body, kind: type[AntiphonError], code: str) -> None:
+    with pytest.raises(kind) as caught:
+        events().feed(json.dumps(said).encode())
+    assert caught.value.code == code
+    assert SECRET not in caught.value.message
+
+
+def test_native_events_are_passed_on_from_the_first_that_says_something() -> None:
+    events = NativeEvents(Scrubber(SECRET, "up.example"), lambda: 9)
+    given = [json.dumps(event).encode() for event in searching()]
+    deltas = [delta for data in given for delta in events.feed(data)]
+    assert [delta.data for delta in deltas if isinstance(delta, NativeDelta)] == given[2:]
+    assert "".join(delta.text for delta in deltas if isinstance(delta, NativeDelta)) == "Cats sleep."
+    assert events.finish() == [Finish("stop", USED)]
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["type", "item", "delta", "status", "output", "id"]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 24), st.sampled_from(["item", "delta", "output_index", "type", "response", "logprobs"]), anything)
+def test_whatever_is_changed_it_is_an_answer_or_a_clean_error(at: int, name: str, value: Any) -> None:
+    events = stream()
+    events[at] = {**events[at], name: value}
+    try:
+        deltas = told(events)
+    except AntiphonError:
+        return
+    assert isinstance(deltas[-1], Finish)
+    calling = False
+    for delta in deltas:
+        calling = calling or isinstance(delta, CallStart)
+        assert calling or not isinstance(delta, CallArguments)
