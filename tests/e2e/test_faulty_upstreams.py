@@ -25,6 +25,7 @@ SURFACES = {
     "chat": ("/chat/completions", {"messages": [{"role": "user", "content": "hello"}]}),
     "responses": ("/responses", {"input": "hello"}),
 }
+SLOW = {"stall_before", "stall_after_head", "stall_middle", "drip", "comments_only"}
 HARMLESS = {"none", "bytewise", "split_characters", "merged"}
 #: What is published for these endpoints, or for every one.
 DOCUMENTED = {400, 401, 403, 404, 408, 409, 413, 415, 429, 500, 502, 503, 504}
@@ -80,12 +81,12 @@ def wired(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             plain = {"deadlines": DEADLINES, "retries": 0}
             routes = {
                 "once/*": {"targets": [{"upstream": "spoilt"}], **plain},
-                # These answer in the end, and may take their time on a busy machine.
                 "calm/*": {"targets": [{"upstream": "spoilt"}], "retries": 0},
                 "again/*": {"targets": [{"upstream": "spoilt"}]},
                 "safe/*": {"targets": [{"upstream": "spoilt"}], "fallbacks": [{"route": "sound"}], **plain},
+                "sure/*": {"targets": [{"upstream": "spoilt"}], "fallbacks": [{"route": "sound"}], "retries": 0},
                 "sound": {"targets": [{"upstream": "sound", "model": "scripted"}]},
-                "nobody": {"targets": [{"upstream": "nobody", "model": "x"}], **plain},
+                "nobody": {"targets": [{"upstream": "nobody", "model": "x"}], "retries": 0},
             }
             settings = {"upstreams": gateway.upstreams(upstreams), "routes": gateway.routes(routes), "model": "none"}
             with serving(None, tmp_path_factory.mktemp("front"), **settings) as front:
@@ -163,11 +164,12 @@ def judge_responses_stream(answer: httpx2.Response, *, whole: bool) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault(wired: Wired, fault: str, surface: str, streamed: bool) -> None:
     path, body = SURFACES[surface]
-    route = "calm" if fault in HARMLESS else "once"
+    # What does not run into a deadline must not depend on how busy this machine is.
+    route = "once" if fault in SLOW else "calm"
     began = time.monotonic()
     answer = wired.post(path, {**body, "model": f"{route}/{fault}.{surface}.{streamed}", "stream": streamed})
     took = time.monotonic() - began
-    assert fault in HARMLESS or took < DEADLINES["whole"] + 1.0
+    assert fault not in SLOW or took < DEADLINES["whole"] + 1.0
     assert wired.proxy.asked[f"{fault}.{surface}.{streamed}"] == 1
     judge_nothing_leaks(answer, wired)
     if answer.status_code != 200:
@@ -206,7 +208,7 @@ def test_two_failures_before_the_first_token_are_not_seen(
 )
 def test_a_fallback_answers_where_the_target_does_not(wired: Wired, fault: str, surface: str) -> None:
     path, body = SURFACES[surface]
-    answer = wired.post(path, {**body, "model": f"safe/{fault}.{surface}"})
+    answer = wired.post(path, {**body, "model": f"sure/{fault}.{surface}"})
     assert answer.status_code == 200, answer.text
     assert text_of(answer.json()) == TEXT
     assert answer.headers["x-antiphon-target"] == "sound/scripted"
@@ -237,7 +239,7 @@ def test_a_server_that_is_not_there(wired: Wired, surface: str) -> None:
 
 def test_a_target_in_a_row_of_failures_is_left_alone(wired: Wired) -> None:
     path, body = SURFACES["chat"]
-    answers = [wired.post(path, {**body, "model": "once/status_500.breaker"}) for _ in range(8)]
+    answers = [wired.post(path, {**body, "model": "calm/status_500.breaker"}) for _ in range(8)]
     assert [answer.status_code for answer in answers] == [502] * 5 + [503] * 3
     assert wired.proxy.asked["status_500.breaker"] == 5
     assert answers[-1].json()["error"]["code"] == "engine_unavailable"
@@ -255,7 +257,7 @@ def test_a_storm_costs_the_upstream_no_more_than_the_retry_budget(wired: Wired) 
 
 def test_what_was_not_answered_is_kept_as_failed(wired: Wired) -> None:
     path, body = SURFACES["responses"]
-    answer = wired.post(path, {**body, "model": "once/reset_middle.kept", "stream": True})
+    answer = wired.post(path, {**body, "model": "calm/reset_middle.kept", "stream": True})
     first = events_of(answer)[0]["response"]["id"]
     kept = httpx2.get(f"{wired.front.base_url}/responses/{first}", headers=wired.front.headers).json()
     assert kept["status"] == "failed"
