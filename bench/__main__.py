@@ -1,4 +1,4 @@
-"""Run every benchmark, one after the other, or those that are named. `chaos` takes long: it runs only by name."""
+"""Run every benchmark, one after the other, or those that are named. `chaos` and `gateway` run only by name."""
 
 from __future__ import annotations
 

@@ -57,10 +57,11 @@ def ours(directory: str) -> None:
     def script(generation: Generation) -> list[Step]:
         return [TextDelta("word"), end] if generation.sampling.max_tokens == 16 else [*many, end]
 
-    logs.configure("warning")
+    logs.configure("info", "json")
     path = Path(directory)
     data_dir = DataDir(path)
-    settings = Settings(data_dir=path, port=0, database=f"sqlite:///{path / 'antiphon.db'}")
+    names = {"gpt-5-mini": "default", "mock": "default"}
+    settings = Settings(data_dir=path, port=0, database=f"sqlite:///{path / 'antiphon.db'}", aliases=names)
 
     def announce(_: str, port: int) -> None:
         print(port, data_dir.default_key(), flush=True)

@@ -25,11 +25,16 @@ REQUESTS = (
     "CreateResponse", "TokenCountsBody", "CompactResponseMethodPublicBody",
     "CreateChatCompletionRequest", "UpdateChatCompletionRequest",
     "CreateConversationBody", "UpdateConversationBody", "CreateConversationItems",
+    "CreateAdminApiKey", "InviteRequest", "UserRoleUpdateRequest", "ProjectCreateRequest", "ProjectUpdateRequest",
+    "ProjectUserCreateRequest", "ProjectUserUpdateRequest", "ProjectServiceAccountCreateRequest",
+    "UpdateProjectServiceAccountBody", "CreateProjectServiceAccountApiKeyBody", "UpdateProjectApiKey",
+    "ProjectRateLimitUpdateRequest",
 )  # fmt: skip
 #: The names that we give to bodies which have none, and the paths that they are posted to.
 UNNAMED = {
     "UpdateChatCompletionRequest": "/chat/completions/{completion_id}",
     "CreateConversationItems": "/conversations/{conversation_id}/items",
+    "CreateAdminApiKey": "/organization/admin_api_keys",
 }
 #: What we answer with, by OpenAI's names.
 OPENAI_ANSWERS = (
@@ -38,6 +43,11 @@ OPENAI_ANSWERS = (
     "CreateChatCompletionStreamResponse", "ChatCompletionList", "ChatCompletionMessageList", "ChatCompletionDeleted",
     "Model", "ListModelsResponse", "ErrorResponse",
     "ConversationResource", "ConversationItem", "ConversationItemList", "DeletedConversationResource",
+    "AdminApiKey", "AdminApiKeyCreateResponse", "Invite", "InviteDeleteResponse", "User", "UserDeleteResponse",
+    "Project", "ProjectUser", "ProjectUserDeleteResponse", "ProjectApiKey", "ProjectApiKeyDeleteResponse",
+    "ProjectServiceAccount", "ProjectServiceAccountCreateResponse", "ProjectServiceAccountDeleteResponse",
+    "ServiceAccountApiKeyBody", "AuditLog",
+    "ProjectRateLimit", "ProjectRateLimitListResponse",
 )  # fmt: skip
 #: What we answer with, by Open Responses' names; its stream events are added from its one streaming operation.
 OPENRESPONSES_ANSWERS = ("ResponseResource", "ItemField", "CompactResource", "ErrorPayload")

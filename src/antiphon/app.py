@@ -11,7 +11,8 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,22 +27,31 @@ from antiphon.engines.routed.route import Surroundings
 from antiphon.engines.routed.table import routes_of
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.engines.upstream.client import UpstreamClient
+from antiphon.http import admin as admin_http
 from antiphon.http import chat as chat_http
 from antiphon.http import context as context_http
 from antiphon.http import conversations as conversations_http
 from antiphon.http import health as health_http
+from antiphon.http import metrics as metrics_http
 from antiphon.http import models as models_http
 from antiphon.http import prompts as prompts_http
 from antiphon.http import responses as responses_http
+from antiphon.http.admin import rate_limits as rate_limits_http
 from antiphon.http.api import Api
 from antiphon.http.idempotent import Idempotent
+from antiphon.http.proxies import Proxies
 from antiphon.http.server import HttpServer, with_cors
 from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
-from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
-from antiphon.policy.first_run import first_run
+from antiphon.policy.administrators import AdminAuthenticator
+from antiphon.policy.authenticate import Authenticator
+from antiphon.policy.counters import Counters
+from antiphon.policy.first_run import first_owner, first_run
 from antiphon.policy.gate import Gate
-from antiphon.ports import Engine, Store
+from antiphon.policy.last_used import LastUsed
+from antiphon.policy.limits import Limits
+from antiphon.policy.observe import Gauge, Observer
+from antiphon.ports import Engine, Queueing, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
@@ -76,11 +86,15 @@ class Parts:
     poller: Poller | None
     sockets: Sockets
     keys: Idempotency
+    observer: Observer
+    last_used: LastUsed
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
         await self.worker.start()
         self.keys.start()
+        self.observer.lag.start()
+        self.last_used.start()
         if self.poller is not None:
             self.poller.start()
 
@@ -97,7 +111,9 @@ class Parts:
 
     async def close(self) -> None:
         """End, when no client waits any more."""
+        await self.observer.lag.stop()
         await self.keys.stop()
+        await self.last_used.stop()
         await self.worker.close()
 
 
@@ -129,7 +145,10 @@ def compose(
     routes = routes_of(
         engine, settings.routes, project_routes, settings.aliases, optional=settings.aliases == DEFAULT_ALIASES
     )
-    gate = Gate()
+    observer = _observer((route.name for route in routes.all()), store, engine)
+    rate_limits = Limits(Counters(time.monotonic_ns))
+    # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
+    gate = Gate([observer, rate_limits], [rate_limits, observer])
     bus = Bus()
     prompts = Prompts(store, clock)
     preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)))
@@ -137,8 +156,11 @@ def compose(
     alone = settings.database == f"sqlite:///{settings.data_dir / 'antiphon.db'}"
     worker = Worker(store, gate, preparer, bus, clock, alone=alone)
     responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
-    authenticator = Authenticator(store, secret, clock)
-    sockets = Sockets(responses, authenticator, gate, drain_timeout=settings.drain_timeout)
+    last_used = LastUsed(store)
+    authenticator = Authenticator(store, secret, clock, last_used.uses)
+    administrators = AdminAuthenticator(store, secret, clock)
+    proxies = Proxies(settings.trusted_proxies)
+    sockets = Sockets(responses, authenticator, gate, drain_timeout=settings.drain_timeout, proxies=proxies)
     keys = Idempotency(store, clock, secret)
     api = Api(
         [
@@ -148,16 +170,33 @@ def compose(
             *prompts_http.resources(prompts),
             *chat_http.resources(Chat(store, routes, gate, clock)),
             *models_http.resources(routes),
+            *metrics_http.resources(observer, administrators, settings.metrics),
+            *admin_http.resources(store, clock, secret),
+            *rate_limits_http.resources(store, routes),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
         authenticator,
-        AdminAuthenticator(store, secret, clock),
+        administrators,
         gate,
+        observer,
         max_body=settings.max_body,
         sockets=sockets,
         once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
+        proxies=proxies,
     )
-    return Parts(api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys)
+    return Parts(
+        api, store, engine, worker, bus, None if alone else Poller(store, bus), sockets, keys, observer, last_used
+    )
+
+
+def _observer(models: Iterable[str], store: Store, engine: Fleet) -> Observer:
+    """What is seen of a server besides its calls: how its targets are, and how long its queues."""
+    gauges = [Gauge("store_writes_waiting", "Writes that wait for the database.", lambda: store.writes_waiting)]
+    local = engine.local
+    if isinstance(local, Queueing):
+        text = "Generations that wait for a slot of the local engine."
+        gauges.append(Gauge("engine_queue", text, lambda: local.waiting))
+    return Observer(models, targets=engine.snapshot, gauges=gauges)
 
 
 async def _routes_by_project(settings: Settings, store: Store) -> Mapping[str, Mapping[str, RouteSpec]]:
@@ -193,6 +232,7 @@ async def run(
         await store.open()
         try:
             await first_run(store, data_dir)
+            await first_owner(store)
             own = await _routes_by_project(settings, store)
             parts = compose(settings, data_dir.secret(), store, fleet, switch, own)
             try:

@@ -72,6 +72,11 @@ class DataDir:
         """Holds the first key, in clear, for `antiphon env`."""
         return self.path / "default.key"
 
+    @property
+    def admin_key_file(self) -> Path:
+        """Holds an admin key, in clear, for `antiphon env --admin`; if one was asked to be kept."""
+        return self.path / "admin.key"
+
     def secret(self) -> bytes:
         """The server's secret, 32 random bytes, made at the first call. Stored keys are worthless without it.
 
@@ -92,23 +97,33 @@ class DataDir:
 
     def default_key(self) -> str | None:
         """The first key in clear, or None if it is not kept here. Raises `SetupError` if it cannot be read."""
-        try:
-            return self.default_key_file.read_text("ascii").strip() or None
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise SetupError(f"{self.default_key_file} cannot be read.") from error
+        return _kept(self.default_key_file)
 
     def write_default_key(self, key: str) -> None:
         """Keep the first key for `antiphon env`, with mode 0600. Raises `SetupError`."""
-        try:
-            self._replace(self.default_key_file, f"{key}\n".encode("ascii"))
-        except OSError as error:
-            raise SetupError(f"{self.default_key_file} cannot be written: {error.strerror or error}.") from error
+        self._keep(self.default_key_file, key)
 
     def forget_default_key(self) -> None:
         """Remove the first key's copy: it no longer opens anything. Raises `OSError`."""
         self.default_key_file.unlink(missing_ok=True)
+
+    def admin_key(self) -> str | None:
+        """The admin key that is kept here in clear, or None. Raises `SetupError` if it cannot be read."""
+        return _kept(self.admin_key_file)
+
+    def write_admin_key(self, key: str) -> None:
+        """Keep an admin key for `antiphon env --admin`, with mode 0600. Raises `SetupError`."""
+        self._keep(self.admin_key_file, key)
+
+    def forget_admin_key(self) -> None:
+        """Remove the admin key's copy. Raises `OSError`."""
+        self.admin_key_file.unlink(missing_ok=True)
+
+    def _keep(self, path: Path, key: str) -> None:
+        try:
+            self._replace(path, f"{key}\n".encode("ascii"))
+        except OSError as error:
+            raise SetupError(f"{path} cannot be written: {error.strerror or error}.") from error
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -198,3 +213,13 @@ class DataDir:
             file.flush()
             os.fsync(file.fileno())
         return Path(name)
+
+
+def _kept(path: Path) -> str | None:
+    """The key in a file; None if there is no such file."""
+    try:
+        return path.read_text("ascii").strip() or None
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"{path} cannot be read.") from error

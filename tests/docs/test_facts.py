@@ -43,7 +43,10 @@ def test_named_variables_and_flags_exist() -> None:
     named = set(re.findall(r"ANTIPHON_[A-Z_]+\b", everything()))
     assert named <= variables, named - variables
     flags = {item.flag for item in declared().values()} | {"--config", "--help", "--json"}
-    flags |= {"--project", "--name", "--publish", "--response-ttl-days", "--star"}
+    flags |= {"--project", "--name", "--publish", "--response-ttl-days", "--star", "--once", "--interval", "--url"}
+    flags |= {"--project", "--name", "--publish", "--response-ttl-days"}
+    flags |= {"--days", "--scopes", "--overlap", "--rpm", "--key", "--user"}
+    flags |= {"--admin", "--keep", "--read-only", "--role"}
     shown = {flag for page in pages() for flag in re.findall(r"antiphon [^`\n]*?(--[a-z-]+)", page.read_text("utf-8"))}
     assert shown <= flags, shown - flags
     assert named
@@ -52,9 +55,9 @@ def test_named_variables_and_flags_exist() -> None:
 
 def test_named_commands_exist() -> None:
     listed = run_program("--help").stdout
-    groups = {"models", "keys", "projects", "prompts", "routes"}
+    groups = {"admin-keys", "models", "keys", "limits", "projects", "prompts", "routes", "users"}
     helps = {group: run_program(group, "--help").stdout for group in groups}
-    named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z-]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
     assert {command for command, _ in named} >= {"serve", "env", "models", "keys", "config", "doctor"}
     for command, more in named:
         assert re.search(rf"^  {command}\b", listed, re.MULTILINE), command
@@ -71,13 +74,18 @@ def test_named_targets_of_make_exist() -> None:
 def test_the_table_of_endpoints_is_what_is_served() -> None:
     from unittest.mock import Mock
 
-    from antiphon.http import chat, context, conversations, health, models, prompts, responses
+    from antiphon.http import admin, chat, context, conversations, health, metrics, models, prompts, responses
+    from antiphon.http.admin import rate_limits
 
     nothing = Mock()
+    resources = metrics.resources(nothing, nothing, "local")
+    for module in (responses, context, conversations, prompts, chat, models, health):
+        resources += module.resources(nothing)
+    resources += admin.resources(nothing, nothing, b"")
+    resources += rate_limits.resources(nothing, nothing)
     served = {
         (method, re.sub(r"\{[^}]+\}", "{id}", resource.path))
-        for module in (responses, context, conversations, prompts, chat, models, health)
-        for resource in module.resources(nothing)
+        for resource in resources
         for method in resource.methods
         if method != "HEAD"
     }
@@ -87,6 +95,17 @@ def test_the_table_of_endpoints_is_what_is_served() -> None:
         methods = re.findall(r"\b(GET|POST|DELETE)\b", row)
         documented |= {(method, path) for method in methods for path in re.findall(r"(/[\w/{}]+)", row)}
     assert documented == served
+
+
+def test_the_table_of_metrics_is_what_is_collected() -> None:
+    from antiphon.http.metrics import Collector
+    from antiphon.policy.observe import Gauge, Observer
+
+    gauges = [Gauge(name, "", lambda: 0) for name in ("engine_queue", "store_writes_waiting")]
+    families = list(Collector(Observer(cost=lambda _: 0, gauges=gauges)).collect())
+    collected = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    page = (GUIDE / "observability.md").read_text("utf-8")
+    assert sorted(re.findall(r"^\| `(antiphon_\w+)` \|", page, re.MULTILINE)) == sorted(collected)
 
 
 def test_prose_has_no_leftovers() -> None:

@@ -75,7 +75,7 @@ PATHS = [
     "/v1/./models", "/%76%31/responsesx", "/v1/models/../keys", "/v2/responses", "/v1/assistants", "/v1/embeddings",
     "/v1/chat", "/v1/chat/", "/v1/chat/completions/", "/v1/chat/completions/a/messages/b", "/v1/completions",
     "/v1/responses/a/cancel", "/v1/responses/input_tokens/", "/v1/responses/compact/x", "/healthz/", "/readyz/x",
-    "/metrics", "/docs", "/openapi.json", "/favicon.ico", "/.env", "/.git/config", "/data.db", "/etc/passwd",
+    "/metrics/", "/docs", "/openapi.json", "/favicon.ico", "/.env", "/.git/config", "/data.db", "/etc/passwd",
     "/%2e%2e/%2e%2e/etc/passwd", "/v1%00/models",
     "/v1/models%00/x", "/v1\\models", "/v1/%", "*", "/v1/" + "a/" * 5000,
 ]  # fmt: skip

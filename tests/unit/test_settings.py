@@ -106,6 +106,7 @@ def test_typed_values_of_a_file(cwd: Path) -> None:
         ("pin", "3,0-2", (0, 1, 2, 3)),
         ("pin", "", ()),
         ("cors_origins", "https://a, https://b", ("https://a", "https://b")),
+        ("trusted_proxies", "10.1.2.3/8, ::1", ("10.0.0.0/8", "::1/128")),
         ("drain_timeout", "0.5", 0.5),
         ("data_dir", "~/x", Path.home() / "x"),
         ("engine_start", "lazy", "lazy"),
@@ -146,7 +147,17 @@ def test_a_value_that_does_not_fit_names_its_source(cwd: Path, name: str, raw: s
 
 
 @pytest.mark.parametrize(
-    "line", ["port = '1x'", "port = true", "port = 1.5", "cors_origins = [1]", "aliases = 3", "pin = [-1]", "model = 1"]
+    "line",
+    [
+        "port = '1x'",
+        "port = true",
+        "port = 1.5",
+        "cors_origins = [1]",
+        "trusted_proxies = ['x']",
+        "aliases = 3",
+        "pin = [-1]",
+        "model = 1",
+    ],
 )
 def test_a_wrong_type_in_the_file_names_the_file(cwd: Path, line: str) -> None:
     file = write(cwd / "antiphon.toml", line)

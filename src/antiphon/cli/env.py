@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import enum
 import shlex
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from antiphon.cli.options import with_settings
 from antiphon.domain.errors import SetupError
 from antiphon.settings import Loaded
+
+if TYPE_CHECKING:
+    from antiphon.datadir import DataDir
 
 
 class Shell(enum.StrEnum):
@@ -24,6 +27,9 @@ class Shell(enum.StrEnum):
 def env(
     loaded: Loaded,
     shell: Annotated[Shell, typer.Option(help="Syntax to print: sh (also bash, zsh), fish.")] = Shell.SH,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="Print OPENAI_ADMIN_KEY too, if 'admin-keys create --keep' kept one.")
+    ] = False,
 ) -> None:
     """Print OPENAI_BASE_URL and OPENAI_API_KEY for a shell.
 
@@ -46,8 +52,18 @@ def env(
     host, port = (server.host, server.port) if server and not told else (settings.host, settings.port)
     if port == 0:
         raise SetupError("The server takes any free port (port = 0), and it is not running.")
-    for name, value in (("OPENAI_BASE_URL", base_url(host, port)), ("OPENAI_API_KEY", key)):
+    variables = [("OPENAI_BASE_URL", base_url(host, port)), ("OPENAI_API_KEY", key)]
+    if admin:
+        variables.append(("OPENAI_ADMIN_KEY", _admin_key(data_dir)))
+    for name, value in variables:
         typer.echo(assignment(shell, name, value))
+
+
+def _admin_key(data_dir: DataDir) -> str:
+    key = data_dir.admin_key()
+    if key is None:
+        raise SetupError(f"No admin key is kept in {data_dir.path}: antiphon admin-keys create --keep")
+    return key
 
 
 def base_url(host: str, port: int) -> str:

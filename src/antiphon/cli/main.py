@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 from antiphon import __version__
-from antiphon.cli import config, doctor, env, keys, models, projects, prompts, routes, serve
+from antiphon.cli import (
+    admin_keys,
+    audit,
+    config,
+    doctor,
+    env,
+    keys,
+    limits,
+    models,
+    projects,
+    prompts,
+    routes,
+    serve,
+    top,
+    users,
+)
 from antiphon.domain.errors import AntiphonError
 
 # Without rich: its import would be half of the time that `--help` takes, and plain text is good everywhere.
@@ -25,9 +40,14 @@ app.command("serve")(serve.serve)
 app.command("env")(env.env)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(limits.app, name="limits")
 app.add_typer(projects.app, name="projects")
+app.add_typer(users.app, name="users")
+app.add_typer(admin_keys.app, name="admin-keys")
+app.command("audit")(audit.audit)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(routes.app, name="routes")
+app.command("top")(top.top)
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)
 

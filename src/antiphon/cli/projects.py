@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,12 +16,10 @@ from antiphon.settings import Loaded
 
 if TYPE_CHECKING:
     from antiphon.datadir import DataDir
-    from antiphon.ports import TenantStore
+    from antiphon.ports import Store, TenantStore
 
-app = typer.Typer(help="Projects: create, list, set.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Projects: create, list, set, rename, archive.", no_args_is_help=True, rich_markup_mode=None)
 
-#: Characters of a project's name.
-_MAX_NAME = 64
 _DAY = 24 * 3600
 #: Days that responses can be told to be kept; more is a slip of the keyboard ("never" is for ever).
 _MAX_DAYS = 36_500
@@ -36,17 +33,52 @@ def create(
 ) -> None:
     """Create a project. Its id is printed; make keys for it with 'antiphon keys create --project NAME'."""
     from antiphon.cli.tenants import with_store
-    from antiphon.domain.ids import new_id
+    from antiphon.domain.organisation import CLI
+    from antiphon.run.clock import SystemClock
+    from antiphon.run.organisation.projects import Projects
 
-    if not name.strip() or len(name) > _MAX_NAME or not name.isprintable():
-        raise SetupError(f"A project's name has 1 to {_MAX_NAME} printable characters.")
-    project = Project(id=new_id("proj_"), name=name.strip(), created_at=int(time.time()))
+    async def work(store: Store, data_dir: DataDir) -> Project:
+        return await Projects(store, SystemClock()).create(CLI, name)
 
-    async def work(store: TenantStore, data_dir: DataDir) -> None:
-        await store.create_project(project)
+    typer.echo(with_store(loaded, work).id)
 
-    with_store(loaded, work)
-    typer.echo(project.id)
+
+@app.command("rename")
+@with_settings("data_dir", "database")
+def rename(
+    loaded: Loaded,
+    name: Annotated[str, typer.Argument(help="The project's name or id.")],
+    new_name: Annotated[str, typer.Argument(help="A name that no other project has.")],
+) -> None:
+    """Change a project's name."""
+    from antiphon.cli.tenants import get_project, with_store
+    from antiphon.domain.organisation import CLI
+    from antiphon.run.clock import SystemClock
+    from antiphon.run.organisation.projects import Projects
+
+    async def work(store: Store, data_dir: DataDir) -> Project:
+        return await Projects(store, SystemClock()).rename(CLI, (await get_project(store, name)).id, new_name)
+
+    project = with_store(loaded, work)
+    typer.echo(f"Project {project.id} is named '{project.name}'.")
+
+
+@app.command("archive")
+@with_settings("data_dir", "database")
+def archive(
+    loaded: Loaded,
+    name: Annotated[str, typer.Argument(help="The project's name or id.")],
+) -> None:
+    """End a project for ever: its keys stop to work within seconds. What it has stored stays."""
+    from antiphon.cli.tenants import get_project, with_store
+    from antiphon.domain.organisation import CLI
+    from antiphon.run.clock import SystemClock
+    from antiphon.run.organisation.projects import Projects
+
+    async def work(store: Store, data_dir: DataDir) -> Project:
+        return await Projects(store, SystemClock()).archive(CLI, (await get_project(store, name)).id)
+
+    typer.echo(f"Project {with_store(loaded, work).id} is archived.")
 
 
 @app.command("set")
@@ -60,11 +92,16 @@ def set_project(
 ) -> None:
     """Change a project. A running server knows it within seconds; what is stored already stays as it is."""
     from antiphon.cli.tenants import get_project, with_store
+    from antiphon.domain.organisation import CLI, AuditEntry
 
     ttl = _ttl(response_ttl_days)
 
-    async def work(store: TenantStore, data_dir: DataDir) -> None:
-        await store.set_response_ttl((await get_project(store, name)).id, ttl)
+    async def work(store: Store, data_dir: DataDir) -> None:
+        project = await get_project(store, name)
+        await store.set_response_ttl(project.id, ttl)
+        if ttl != project.response_ttl:
+            told = ({"response_ttl": project.response_ttl}, {"response_ttl": ttl})
+            await store.add_audit(AuditEntry("project.updated", CLI, project.id, project.id, *told))
 
     with_store(loaded, work)
     typer.echo(f"Responses of '{name}' are kept {_kept(ttl)}.")
@@ -87,6 +124,12 @@ def _kept(ttl: int | None) -> str:
     return "1 day" if days == 1 else f"{days} days"
 
 
+def _state(project: Project) -> str:
+    from antiphon.cli.output import moment
+
+    return "active" if project.archived_at is None else f"archived {moment(project.archived_at)}"
+
+
 @app.command("list")
 @with_settings("data_dir", "database")
 def list_projects(
@@ -105,6 +148,6 @@ def list_projects(
         typer.echo(json.dumps([asdict(project) for project in projects], indent=2))
         return
     table(
-        ["PROJECT", "NAME", "CREATED (UTC)", "RESPONSES KEPT"],
-        [[p.id, p.name, moment(p.created_at), _kept(p.response_ttl)] for p in projects],
+        ["PROJECT", "NAME", "CREATED (UTC)", "RESPONSES KEPT", "STATE"],
+        [[p.id, p.name, moment(p.created_at), _kept(p.response_ttl), _state(p)] for p in projects],
     )

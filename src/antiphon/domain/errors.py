@@ -149,11 +149,17 @@ class RateLimited(AntiphonError):
 
     status = 429
     code = "rate_limit_exceeded"
-    retry_after = 1
+    retry_after: int | None = 1
 
     def __init__(self, message: str, *, kind: str = "requests", retry_after: int | None = None) -> None:
         super().__init__(message, retry_after=retry_after)
         self.type = kind
+
+
+class NeverFits(RateLimited):
+    """A request that is larger than what its limit allows at all: waiting does not help (429)."""
+
+    retry_after = None
 
 
 class SpendLimitReached(AntiphonError):

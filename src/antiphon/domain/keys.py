@@ -7,13 +7,15 @@ import hmac
 import os
 
 PREFIX = "sk-antiphon-"
+#: Keys for the administration of the organisation look like keys of projects, but for this.
+ADMIN_PREFIX = "sk-antiphon-admin-"
 #: 256 random bits: 43 characters of URL-safe base64.
 _SECRET_BYTES = 32
 
 
-def new_secret() -> str:
+def new_secret(prefix: str = PREFIX) -> str:
     """A new key such as `sk-antiphon-…` with 43 random URL-safe characters. It is shown once and never stored."""
-    return PREFIX + base64.urlsafe_b64encode(os.urandom(_SECRET_BYTES)).rstrip(b"=").decode("ascii")
+    return prefix + base64.urlsafe_b64encode(os.urandom(_SECRET_BYTES)).rstrip(b"=").decode("ascii")
 
 
 def digest(server_secret: bytes, key: str) -> bytes:
@@ -23,4 +25,5 @@ def digest(server_secret: bytes, key: str) -> bytes:
 
 def hint(key: str) -> str:
     """What tells a key from others without giving it away: `sk-antiphon-…AbCd`."""
-    return f"{PREFIX}…{key[-4:]}"
+    prefix = ADMIN_PREFIX if key.startswith(ADMIN_PREFIX) else PREFIX
+    return f"{prefix}…{key[-4:]}"

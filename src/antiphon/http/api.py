@@ -19,10 +19,16 @@ from antiphon.domain.errors import (
     PayloadTooLarge,
     RequestTimeout,
 )
+from antiphon.domain.scopes import group_of, scope_of
 from antiphon.http.exchange import ClientGone, Exchange, new_request_id
-from antiphon.policy.authenticate import AdminAuthenticator, Authenticator
+from antiphon.http.proxies import Proxies
+from antiphon.policy import roles
+from antiphon.policy.administrators import AdminAuthenticator
+from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.call import Call
 from antiphon.policy.gate import Gate
+from antiphon.policy.observe import Observer
+from antiphon.policy.permit import permit
 from antiphon.telemetry.logs import logger
 from antiphon.wire import json as wire_json
 
@@ -45,6 +51,9 @@ class Resource:
         self.path = path
         self.methods = methods
         self.access = access
+        group = group_of(path)
+        #: The scopes that its methods ask of a project's key.
+        self.scopes = {method: scope_of(group, method) for method in methods}
 
 
 class Api:
@@ -56,15 +65,22 @@ class Api:
         authenticate: Authenticator,
         authenticate_admin: AdminAuthenticator,
         gate: Gate,
+        observer: Observer,
         *,
         max_body: int = limits.MAX_BODY,
         sockets: ASGIApp | None = None,
         once: Wrapper | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
-        """`once`: called in place of every handler that needs a key, with it and the resource's path."""
+        """`once`: called in place of every handler that needs a key, with it and the resource's path.
+
+        `proxies`: those that are trusted to say where a call came from; None: there are none.
+        """
+        self._proxies = proxies or Proxies(())
         self._authenticate = authenticate
         self._authenticate_admin = authenticate_admin
         self._gate = gate
+        self._observer = observer
         self._once = once
         self._max_body = max_body
         self._sockets = sockets
@@ -88,6 +104,8 @@ class Api:
             del scope["antiphon.exchange"]
 
     async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        code: str | None = None
+        self._observer.in_flight += 1
         try:
             _check_client_request_id(exchange)
             endpoint = self._plain.get(scope["path"])
@@ -97,38 +115,58 @@ class Api:
                 scope["endpoint"], scope["path_params"] = endpoint, {}
                 await endpoint(scope, receive, send)
         except AntiphonError as error:
+            code = error.code or error.type
             await _reply_error(exchange, error)
         except ClientGone:
+            code = "client_gone"
             exchange.status = exchange.status or 499
         except Exception as error:
+            code = "server_error"
             _log.error("request failed", request_id=exchange.request_id, exc_info=error)
             await _reply_error(exchange, AntiphonError("The server had an error while processing your request."))
         finally:
-            if exchange.call is not None:
-                self._gate.close(exchange.call, exchange.status)
+            self._observer.in_flight -= 1
+            self._over(exchange, code)
+
+    def _over(self, exchange: Exchange, code: str | None) -> None:
+        """Have it counted, and logged."""
+        if exchange.call is not None:
+            self._gate.close(exchange.call, exchange.status, code)
+            return
+        scope = exchange.scope
+        self._observer.answered(
+            _template(scope),
+            exchange.method,
+            exchange.status,
+            time.monotonic() - exchange.began,
+            exchange.request_id,
+            code,
+            admin=None if exchange.admin is None else exchange.admin.id,
             # Whoever watches the process asks every few seconds; that is no news.
-            log = _log.debug if scope.get("antiphon.open") else _log.info
-            log(
-                "request",
-                method=exchange.method,
-                path=_template(scope),
-                status=exchange.status,
-                ms=exchange.milliseconds,
-                project=exchange.project_id or None,
-                request_id=exchange.request_id,
-            )
+            quiet=scope.get("antiphon.open", False),
+        )
 
     async def admit(self, exchange: Exchange, resource: Resource) -> None:
         """Find out who is calling, or refuse the call."""
         authorization = exchange.header(b"authorization")
+        exchange.client_address = self._proxies.origin(exchange.scope)
         if resource.access == "admin":
-            exchange.admin = await self._authenticate_admin(authorization)
+            exchange.administrator = await self._authenticate_admin(authorization)
+            project_id = exchange.scope["path_params"].get("project_id")
+            roles.check(exchange.administrator, exchange.method, resource.path, project_id)
         elif resource.access == "key":
             caller = await self._authenticate(authorization)
-            exchange.call = Call(
-                caller, resource.path, exchange.request_id, time.time(), address=exchange.client_address
-            )
             exchange.project_id = caller.project.id
+            permit(caller, resource.scopes.get(exchange.method), exchange.client_address)
+            exchange.call = Call(
+                caller,
+                resource.path,
+                exchange.request_id,
+                time.time(),
+                began=exchange.began,
+                method=exchange.method,
+                address=exchange.client_address,
+            )
 
     async def handle(self, exchange: Exchange, resource: Resource, handler: Handler) -> None:
         """Call a handler, once for each idempotency key."""
@@ -142,8 +180,11 @@ class Api:
 
     async def _unknown_path(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["antiphon.exchange"]
-        if scope["path"].startswith("/v1/"):
-            await self._authenticate(exchange.header(b"authorization"))
+        if scope["path"].startswith("/v1/organization/"):
+            await self._authenticate_admin(exchange.header(b"authorization"))
+        elif scope["path"].startswith("/v1/"):
+            caller = await self._authenticate(exchange.header(b"authorization"))
+            permit(caller, None, self._proxies.origin(scope))
         raise NotFound(f"Invalid URL ({exchange.method} {scope['path'][:200]}).", code="unknown_url")
 
 

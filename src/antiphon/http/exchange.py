@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from antiphon.domain.ids import random_hex
+from antiphon.domain.organisation import Actor, Administrator
 from antiphon.domain.tenancy import AdminKey
 from antiphon.http.hangup import watch
 from antiphon.policy.call import Call
@@ -68,7 +69,7 @@ class Recorder(Protocol):
 
 
 class Exchange:
-    """One request and its answer. `project_id` and `call`, or `admin`, are set once the caller is known."""
+    """One request and its answer. `project_id` and `call`, or `administrator`, are set once the caller is known."""
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, request_id: str, *, max_body: int = limits.MAX_BODY
@@ -77,12 +78,15 @@ class Exchange:
         self.request_id = request_id
         self.project_id = ""
         self.call: Call | None = None
-        self.admin: AdminKey | None = None
+        self.administrator: Administrator | None = None
+        #: The address that it was sent from, behind proxies that are trusted to tell.
+        self.client_address: str | None = None
         self.status = 0
         self._receive = receive
         self._send = send
         self._max_body = max_body
-        self._began = time.perf_counter()
+        #: When its head had arrived (monotonic seconds).
+        self.began = time.monotonic()
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self._sending_since = 0.0
         self._body: bytes | None = None
@@ -103,10 +107,15 @@ class Exchange:
         return self.call
 
     @property
-    def client_address(self) -> str | None:
-        """The address that the connection comes from."""
-        client = self.scope.get("client")
-        return client[0] if client else None
+    def admin(self) -> AdminKey | None:
+        """The admin key that was sent, of a resource that takes one."""
+        return None if self.administrator is None else self.administrator.key
+
+    @property
+    def actor(self) -> Actor:
+        """Who is administering, as the log of changes names them; of a resource that takes an admin key."""
+        assert self.administrator is not None
+        return self.administrator.acting(self.client_address)
 
     def header(self, name: bytes) -> str | None:
         """A header's value (the last one, if it was sent twice). `name` in small letters."""
@@ -187,7 +196,7 @@ class Exchange:
     @property
     def milliseconds(self) -> int:
         """Time since the request's head had arrived."""
-        return int((time.perf_counter() - self._began) * 1000)
+        return int((time.monotonic() - self.began) * 1000)
 
     def record(self, recorder: Recorder) -> None:
         """Tell `recorder` what is answered. From here on the answer is made to its end, whoever hangs up."""

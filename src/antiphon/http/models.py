@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from antiphon.domain.errors import ModelNotFound
 from antiphon.domain.routes import Routes
 from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
@@ -17,12 +18,17 @@ def resources(routes: Routes[Route]) -> list[Resource]:
 
     async def list_all(exchange: Exchange) -> None:
         Query(exchange, ())
-        body = {"object": "list", "data": [_model(route) for route in routes.visible(exchange.project_id)]}
+        allowed = exchange.made_call.caller.permits.model
+        visible = [route for route in routes.visible(exchange.project_id) if allowed(route.name)]
+        body = {"object": "list", "data": [_model(route) for route in visible]}
         await exchange.reply(200, wire_json.encode(body))
 
     async def get(exchange: Exchange) -> None:
         Query(exchange, ())
-        route = routes.find(exchange.path_param("model"), exchange.project_id)
+        name = exchange.path_param("model")
+        route = routes.find(name, exchange.project_id)
+        if not exchange.made_call.caller.permits.model(name, route.name):
+            raise ModelNotFound(name)
         await exchange.reply(200, wire_json.encode(_model(route)))
 
     return [

@@ -207,5 +207,12 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["*"],
-        expose_headers=["x-request-id", "openai-processing-ms", "retry-after", "idempotency-replayed"],
+        expose_headers=[
+            "x-request-id",
+            "openai-processing-ms",
+            "retry-after",
+            "retry-after-ms",
+            "idempotency-replayed",
+            *(f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")),
+        ],
     )

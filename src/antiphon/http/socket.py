@@ -13,13 +13,16 @@ from starlette.types import Receive, Scope, Send
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, InvalidRequest, NotFound, Overloaded, ShuttingDown
+from antiphon.domain.scopes import group_of, scope_of
 from antiphon.domain.tenancy import Caller
 from antiphon.http.bodies import checked_value
 from antiphon.http.exchange import ClientGone, answer_headers, decoded, new_request_id
+from antiphon.http.proxies import Proxies
 from antiphon.http.server import SOCKET_PATH
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.call import Call
 from antiphon.policy.gate import Gate
+from antiphon.policy.permit import permit
 from antiphon.protocol.refusals import unsupported_parameter
 from antiphon.protocol.responses.lanes import Turn
 from antiphon.protocol.responses.socket import Begin, Connection, Forget, Order, Say, error_event
@@ -33,6 +36,8 @@ Json = dict[str, Any]
 _log = logger(__name__)
 #: Close code of a server that goes away, and of a connection that has become too old: clients may open another.
 _GOING_AWAY = 1001
+#: Whatever comes over a connection makes responses.
+_SCOPE = scope_of(group_of(SOCKET_PATH), "POST")
 
 
 class Expired(InvalidRequest):
@@ -44,8 +49,18 @@ class Expired(InvalidRequest):
 class Sockets:
     """All open WebSockets of the server, as an ASGI application."""
 
-    def __init__(self, responses: Responses, authenticate: Authenticator, gate: Gate, *, drain_timeout: float) -> None:
+    def __init__(
+        self,
+        responses: Responses,
+        authenticate: Authenticator,
+        gate: Gate,
+        *,
+        drain_timeout: float,
+        proxies: Proxies | None = None,
+    ) -> None:
+        """`proxies`: those that are trusted to say where a connection came from."""
         self._responses = responses
+        self._proxies = proxies or Proxies(())
         # What has not ended by then is ended by the engine's own end, and still told.
         self._patience = drain_timeout + limits.CLOSE_TIMEOUT / 2
         self._authenticate = authenticate
@@ -63,18 +78,20 @@ class Sockets:
         """Serve one connection, or refuse it with an HTTP answer."""
         request_id = new_request_id()
         authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1") or None
+        address = self._proxies.origin(scope)
         await receive()
         try:
-            caller = await self._admit(scope, authorization)
+            caller = await self._admit(scope, authorization, address)
         except AntiphonError as error:
             await _reject(send, error, request_id)
             return
 
-        address = scope["client"][0] if scope.get("client") else None
-
         async def call() -> Call:
             caller = await self._authenticate(authorization)
-            return Call(caller, SOCKET_PATH, request_id, time.time(), address=address, streamed=True)
+            permit(caller, _SCOPE, address)
+            return Call(
+                caller, SOCKET_PATH, request_id, time.time(), method="WEBSOCKET", address=address, streamed=True
+            )
 
         project_id = caller.project.id
         session = Session(SocketResponses(self._responses), call, self._gate, send, request_id, self._patience)
@@ -89,10 +106,11 @@ class Sockets:
             self._open.discard(session)
             _log.info("socket closed", project=project_id, request_id=request_id)
 
-    async def _admit(self, scope: Scope, authorization: str | None) -> Caller:
+    async def _admit(self, scope: Scope, authorization: str | None, address: str | None) -> Caller:
         if scope["path"] != SOCKET_PATH:
             raise NotFound(f"Invalid URL (GET {scope['path'][:200]}).", code="unknown_url")
         caller = await self._authenticate(authorization)
+        permit(caller, _SCOPE, address)
         if self._closing:
             raise ShuttingDown("The server is shutting down.")
         if len(self._open) >= limits.MAX_SOCKETS:

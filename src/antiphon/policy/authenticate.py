@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from antiphon.domain import keys, limits
 from antiphon.domain.errors import Unauthenticated
-from antiphon.domain.tenancy import AdminKey, Caller
+from antiphon.domain.scopes import permits
+from antiphon.domain.tenancy import Caller
 from antiphon.ports import Clock, TenantStore
 from antiphon.telemetry.logs import logger
 
@@ -19,11 +21,16 @@ class Authenticator:
 
     Keys are found by their keyed hash: the secret itself is compared with nothing, so no comparison's timing can tell
     anything about it. Found keys are remembered for `limits.KEY_CACHE_TTL` seconds, which is how long a revoked key
-    may go on working; unknown ones are not remembered, so a new key works at once.
+    may go on working; unknown ones are not remembered, so a new key works at once. Those that are no longer valid are
+    not remembered either: an unknown key and a revoked one take the same way, and so the same time.
     """
 
-    def __init__(self, store: TenantStore, server_secret: bytes, clock: Clock) -> None:
+    def __init__(
+        self, store: TenantStore, server_secret: bytes, clock: Clock, uses: dict[str, float] | None = None
+    ) -> None:
+        """`uses`: where it is written when keys (by id) were last used (Unix seconds); see `LastUsed`."""
         self._store = store
+        self._uses = {} if uses is None else uses
         self._digest: Callable[[str], bytes] = lambda key: keys.digest(server_secret, key)
         self._clock = clock
         self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
@@ -39,10 +46,17 @@ class Authenticator:
             raise Unauthenticated("The key could not be checked.") from None
 
     async def _key_of(self, authorization: str | None) -> Caller:
-        digest = self._digest(bearer(authorization))
-        caller = self._remembered(digest) or await self._look_up(digest)
-        if caller is None or not caller.key.valid_at(self._clock.now()):
+        secret = bearer(authorization)
+        if secret.startswith(keys.ADMIN_PREFIX):
+            raise Unauthenticated("This is an admin key: it opens /v1/organization only. Use a project's key here.")
+        digest = self._digest(secret)
+        now = self._clock.now()
+        caller = self._remembered(digest) or await self._look_up(digest, now)
+        if caller is None or not caller.key.valid_at(now):
             raise Unauthenticated("Incorrect API key provided. `antiphon env` prints the key of a local server.")
+        if caller.project.archived_at is not None:
+            raise Unauthenticated("The project of this API key is archived.", code="project_archived")
+        self._uses[caller.key.id] = now
         return caller
 
     def _remembered(self, digest: bytes) -> Caller | None:
@@ -51,37 +65,17 @@ class Authenticator:
             return None
         return found[0]
 
-    async def _look_up(self, digest: bytes) -> Caller | None:
+    async def _look_up(self, digest: bytes, now: float) -> Caller | None:
         caller = await self._store.find_caller(digest)
-        if caller is None:
+        if caller is None or not caller.key.valid_at(now):
             return None
+        key = caller.key
+        caller = replace(caller, permits=permits(key.scopes, key.models, key.addresses))
         self._known[digest] = (caller, self._clock.monotonic() + limits.KEY_CACHE_TTL)
         self._known.move_to_end(digest)
         if len(self._known) > limits.KEY_CACHE_SIZE:
             self._known.popitem(last=False)
         return caller
-
-
-class AdminAuthenticator:
-    """Turns an `Authorization` header into the admin key it names. These calls are rare: nothing is remembered."""
-
-    def __init__(self, store: TenantStore, server_secret: bytes, clock: Clock) -> None:
-        self._store = store
-        self._secret = server_secret
-        self._clock = clock
-
-    async def __call__(self, authorization: str | None) -> AdminKey:
-        """The valid admin key of this header. Raises `Unauthenticated`, whatever goes wrong."""
-        try:
-            key = await self._store.find_admin_key(keys.digest(self._secret, bearer(authorization)))
-        except Unauthenticated:
-            raise
-        except Exception as error:
-            _log.error("authentication failed", error=type(error).__name__, exc_info=error)
-            raise Unauthenticated("The key could not be checked.") from None
-        if key is None or not key.valid_at(self._clock.now()):
-            raise Unauthenticated("Incorrect admin API key provided.")
-        return key
 
 
 def bearer(authorization: str | None) -> str:

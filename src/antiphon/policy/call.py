@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from antiphon.domain.rates import Demand
 from antiphon.domain.tenancy import Caller
 from antiphon.domain.trail import Trail
 from antiphon.ports import Route
@@ -24,6 +25,8 @@ class Admission:
     call: Call
     route: Route
     generation: Generation
+    #: Nothing will be generated: it is only asked what would refuse it now.
+    trial: bool = False
     trail: Trail = field(default_factory=Trail)
     #: When the first delta came (monotonic seconds); None if none did.
     first_at: float | None = None
@@ -35,6 +38,10 @@ class Admission:
     #: The code of the error that ended it.
     error: str | None = None
     kept: list[Delta] | None = None
+    #: Whether the answer was made for another call: this one uses nothing.
+    cached: bool = False
+    #: What the rate limits' counters hold for it.
+    held: tuple[Demand, ...] = ()
 
 
 @dataclass(slots=True)
@@ -50,6 +57,8 @@ class Call:
     began_at: float
     #: The same, for measuring (monotonic seconds).
     began: float = field(default_factory=time.monotonic)
+    #: The request's method; "WEBSOCKET" or "BACKGROUND" for what has none of its own.
+    method: str = "POST"
     #: The address of whoever sent it; None for what is made in the background.
     address: str | None = None
     #: Whether the client has asked that no cached answer is given ("no-store": nor kept), or how old one may be.
@@ -71,6 +80,9 @@ class Call:
     status: int = 0
     error: str | None = None
     closed: bool = False
+    #: Whether the rate limits have counted it as a request, and what they hold for it as long as it runs.
+    counted: bool = False
+    places: tuple[Demand, ...] = ()
 
     @property
     def project_id(self) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from antiphon.datadir import DataDir
 from antiphon.domain import keys
+from antiphon.domain.errors import Conflict
 from antiphon.domain.ids import new_id
+from antiphon.domain.organisation import CLI, AuditEntry, Member, User
 from antiphon.domain.tenancy import Key, Project
-from antiphon.ports import TenantStore
+from antiphon.ports import Store, TenantStore
 
 DEFAULT_PROJECT = "default"
+#: Of the user who is there from the first start on. No mail is ever sent to it.
+FIRST_OWNER = "owner@localhost"
 
 
 def make_key(project_id: str, name: str, server_secret: bytes, *, expires_at: int | None = None) -> tuple[str, Key]:
@@ -45,3 +50,17 @@ async def first_run(store: TenantStore, data_dir: DataDir) -> bool:
     data_dir.write_default_key(secret)
     await store.create_key(key)
     return True
+
+
+async def first_owner(store: Store) -> None:
+    """Make a first user, who owns the organisation and the default project, if there is nobody."""
+    if await store.first_user() is not None:
+        return
+    user = User(new_id("user_"), "Owner", FIRST_OWNER, "owner", int(time.time()))
+    told = {"email": user.email, "name": user.name, "role": user.role}
+    # Another process may be starting for the first time just now.
+    with contextlib.suppress(Conflict):
+        await store.add_user(user, [AuditEntry("user.added", CLI, user.id, after=told)])
+        default = await store.get_project(DEFAULT_PROJECT)
+        if default is not None:
+            await store.add_member(Member(default.id, user, "owner", user.created_at))

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import Protocol
 
-from antiphon.domain.errors import AntiphonError
+from antiphon.domain.errors import AntiphonError, ModelNotFound
 from antiphon.policy.call import Admission, Call
 from antiphon.ports import Capabilities, Route
 from antiphon.protocol.generation import (
@@ -32,7 +32,10 @@ class Stage(Protocol):
     """One rule that every generation passes."""
 
     async def enter(self, admission: Admission) -> None:
-        """Let it pass, or raise the domain error that refuses it. Nothing of a refused one may be left behind."""
+        """Let it pass, or raise the domain error that refuses it. Nothing of a refused one may be left behind.
+
+        Nor of one that is only a trial, once it was left; but that its call is a request may be counted then.
+        """
 
     def finish(self, admission: Admission) -> None:
         """The engine has finished, and `admission.usage` is known. Before the end of the answer is sent."""
@@ -67,7 +70,12 @@ class Gate:
         self._answering = answering
 
     def bound(self, call: Call, route: Route) -> Bound:
-        """The route as an engine for this call: whatever it generates goes through the stages."""
+        """The route as an engine for this call: whatever it generates goes through the stages.
+
+        Raises `ModelNotFound` if the call's key may not ask for it: it might as well not be there.
+        """
+        if not call.caller.permits.model(call.model, route.name):
+            raise ModelNotFound(call.model or route.name)
         return Bound(self, call, route)
 
     async def begin(self, call: Call, route: Route, generation: Generation) -> AsyncGenerator[Delta, None]:
@@ -91,8 +99,11 @@ class Gate:
         return Metered(admission, entered, stream)
 
     async def check(self, call: Call, route: Route, generation: Generation) -> None:
-        """Raise what a stage or the engine would refuse this with now. Nothing is generated, and nothing is counted."""
-        admission = Admission(call, route, generation)
+        """Raise what a stage or the engine would refuse this with now. Nothing is generated.
+
+        It is an admission that is marked as a trial, and not one of the call's. That the call is a request is counted.
+        """
+        admission = Admission(call, route, generation, trial=True)
         entered: list[Stage] = []
         try:
             for stage in self._stages:

@@ -10,7 +10,15 @@ from typing import Any
 import msgspec
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, EngineFailed, EngineUnavailable, LeaseLost, Overloaded, RateLimited
+from antiphon.domain.errors import (
+    AntiphonError,
+    EngineFailed,
+    EngineUnavailable,
+    LeaseLost,
+    NeverFits,
+    Overloaded,
+    RateLimited,
+)
 from antiphon.domain.records import EventBatch, StoredResponse
 from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.policy.call import Call
@@ -43,6 +51,8 @@ class Accepted(msgspec.Struct):
     body: Json
     extra: Json
     key_id: str | None = None
+    #: Whether the rate limits have counted it as a request.
+    counted: bool = False
 
 
 class Job:
@@ -152,13 +162,16 @@ class Job:
         key = await self._store.get_key(accepted.key_id) if accepted.key_id else None
         # A key that is gone since can be asked nothing any more; what it was promised is kept.
         key = key or Key(accepted.key_id or "", project_id, "", b"", "", 0)
+        # It comes under the limits of today; what its key may do was asked when it was accepted.
         return Call(
-            caller=Caller(key, project),
+            caller=Caller(key, project, await self._store.limits_of(key)),
             endpoint="/v1/responses",
             request_id=self._response.id,
             began_at=self._clock.now(),
+            method="BACKGROUND",
             background=True,
             object_id=self._response.id,
+            counted=accepted.counted,
         )
 
     # --- what is stored -----------------------------------------------------------------------------------------------
@@ -214,6 +227,8 @@ class Job:
         while True:
             try:
                 return await prepared.begin(generation)
+            except NeverFits:
+                raise
             except (Overloaded, RateLimited):
                 pass
             except EngineUnavailable:

@@ -140,7 +140,7 @@ class Responses:
             await self._check(prepared)
         record, base = await self._record(call, prepared, turn)
         # With its prompt put in: a version that is published later changes nothing.
-        accepted = msgspec.json.encode(Accepted(prepared.request.body, dict(extra), call.caller.key.id))
+        accepted = msgspec.json.encode(Accepted(prepared.request.body, dict(extra), call.caller.key.id, call.counted))
         record = replace(record, background=True, request=accepted, owner=None, lease_until=None)
         machine = self._machine(call.project_id, prepared, base)
         keeper = JournalKeeper(self._store, machine, record, prepared.items, self._bus)

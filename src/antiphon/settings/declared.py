@@ -130,9 +130,24 @@ class Settings:
     cors_origins: Annotated[
         tuple[str, ...], Spec(parsers.texts, "Web origins that may call from a browser; none turns CORS off", "none")
     ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Spec(
+            parsers.networks,
+            "Networks of reverse proxies that are believed when they say whom they speak for",
+            "none",
+        ),
+    ] = ()
     drain_timeout: Annotated[
         float, Spec(parsers.seconds(0, 3600), "Seconds that running requests have to finish at a stop")
     ] = limits.DRAIN_TIMEOUT
+    metrics: Annotated[
+        Literal["local", "admin", "open", "off"],
+        Spec(
+            parsers.one_of("local", "admin", "open", "off"),
+            "Who may read /metrics: this machine (others with an admin key), whoever has an admin key, anybody, nobody",
+        ),
+    ] = "local"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Spec(parsers.one_of("debug", "info", "warning", "error"), "Least level that is logged"),

@@ -85,6 +85,16 @@ def texts(raw: object) -> tuple[str, ...]:
     return tuple(item.strip() for item in items if item.strip())
 
 
+def networks(raw: object) -> tuple[str, ...]:
+    """A list of addresses and networks such as `10.0.0.0/8`, written as `texts` are; in their canonical form."""
+    from antiphon.domain.scopes import network  # most commands have none
+
+    try:
+        return tuple(str(network(text)) for text in texts(raw))
+    except ValueError:
+        raise Unfit("must be a list of addresses and networks such as 10.0.0.0/8") from None
+
+
 def cpus(raw: object) -> tuple[int, ...]:
     """CPU numbers, such as `0,2-3` (taskset's way of writing them), or a TOML array of numbers."""
     wanted = "must be a list of CPU numbers such as 0,2-3"

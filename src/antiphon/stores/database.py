@@ -96,6 +96,11 @@ class Database:
         self._writes.put(Job(function, argument, future, key=key, erases=erases))
         return await future
 
+    @property
+    def writes_waiting(self) -> int:
+        """Writes that have been asked for and not begun."""
+        return self._writes.qsize()
+
     def check(self) -> None:
         """Raise `StoreFailed` if a thread has died."""
         self._running()

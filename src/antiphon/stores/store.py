@@ -6,20 +6,31 @@ from pathlib import Path
 
 from sqlalchemy import literal_column, select
 
+from antiphon.stores.access import Access
+from antiphon.stores.admin_keys import AdminKeys
+from antiphon.stores.audit import Audit
 from antiphon.stores.completions import Completions
 from antiphon.stores.conversations import Conversations
 from antiphon.stores.database import Database, driver_for
 from antiphon.stores.idempotency import Keys
+from antiphon.stores.invites import Invites
 from antiphon.stores.making import Making
+from antiphon.stores.projects import Projects
 from antiphon.stores.prompts import Prompts
 from antiphon.stores.query import Query, Session
 from antiphon.stores.responses import Responses
+from antiphon.stores.service_accounts import ServiceAccounts
 from antiphon.stores.tenants import Tenants
+from antiphon.stores.users import Users
 
 _PING = Query(select(literal_column("1")))
 
 
-class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys):
+class Organisation(Users, ServiceAccounts, Invites, AdminKeys, Projects, Audit):
+    """Implements `ports.OrganisationStore` and `ports.AuditStore`."""
+
+
+class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys, Access, Organisation):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:
@@ -45,6 +56,11 @@ class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, 
         """Raise `StoreFailed` unless the database answers."""
         self._database.check()
         await self._database.read(_ping)
+
+    @property
+    def writes_waiting(self) -> int:
+        """Writes that have been asked for and not begun."""
+        return self._database.writes_waiting
 
 
 def _ping(session: Session) -> None:

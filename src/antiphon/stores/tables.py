@@ -48,8 +48,10 @@ projects = Table(
     Column("created_at", BigInteger, nullable=False),
     # Seconds; null is the default, and 0 for ever.
     Column("response_ttl", BigInteger),
+    Column("archived_at", BigInteger),
 )
 
+# `scopes`, `models`, `addresses`: JSON, lists of texts; null is no restriction.
 api_keys = Table(
     "api_keys",
     metadata,
@@ -62,6 +64,27 @@ api_keys = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("scopes", Text),
+    Column("models", Text),
+    Column("addresses", Text),
+    Column("user_id", Text),
+    Column("service_account_id", Text),
+    Column("replaced_by", Text),
+    Column("last_used_at", BigInteger),
+)
+
+# `subject`: of a key, a project or a user; empty for the organization. `model`: empty for all together.
+rate_limits = Table(
+    "rate_limits",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("rpm", BigInteger),
+    Column("tpm", BigInteger),
+    Column("rpd", BigInteger),
+    Column("tpd", BigInteger),
+    Column("concurrent", BigInteger),
 )
 
 # Keys for the organisation itself: they belong to no project.
@@ -77,6 +100,75 @@ admin_api_keys = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("user_id", Text),
+    Column("last_used_at", BigInteger),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("email", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("technical_level", Text),
+    Column("developer_persona", Text),
+)
+
+project_users = Table(
+    "project_users",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("role", Text, nullable=False),
+    Column("added_at", BigInteger, nullable=False),
+    UniqueConstraint("project_id", "user_id"),
+)
+
+service_accounts = Table(
+    "service_accounts",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("project_id", Text, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+# `projects`: JSON, pairs of a project's id and a role.
+invites = Table(
+    "invites",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("email", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("projects", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("accepted_at", BigInteger),
+)
+
+# What it names may be gone by now, so nothing here refers to anything. `details`: JSON, the changed fields.
+audit_logs = Table(
+    "audit_logs",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("at", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("key_id", Text),
+    Column("user_id", Text),
+    Column("email", Text),
+    Column("address", Text),
+    Column("project_id", Text),
+    Column("resource_id", Text, nullable=False),
+    Column("details", LargeBinary, nullable=False),
 )
 
 responses = Table(

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 from sqlalchemy import bindparam, func, or_, select, update
 
 from antiphon.domain.errors import Conflict, NotFound
-from antiphon.domain.tenancy import AdminKey, Caller, Key, Project
+from antiphon.domain.tenancy import Caller, Key, Project
+from antiphon.stores.limits import limits_of
 from antiphon.stores.part import Part, possible, require_possible
-from antiphon.stores.query import Query, Session, insertion
-from antiphon.stores.tables import admin_api_keys, api_keys, projects
+from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.tables import api_keys, projects
 
 # The columns stand in the order of the dataclass' fields.
-_PROJECT = (projects.c.id, projects.c.name, projects.c.created_at, projects.c.response_ttl)
+_PROJECT = tuple(projects.c[name] for name in Project.__dataclass_fields__)
 _PROJECT_FIELDS = tuple(column.name for column in _PROJECT)
-_KEY = (
-    api_keys.c.id,
-    api_keys.c.project_id,
-    api_keys.c.name,
-    api_keys.c.digest,
-    api_keys.c.hint,
-    api_keys.c.created_at,
-    api_keys.c.expires_at,
-    api_keys.c.revoked_at,
-)
+_KEY = tuple(api_keys.c[name] for name in Key.__dataclass_fields__)
 _KEY_FIELDS = tuple(column.name for column in _KEY)
+_LISTS = ("scopes", "models", "addresses")
+_NOBODY = Key("", "", "", b"", "", 0)
 
 _ADD_PROJECT = insertion(projects)
 _GET_PROJECT = Query(
@@ -46,9 +42,6 @@ _FIND_CALLER = Query(
     .join(projects, projects.c.id == api_keys.c.project_id)
     .where(api_keys.c.digest == bindparam("digest"))
 )
-_ADMIN_KEY = tuple(admin_api_keys.c[name] for name in AdminKey.__dataclass_fields__)
-_ADD_ADMIN_KEY = insertion(admin_api_keys)
-_FIND_ADMIN_KEY = Query(select(*_ADMIN_KEY).where(admin_api_keys.c.digest == bindparam("digest")))
 _LIST_KEYS = Query(select(*_KEY).order_by(api_keys.c.created_at, api_keys.c.seq))
 _LIST_PROJECTS_KEYS = Query(
     select(*_KEY)
@@ -121,15 +114,6 @@ class Tenants(Part):
         """The key with this id, revoked or not."""
         return await self._database.read(_get_key, key_id) if possible(key_id) else None
 
-    async def create_admin_key(self, key: AdminKey) -> None:
-        """Add an admin key. Raises `Conflict` if it is there already."""
-        require_possible(key.id, key.name)
-        await self._database.write(_create_admin_keys, key, key=("admin key", key.id))
-
-    async def find_admin_key(self, digest: bytes) -> AdminKey | None:
-        """The admin key with this keyed hash, revoked or not."""
-        return await self._database.read(_find_admin_key, digest)
-
 
 def _create_projects(session: Session, batch: Sequence[Project]) -> list[None]:
     session.many(
@@ -153,33 +137,44 @@ def _list_projects(session: Session) -> list[Project]:
 
 
 def _create_keys(session: Session, batch: Sequence[Key]) -> list[None]:
-    session.many(_ADD_KEY, [{name: getattr(key, name) for name in _KEY_FIELDS} for key in batch])
+    add_keys(session, batch)
     return [None] * len(batch)
+
+
+def add_keys(session: Session, keys: Sequence[Key]) -> None:
+    """Add rows."""
+    rows = [{name: getattr(key, name) for name in _KEY_FIELDS} for key in keys]
+    session.many(_ADD_KEY, [{**row, **{name: _as_text(row[name]) for name in _LISTS}} for row in rows])
+
+
+def _as_text(texts: tuple[str, ...] | None) -> str | None:
+    return None if texts is None else msgspec.json.encode(texts).decode()
+
+
+def _key(row: Row) -> Key:
+    fields = dict(zip(_KEY_FIELDS, row, strict=True))
+    for name in _LISTS:
+        if fields[name] is not None:
+            fields[name] = tuple(msgspec.json.decode(fields[name]))
+    return Key(**fields)
 
 
 def _find_key(session: Session, digest: bytes) -> Key | None:
     row = session.one(_FIND_KEY, {"digest": digest})
-    return Key(*row) if row else None
+    return _key(row) if row else None
 
 
 def _get_key(session: Session, key_id: str) -> Key | None:
     row = session.one(_GET_KEY, {"key_id": key_id})
-    return Key(*row) if row else None
+    return _key(row) if row else None
 
 
 def _find_caller(session: Session, digest: bytes) -> Caller | None:
     row = session.one(_FIND_CALLER, {"digest": digest})
-    return Caller(Key(*row[: len(_KEY)]), Project(*row[len(_KEY) :])) if row else None
-
-
-def _create_admin_keys(session: Session, batch: Sequence[AdminKey]) -> list[None]:
-    session.many(_ADD_ADMIN_KEY, [{column.name: getattr(key, column.name) for column in _ADMIN_KEY} for key in batch])
-    return [None] * len(batch)
-
-
-def _find_admin_key(session: Session, digest: bytes) -> AdminKey | None:
-    row = session.one(_FIND_ADMIN_KEY, {"digest": digest})
-    return AdminKey(*row) if row else None
+    # Asked for in any case: how long this takes must not tell whether there is such a key.
+    key = _key(row[: len(_KEY)]) if row else _NOBODY
+    found = limits_of(session, key)
+    return Caller(key, Project(*row[len(_KEY) :]), found) if row else None
 
 
 def _list_keys(session: Session, project_id: str | None) -> list[Key]:
@@ -187,8 +182,33 @@ def _list_keys(session: Session, project_id: str | None) -> list[Key]:
         rows = session.all(_LIST_KEYS, {})
     else:
         rows = session.all(_LIST_PROJECTS_KEYS, {"project_id": project_id})
-    return [Key(*row) for row in rows]
+    return [_key(row) for row in rows]
 
 
 def _revoke_keys(session: Session, batch: Sequence[tuple[str, int]]) -> list[bool]:
     return [session.run(_REVOKE_KEY, {"key_id": key_id, "at": at}) > 0 for key_id, at in batch]
+
+
+# --- for other parts of the store -----------------------------------------------------------------------------------
+PROJECT = _PROJECT
+KEY = _KEY
+
+
+def insert_project(session: Session, project: Project) -> None:
+    """Add a project, as part of a change."""
+    session.run(_ADD_PROJECT, {name: getattr(project, name) for name in _PROJECT_FIELDS})
+
+
+def insert_key(session: Session, key: Key) -> None:
+    """Add a key, as part of a change."""
+    add_keys(session, [key])
+
+
+def key_of(*row: Any) -> Key:
+    """A key, made of its columns."""
+    return _key(row)
+
+
+def listed(texts: tuple[str, ...] | None) -> str | None:
+    """A list as a column holds it."""
+    return _as_text(texts)

@@ -51,8 +51,6 @@ class SSEParser:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that `chunk` completes."""
-        if self._is_simple(chunk):
-            return self._whole_events(chunk)
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
@@ -69,32 +67,6 @@ class SSEParser:
             self._rest_size += len(chunk)
         if self._size + self._rest_size > self._max:
             raise EventTooLarge(f"An event is larger than {self._max} bytes.")
-        return events
-
-    def _is_simple(self, chunk: bytes) -> bool:
-        """Whether `chunk` begins and ends where events do, and has lines that end in LF only, as most do."""
-        return (
-            chunk.endswith(b"\n\n")
-            and not (self._rest or self._data or self._type or self._after_cr)
-            and not (self._first and chunk.startswith(b"\xef"))
-            and b"\r" not in chunk
-            and len(chunk) <= self._max
-        )
-
-    def _whole_events(self, chunk: bytes) -> list[Event]:
-        """The events of a simple chunk: three times as fast as line by line."""
-        self._first = False
-        events: list[Event] = []
-        for block in chunk[:-2].split(b"\n\n"):
-            name, rest = "message", block
-            if block.startswith(b"event: "):
-                head, _, rest = block.partition(b"\n")
-                name = head[7:].decode("utf-8", "replace") or "message"
-            if rest.startswith(b"data: ") and b"\n" not in rest:
-                events.append(Event(name, rest[6:]))
-            else:
-                for line in (*block.split(b"\n"), b""):
-                    self._line(line, events)
         return events
 
     def _line(self, line: bytes, events: list[Event]) -> None:

@@ -73,6 +73,9 @@ def test_a_valid_key_opens() -> None:
         (GOOD, "invalid_authorization"),
         ("Bearer sk-antiphon-bad", "invalid_api_key"),
         ("Bearer \udcff", "invalid_api_key"),
+        ("Bearer sk-antiphon-\x00", "invalid_api_key"),
+        ("Bearer sk-antiphon-' OR '1'='1", "invalid_api_key"),
+        ("Bearer " + "A" * 65_536, "invalid_api_key"),
     ],
 )
 def test_anything_else_does_not(header: str | None, code: str) -> None:
@@ -118,3 +121,51 @@ def test_any_fault_while_authenticating_is_a_401() -> None:
     with pytest.raises(Unauthenticated) as caught:
         enter(authenticate, f"Bearer {GOOD}")
     assert "disk" not in caught.value.message
+
+
+def test_unknown_revoked_and_expired_keys_take_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many hashes and look-ups for each, the first time and every other: so none takes longer than the others."""
+    hashed: list[str] = []
+    digest = keys.digest
+
+    def counting(secret: bytes, key: str) -> bytes:
+        hashed.append(key)
+        return digest(secret, key)
+
+    monkeypatch.setattr(keys, "digest", counting)
+    authenticate, store, _ = door()
+    for name, changes in (("revoked", {"revoked_at": 5}), ("expired", {"expires_at": 5})):
+        store.keys[digest(SECRET, name)] = replace(KEY, digest=digest(SECRET, name), **changes)
+    messages = set()
+    for name in ("unknown", "revoked", "expired", "unknown", "revoked", "expired"):
+        before = store.looked_up, len(hashed)
+        with pytest.raises(Unauthenticated) as caught:
+            enter(authenticate, f"Bearer {name}")
+        assert (store.looked_up, len(hashed)) == (before[0] + 1, before[1] + 1), name
+        messages.add((caught.value.message, caught.value.code))
+    assert len(messages) == 1, "nor does what is said tell them apart"
+
+
+def test_what_a_key_may_do_is_compiled_once_while_it_is_remembered() -> None:
+    authenticate, store, clock = door()
+    store.keys[KEY.digest] = replace(KEY, scopes=("chat:write",))
+    first = asyncio.run(authenticate(f"Bearer {GOOD}"))
+    assert first.permits.scope("chat:write")
+    assert not first.permits.scope("chat:read")
+    assert asyncio.run(authenticate(f"Bearer {GOOD}")) is first
+    store.keys[KEY.digest] = KEY
+    clock.time += limits.KEY_CACHE_TTL
+    assert asyncio.run(authenticate(f"Bearer {GOOD}")).permits.scope("chat:read")
+
+
+def test_the_use_of_a_key_is_noted_and_that_of_a_wrong_one_is_not() -> None:
+    store, clock = Store(), Clock()
+    fake: Any = store
+    uses: dict[str, float] = {}
+    authenticate = Authenticator(fake, SECRET, clock, uses)
+    enter(authenticate, f"Bearer {GOOD}")
+    clock.time += 1
+    enter(authenticate, f"Bearer {GOOD}")
+    with pytest.raises(Unauthenticated):
+        enter(authenticate, "Bearer sk-antiphon-wrong")
+    assert uses == {"key_1": 1001.0}

@@ -50,18 +50,6 @@ def test_what_is_read_is_the_same_however_it_is_cut(stream: bytes, events: list[
         assert read(stream, [cut]) == events
 
 
-parts = st.lists(
-    st.sampled_from([b"data: ", b"event: ", b"data", b":", b"x", b"\n", b"\n\n", b"\r", b" "]), max_size=20
-)
-
-
-@given(parts.map(b"".join), parts.map(b"".join))
-def test_whole_events_are_read_as_single_bytes_are(first: bytes, second: bytes) -> None:
-    """What begins and ends with an event is read in another way."""
-    stream = first + b"\n\n" + second + b"\n\n"
-    assert read(stream, [len(first) + 2]) == read(stream, list(range(len(stream))))
-
-
 line = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\r\n"))
 
 

@@ -65,6 +65,11 @@ class LlamaEngine:
         return self._config
 
     @property
+    def waiting(self) -> int:
+        """Generations that wait for a slot."""
+        return self._queue.waiting
+
+    @property
     def pid(self) -> int | None:
         """The child's process number, while there is one."""
         return self._supervisor.pid

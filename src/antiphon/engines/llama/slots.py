@@ -35,6 +35,11 @@ class SlotQueue:
         """Requests that have a slot or a place in the queue."""
         return self._inside
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a slot."""
+        return len(self._waiters)
+
     def enter(self) -> Ticket:
         """A place for one request, which its ticket gives back. Raises `Overloaded` if there is none."""
         if self._inside >= self._room:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -103,9 +103,15 @@ class NeutralAnswer:
     def feed(self, data: bytes) -> list[Delta]:
         """The deltas that a chunk makes."""
         completion = read(data, self._scrubber)
-        self._ending.used(completion.usage)
+        if completion.usage:
+            self._ending.used(completion.usage)
+        choices = completion.choices or ()
+        if choices and (text := self._only_text(choices)):
+            self._ending.begun = True
+            self._ending.characters += len(text)
+            return [TextDelta(text)]
         deltas: list[Delta] = []
-        for choice in completion.choices or ():
+        for choice in choices:
             if choice.index != 0:
                 continue
             self._ending.begun = True
@@ -129,6 +135,13 @@ class NeutralAnswer:
         """The calls and texts that still wait, and the end."""
         finish = self._ending.finish(calls=self._calls.any, done=done)
         return [*self._calls.finish(), *self._later, finish]
+
+    def _only_text(self, choices: Sequence[Choice]) -> str:
+        """The text of a chunk of which there is nothing else to say."""
+        choice = choices[0]
+        if choice.index != 0 or choice.logprobs is not None or self._logprobs or self._calls.any:
+            return ""
+        return _plain(choices)
 
     def _said(self, said: Said) -> list[Delta]:
         reasoning, text = texts_of(said)
@@ -210,7 +223,7 @@ class NativeAnswer:
         return "".join(pieces)
 
 
-def _plain(choices: list[Choice]) -> str:
+def _plain(choices: Sequence[Choice]) -> str:
     """The text of a chunk that is text and no more, as nearly all are; empty for any other."""
     choice = choices[0]
     said = choice.delta

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Faults = tuple[type[Exception], ...]
 
 
+def _nothing() -> None:
+    pass
+
+
 class Watch:
     """Calls `expire` when a wait has gone on for too long. A wait costs no timer of its own, but for the first."""
 
@@ -46,8 +50,9 @@ class Watch:
         self._until = math.inf
 
     def close(self) -> None:
-        """Nothing is waited for any more."""
+        """Nothing is waited for any more, ever."""
         self._until = self._at = math.inf
+        self._expire = _nothing  # it leads back to whoever has this watch
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

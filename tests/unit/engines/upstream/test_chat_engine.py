@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,8 @@ import msgspec
 import pytest
 
 from antiphon.domain.errors import DeadlineExceeded, EngineUnavailable, InvalidRequest, OutputInvalid, UpstreamFailed
-from antiphon.engines.upstream.chat import ChatEngine
+from antiphon.engines.upstream.chat import ChatEngine, ChatStream
+from antiphon.engines.upstream.reply import Reply
 from antiphon.protocol.generation import (
     Batch,
     Delta,
@@ -288,6 +290,27 @@ def test_a_stopped_engine_says_so(run: Run, engine: ChatEngine) -> None:
         run(engine.generate(asking("Hi")))
     run(engine.start())
     run(collect(engine, asking("Hi")))
+
+
+def test_an_answer_leaves_nothing_to_the_garbage_collector(
+    run: Run, upstream: ChatUpstream, engine: ChatEngine
+) -> None:
+    async def main() -> None:
+        for generation in (asking("Hi"), native(), native(stream=True)):
+            await collect(engine, generation)
+            stream = await engine.generate(generation)
+            await anext(stream)
+            await stream.aclose()
+        del stream
+        await asyncio.sleep(0.05)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(main())
+        assert not [each for each in gc.get_objects() if isinstance(each, Reply | ChatStream)]
+    finally:
+        gc.enable()
 
 
 # --- counting ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""The gateway against a bare pass-through and its peers: `python -m bench.gateway`."""

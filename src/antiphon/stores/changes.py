@@ -1,0 +1,90 @@
+"""Administrative changes: each in one transaction with the rows of the log that tell of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import msgspec
+from sqlalchemy import ColumnElement, Table, select
+
+from antiphon.domain.errors import NotFound
+from antiphon.domain.organisation import AuditEntry
+from antiphon.domain.records import Page
+from antiphon.stores.part import Cut, Part, possible
+from antiphon.stores.query import Session, insertion
+from antiphon.stores.tables import audit_logs
+
+T = TypeVar("T")
+#: Something done in one transaction with the row that tells of it.
+Change = Callable[[Session], T]
+
+_ADD = insertion(audit_logs)
+
+
+class Changing(Part):
+    """A part of the store that is changed by administrators."""
+
+    async def _change(self, change: Change[T]) -> T:
+        """Make an administrative change. They are rare, so they simply go one after the other."""
+        return cast("T", await self._database.write(_changes, change, key="organisation"))
+
+
+def record(session: Session, *entries: AuditEntry) -> None:
+    """Add rows to the log, in the transaction of the change that they tell of."""
+    for entry in entries:
+        session.run(_ADD, _row(entry))
+
+
+def page(
+    session: Session,
+    table: Table,
+    columns: Sequence[ColumnElement[Any]],
+    where: Sequence[ColumnElement[bool]],
+    cut: Cut,
+    make: Callable[..., T],
+    *,
+    cursor: ColumnElement[Any] | None = None,
+) -> Page[T]:
+    """A page of a table's rows in the order in which they were added, each made of its columns.
+
+    `cursor`: the column that `cut.after` is a value of; the id unless given. Raises `NotFound`, param "after".
+    """
+    name = table.c.id if cursor is None else cursor
+    statement = select(*columns).where(*where)
+    with session.snapshot():
+        if cut.after is not None:
+            found = possible(cut.after) and session.select(select(table.c.seq).where(*where, name == cut.after))
+            if not found:
+                raise NotFound(f"No object with id '{cut.after[:100]}' found.", param="after")
+            last = found[0][0]
+            statement = statement.where(table.c.seq > last if cut.ascending else table.c.seq < last)
+        order = table.c.seq.asc() if cut.ascending else table.c.seq.desc()
+        rows = session.select(statement.order_by(order).limit(cut.limit + 1))
+    return Page([make(*row) for row in rows[: cut.limit]], has_more=len(rows) > cut.limit)
+
+
+def row_of(record: object, names: Sequence[str]) -> dict[str, object]:
+    """A record's fields as parameters."""
+    return {name: getattr(record, name) for name in names}
+
+
+def _changes(session: Session, batch: Sequence[Change[Any]]) -> list[Any]:
+    return [change(session) for change in batch]
+
+
+def _row(entry: AuditEntry) -> dict[str, object]:
+    actor = entry.actor
+    return {
+        "id": entry.id,
+        "at": entry.at,
+        "type": entry.type,
+        "actor": actor.kind,
+        "key_id": actor.key_id,
+        "user_id": actor.user_id,
+        "email": actor.email,
+        "address": actor.address,
+        "project_id": entry.project_id,
+        "resource_id": entry.resource_id,
+        "details": msgspec.json.encode({"before": entry.before, "after": entry.after}),
+    }
