@@ -192,7 +192,7 @@ def compose(
 def _observer(models: Iterable[str], store: Store, engine: Fleet) -> Observer:
     """What is seen of a server besides its calls: how its targets are, and how long its queues."""
     gauges = [Gauge("store_writes_waiting", "Writes that wait for the database.", lambda: store.writes_waiting)]
-    local = engine.local
+    local: object = engine.local
     if isinstance(local, Queueing):
         text = "Generations that wait for a slot of the local engine."
         gauges.append(Gauge("engine_queue", text, lambda: local.waiting))
