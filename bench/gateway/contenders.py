@@ -79,7 +79,7 @@ targets = [{{ upstream = "mock", model = "{MODEL}" }}]
 
 
 #: What is switched on with the command line before the load. Limits far above it, so that they count and never refuse.
-_SWITCHED_ON = (("limits", "set", "--project", "default", "--rpm", "100000000", "--tpm", "100000000000"),)
+_SWITCHED_ON = (("limits", "set", "--project", "default", "--rpm", "100000000", "--tpm", "1000000000"),)
 
 
 def _antiphon(*arguments: str, data: Path) -> subprocess.CompletedProcess[str]:
@@ -90,12 +90,6 @@ def _antiphon(*arguments: str, data: Path) -> subprocess.CompletedProcess[str]:
 @contextlib.contextmanager
 def ours(upstream: str, directory: Path) -> Iterator[Running]:
     """Antiphon as it is run: its own command, SQLite, keys, limits, the ledger, metrics, a log line for each call."""
-    from antiphon.settings.declared import declared  # tells whether this version has routes
-
-    if "routes" not in declared():
-        with _without_upstream(directory) as running:
-            yield running
-        return
     data = directory / "data"
     data.mkdir(mode=0o700)
     (data / "antiphon.toml").write_text(_settings(upstream))
@@ -124,15 +118,6 @@ def ours(upstream: str, directory: Path) -> Iterator[Running]:
             if done.returncode:
                 notes.append(f"'antiphon {' '.join(arguments[:2])}' failed: {done.stderr.strip()[:100]}")
         yield Running(port, (data / "default.key").read_text().strip(), server.pid, "; ".join(notes))
-
-
-@contextlib.contextmanager
-def _without_upstream(directory: Path) -> Iterator[Running]:
-    log = directory / "ours.log"
-    with started([sys.executable, "-m", "bench.servers", "ours", str(directory)], SERVER_CORE, log) as server:
-        assert server.stdout is not None
-        port, key = server.stdout.readline().split()
-        yield Running(int(port), key, server.pid, "no routes yet: a scripted engine instead of the upstream")
 
 
 #: For a peer's environment: with our path of modules, it would find our modules there instead of its own.

@@ -12,17 +12,21 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from antiphon.datadir import DataDir, ServerInfo
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, EngineUnavailable, SetupError, ShuttingDown
-from antiphon.domain.routes import Routes
+from antiphon.domain.routing import Deadlines, RouteSpec, TargetSpec
 from antiphon.domain.sealing import Sealer
 from antiphon.engines.constrained import ConstrainedEngine
-from antiphon.engines.single import SingleRoute
+from antiphon.engines.routed.fleet import Fleet
+from antiphon.engines.routed.route import Surroundings
+from antiphon.engines.routed.table import routes_of
+from antiphon.engines.schemas.worker import SchemaWorker
+from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.http import admin as admin_http
 from antiphon.http import chat as chat_http
 from antiphon.http import context as context_http
@@ -59,7 +63,7 @@ from antiphon.policy.observe import Gauge, Observer
 from antiphon.policy.pricing import Pricing
 from antiphon.policy.retirement import Shutdowns
 from antiphon.policy.uses import UseLog
-from antiphon.ports import Engine, Queueing, Route, Store
+from antiphon.ports import Engine, Queueing, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
@@ -72,7 +76,7 @@ from antiphon.run.responses import Responses
 from antiphon.run.tail import Poller
 from antiphon.run.worker import Worker
 from antiphon.settings import Loaded, Settings
-from antiphon.settings.declared import user_data_dir
+from antiphon.settings.declared import DEFAULT_ALIASES, user_data_dir
 from antiphon.stores.store import SqlStore
 from antiphon.telemetry import logs
 
@@ -88,7 +92,7 @@ class Parts:
 
     api: Api
     store: Store
-    engine: Engine
+    engine: Fleet
     worker: Worker
     bus: Bus
     poller: Poller | None
@@ -142,7 +146,7 @@ class Switch:
     def __init__(self) -> None:
         self.stopping = False
 
-    async def check(self, engine: Engine, store: Store, *, lazy: bool) -> None:
+    async def check(self, engine: Fleet, store: Store, *, lazy: bool) -> None:
         """Raise unless the server can answer now (`/readyz`). A lazy engine loads its model at the first request."""
         if self.stopping:
             raise ShuttingDown("The server is shutting down.")
@@ -151,17 +155,26 @@ class Switch:
             raise EngineUnavailable("The model is not loaded yet.")
 
 
-def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, switch: Switch) -> Parts:
-    """Put a server together around a store and an engine."""
+def compose(
+    settings: Settings,
+    secret: bytes,
+    store: Store,
+    engine: Fleet,
+    switch: Switch,
+    pricing: Pricing,
+    project_routes: Mapping[str, Mapping[str, RouteSpec]],
+) -> Parts:
+    """Put a server together around a store and its engines. `project_routes`: by project id."""
     clock = SystemClock()
-    routes = _routes(settings, engine)
-    pricing = Pricing()
+    routes = routes_of(
+        engine, settings.routes, project_routes, settings.aliases, optional=settings.aliases == DEFAULT_ALIASES
+    )
     ledger = Ledger(store, pricing, clock, days=settings.ledger_days)
     budgets = BudgetStage(store, pricing, clock)
     cache = Cache(store, clock, secret)
-    shutdowns = Shutdowns(retirements())
+    shutdowns = Shutdowns(retirements(), settings.upstreams.values())
     uses = UseLog(shutdowns, store, clock)
-    observer = _observer((route.name for route in routes.visible("")), store, engine, pricing)
+    observer = _observer((route.name for route in routes.all()), store, engine, pricing)
     rate_limits = Limits(Counters(time.monotonic_ns))
     gate = Gate(
         # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
@@ -227,33 +240,43 @@ def compose(settings: Settings, secret: bytes, store: Store, engine: Engine, swi
     )
 
 
-def _observer(models: Iterable[str], store: Store, engine: object, pricing: Pricing) -> Observer:
-    """What is seen of a server besides its calls: how long its queues are. `engine`: the built-in one."""
+def _observer(models: Iterable[str], store: Store, engine: Fleet, pricing: Pricing) -> Observer:
+    """What is seen of a server besides its calls: how its targets are, and how long its queues."""
     gauges = [Gauge("store_writes_waiting", "Writes that wait for the database.", lambda: store.writes_waiting)]
-    if isinstance(engine, Queueing):
+    local: object = engine.local
+    if isinstance(local, Queueing):
         text = "Generations that wait for a slot of the local engine."
-        gauges.append(Gauge("engine_queue", text, lambda: engine.waiting))
-    return Observer(models, cost=lambda call: of_call(pricing, call).nano, gauges=gauges)
+        gauges.append(Gauge("engine_queue", text, lambda: local.waiting))
+    return Observer(models, cost=lambda call: of_call(pricing, call).nano, targets=engine.snapshot, gauges=gauges)
 
 
-def _routes(settings: Settings, engine: Engine) -> Routes[Route]:
-    """The engine's model under its own name, then the aliases for it."""
-    now = int(time.time())
-    routes: dict[str, Route] = {engine.name: SingleRoute(engine.name, engine, now)}
-    for alias, target in settings.aliases.items():
-        if target not in {"default", engine.name}:
+async def _routes_by_project(settings: Settings, store: Store) -> Mapping[str, Mapping[str, RouteSpec]]:
+    """`project_routes` by project id. Raises `SetupError` for a project that is not there."""
+    found: dict[str, Mapping[str, RouteSpec]] = {}
+    for name, own in settings.project_routes.items():
+        project = await store.get_project(name)
+        if project is None:
             raise SetupError(
-                f"The alias '{alias}' names the model '{target}', which is not served: this server serves "
-                f"'{engine.name}'. Write 'default', or start with --model {target}."
+                f"project_routes.{name}: there is no project '{name}'. "
+                f"Run: antiphon projects create {shlex.quote(name)}"
             )
-        routes[alias] = SingleRoute(alias, engine, now)
-    return Routes(routes)
+        if project.id in found:
+            raise SetupError(f"project_routes.{name}: this project is named twice.")
+        found[project.id] = own
+    return found
 
 
-async def run(settings: Settings, data_dir: DataDir, engine: Engine, announce: Announce, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then stop within `settings.drain_timeout` and a few seconds."""
-    if not engine.capabilities.constrains:
+async def run(
+    settings: Settings, data_dir: DataDir, engine: Engine | None, announce: Announce, stop: asyncio.Event
+) -> None:
+    """Serve until `stop` is set, then stop within `settings.drain_timeout` and a few seconds.
+
+    `engine`: the built-in one; None, if upstreams answer everything.
+    """
+    if engine is not None and not engine.capabilities.constrains:
         engine = ConstrainedEngine(engine)
+    pricing = Pricing(settings.upstreams)
+    fleet = Fleet(engine, settings.upstreams, upstream_engine, Surroundings(SystemClock(), price=pricing.to_compare))
     listener = bind(settings.host, settings.port)
     store = SqlStore(settings.database, backups=data_dir.backups)
     switch = Switch()
@@ -262,14 +285,15 @@ async def run(settings: Settings, data_dir: DataDir, engine: Engine, announce: A
         try:
             await first_run(store, data_dir)
             await first_owner(store)
-            parts = compose(settings, data_dir.secret(), store, engine, switch)
+            own = await _routes_by_project(settings, store)
+            parts = compose(settings, data_dir.secret(), store, fleet, switch, pricing, own)
             try:
                 await parts.start()
                 await _serve(settings, data_dir, parts, switch, listener, announce, stop)
             finally:
                 await parts.close()
         finally:
-            await engine.stop()
+            await fleet.stop()
             await store.close()
 
 
@@ -306,7 +330,7 @@ async def _serve(
         await _drain(server, serving, parts.engine, settings.drain_timeout)
 
 
-async def _drain(server: HttpServer, serving: asyncio.Task[None], engine: Engine, patience: float) -> None:
+async def _drain(server: HttpServer, serving: asyncio.Task[None], engine: Fleet, patience: float) -> None:
     """Finish what is running; what has not finished after `patience` seconds ends with a stored error."""
     server.should_exit = True
     done, _ = await asyncio.wait({serving}, timeout=patience)
@@ -321,15 +345,17 @@ async def _drain(server: HttpServer, serving: asyncio.Task[None], engine: Engine
         await serving
 
 
-async def _start_engine(engine: Engine) -> None:
+async def _start_engine(engine: Fleet) -> None:
+    if engine.local is None:
+        return
     try:
         await engine.start()
-        _log.info("model loaded", model=engine.name)
+        _log.info("model loaded", model=engine.local.name)
     except AntiphonError as error:
         _log.error("the model could not be loaded; the next request will try again", reason=error.message)
 
 
-async def _until_signalled(settings: Settings, data_dir: DataDir, engine: Engine, announce: Announce) -> None:
+async def _until_signalled(settings: Settings, data_dir: DataDir, engine: Engine | None, announce: Announce) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -356,31 +382,60 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(loaded: Loaded, data_dir: DataDir, model: ResolvedModel) -> int:
-    """`antiphon serve`: run until told to stop; returns the exit status."""
-    import uvloop  # only the server needs it
+def upstream_engine(
+    client: UpstreamClient, target: TargetSpec, model: str, deadlines: Deadlines, worker: SchemaWorker
+) -> Engine:
+    """The engine for a target of an upstream, by its kind. `worker` checks schemas; all engines share it."""
+    # Only a server with upstreams needs them.
+    from antiphon.engines.upstream.antiphon import AntiphonEngine
+    from antiphon.engines.upstream.chat import ChatEngine
+    from antiphon.engines.upstream.responses import ResponsesEngine
 
+    kinds: Mapping[str, Callable[..., Engine]] = {
+        "chat": ChatEngine,
+        "responses": ResponsesEngine,
+        "antiphon": AntiphonEngine,
+    }
+    make = kinds[client.spec.kind]
+    return make(client, model, deadlines=deadlines, context_tokens=target.context_tokens, worker=worker)
+
+
+def local_engine(settings: Settings, model: ResolvedModel) -> Engine:
+    """The built-in engine for this model, not started yet."""
     from antiphon.engines.llama.config import LlamaConfig  # not needed with another engine
     from antiphon.engines.llama.engine import LlamaEngine
 
+    return LlamaEngine(
+        LlamaConfig(
+            model=model.path,
+            name=model.name,
+            slots=settings.slots,
+            context=settings.context or model.context,
+            threads=settings.threads,
+            pinning=settings.pin or None,
+            cache_ram_mib=settings.cache_ram_mib,
+            queue=settings.slots * settings.queue_per_slot,
+            chat=model.chat,
+        )
+    )
+
+
+def serve(loaded: Loaded, data_dir: DataDir, model: ResolvedModel | None) -> int:
+    """`antiphon serve`: run until told to stop; returns the exit status. `model`: None for upstreams only."""
+    import uvloop  # only the server needs it
+
     settings = loaded.settings
     logs.configure(settings.log_level, settings.log_format)
-    config = LlamaConfig(
-        model=model.path,
-        name=model.name,
-        slots=settings.slots,
-        context=settings.context or model.context,
-        threads=settings.threads,
-        pinning=settings.pin or None,
-        cache_ram_mib=settings.cache_ram_mib,
-        queue=settings.slots * settings.queue_per_slot,
-        chat=model.chat,
-    )
-    engine = LlamaEngine(config)
+    engine = None if model is None else local_engine(settings, model)
 
     def announce(host: str, port: int) -> None:
-        served = f"model {config.name}, {config.slots} slots, {config.context} tokens each"
-        print(_banner(host, port, served, data_dir), flush=True)
+        count = len(settings.routes)
+        served = f"{count} route{'s' * (count != 1)}" if count else ""
+        if engine is not None:
+            context = engine.capabilities.context_tokens
+            local = f"model {engine.name}, {settings.slots} slots, {context} tokens each"
+            served = f"{local}; {served}" if served else local
+        print(_banner(host, port, served, data_dir, _model_to_try(settings, engine)), flush=True)
 
     _spare_the_collector()
     with data_dir.lock():
@@ -398,7 +453,16 @@ def _spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def _banner(host: str, port: int, served: str, data_dir: DataDir) -> str:
+def _model_to_try(settings: Settings, engine: Engine | None) -> str:
+    """A name that is answered: the one that OpenAI's examples use, if it is."""
+    usual = "gpt-5-mini"
+    if usual in settings.routes or (engine is not None and usual in settings.aliases):
+        return usual
+    names = [name for name in settings.routes if not name.endswith("*")]
+    return engine.name if engine is not None else next(iter(names), usual)
+
+
+def _banner(host: str, port: int, served: str, data_dir: DataDir, model: str) -> str:
     """What to do next, ready to be pasted: the flags that `antiphon env` needs to find this very server are in it."""
     shown = f"[{host}]" if ":" in host else host
     command = f"{_program()} env"
@@ -408,7 +472,7 @@ def _banner(host: str, port: int, served: str, data_dir: DataDir) -> str:
   Antiphon is listening on http://{shown}:{port}/v1   ({served})
   In another shell:  eval "$({command})"     then try:
       curl $OPENAI_BASE_URL/responses -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" \\
-        -d '{{"model": "gpt-5-mini", "input": "Write a short welcome message for a new user signing up to my app."}}'
+        -d '{{"model": "{model}", "input": "Write a short welcome message for a new user signing up to my app."}}'
 """
 
 

@@ -124,6 +124,10 @@ class Route(Protocol):
         """The model's name as answers show it."""
 
     @property
+    def owner(self) -> str:
+        """Whose model it is: "antiphon", or an upstream's name."""
+
+    @property
     def spec(self) -> RouteSpec | None:
         """As it was configured; None for a name that was not."""
 

@@ -43,7 +43,7 @@ def test_named_variables_and_flags_exist() -> None:
     named = set(re.findall(r"ANTIPHON_[A-Z_]+\b", everything()))
     assert named <= variables, named - variables
     flags = {item.flag for item in declared().values()} | {"--config", "--help", "--json"}
-    flags |= {"--project", "--name", "--publish", "--response-ttl-days", "--once", "--interval", "--url"}
+    flags |= {"--project", "--name", "--publish", "--response-ttl-days", "--star", "--once", "--interval", "--url"}
     flags |= {"--project", "--name", "--publish", "--response-ttl-days"}
     flags |= {"--days", "--scopes", "--overlap", "--rpm", "--key", "--user"}
     flags |= {"--admin", "--keep", "--read-only", "--role"}
@@ -59,6 +59,7 @@ def test_named_variables_and_flags_exist() -> None:
 def test_named_commands_exist() -> None:
     listed = run_program("--help").stdout
     groups = {"admin-keys", "budgets", "cache", "cost", "models", "keys", "limits", "projects", "prompts", "users"}
+    groups |= {"routes"}
     helps = {group: run_program(group, "--help").stdout for group in groups}
     named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z-]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
     assert {command for command, _ in named} >= {"serve", "env", "models", "keys", "config", "doctor"}

@@ -46,7 +46,7 @@ class Serving:
 
 
 @contextlib.contextmanager
-def serving(engine: Engine, path: Path, **options: Any) -> Iterator[Serving]:
+def serving(engine: Engine | None, path: Path, **options: Any) -> Iterator[Serving]:
     """Serve `engine` with a data directory at `path` until the block is left."""
     settings = Settings(
         data_dir=path, port=0, **{"database": f"sqlite:///{path / 'antiphon.db'}", "drain_timeout": 5.0, **options}

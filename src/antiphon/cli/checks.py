@@ -23,6 +23,7 @@ from antiphon.models import gguf, pull
 from antiphon.models.files import sha256_of
 from antiphon.models.resolve import ResolvedModel, resolve
 from antiphon.settings import Loaded, Settings
+from antiphon.settings.gateway import NO_MODEL
 
 #: Less free disk than this (bytes) is worth a warning.
 _LITTLE_DISK = 1_000_000_000
@@ -145,6 +146,9 @@ def _schema(revision: str | None, what: str, settings: Settings) -> Finding:
 
 
 def _model(settings: Settings) -> Iterator[Finding]:
+    if settings.model == NO_MODEL:
+        yield Finding(State.OK, "model", f"none is served here; {len(settings.routes)} routes lead to upstreams")
+        return
     model = resolve(settings.model, settings.models_dir)
     yield _model_file(model, settings)
     yield _memory(model, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,9 @@ def _as_dict(loaded: Loaded) -> dict[str, object]:
 
 def _value(name: str, value: object) -> object:
     if isinstance(value, Mapping):
-        return dict(value)
+        return {key: _value(name, item) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _value(name, getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, tuple):
-        return list(value)
+        return [_value(name, item) for item in value]
     return declared()[name].show(value) if isinstance(value, str | Path) else value

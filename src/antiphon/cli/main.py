@@ -22,6 +22,7 @@ from antiphon.cli import (
     models,
     projects,
     prompts,
+    routes,
     serve,
     top,
     users,
@@ -48,6 +49,7 @@ app.add_typer(users.app, name="users")
 app.add_typer(admin_keys.app, name="admin-keys")
 app.command("audit")(audit.audit)
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(routes.app, name="routes")
 app.command("top")(top.top)
 app.add_typer(cost.app, name="cost")
 app.add_typer(budgets.app, name="budgets")

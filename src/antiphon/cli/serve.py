@@ -7,6 +7,7 @@ import typer
 from antiphon.cli.options import with_settings
 from antiphon.settings import Loaded
 from antiphon.settings.declared import declared
+from antiphon.settings.gateway import NO_MODEL
 
 
 @with_settings(*declared())
@@ -20,7 +21,7 @@ def serve(loaded: Loaded) -> None:
 
     settings = loaded.settings
     data_dir = DataDir(settings.data_dir)
-    model = resolve(settings.model, settings.models_dir)
-    if model.entry is not None:
+    model = None if settings.model == NO_MODEL else resolve(settings.model, settings.models_dir)
+    if model is not None and model.entry is not None:
         pull_one(model.entry, settings.models_dir)
     raise typer.Exit(run_server(loaded, data_dir, model))

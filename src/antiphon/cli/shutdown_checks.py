@@ -45,6 +45,7 @@ def shutdowns(settings: Settings) -> Iterator[Finding]:
     yield from found
     if len(rows) > limits.USES_SHOWN:
         yield Finding(State.WARN, _SUBJECT, f"more than {limits.USES_SHOWN} uses; the latest are shown")
+    yield from of_routes(tuple(settings.routes.values()), tuple(settings.upstreams.values()))
     if not found:
         yield Finding(State.OK, _SUBJECT, f"no key used anything that is shut down (list of {known.as_of})")
 

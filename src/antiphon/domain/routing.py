@@ -12,6 +12,7 @@ from antiphon.domain import limits
 #: The name of the built-in engine among the upstreams.
 LOCAL = "local"
 
+Kind = Literal["chat", "responses", "antiphon"]
 Choice = Literal["weight", "outstanding", "latency", "price"]
 
 
@@ -42,11 +43,15 @@ class UpstreamSpec:
     """
 
     name: str
-    kind: Literal["chat", "responses", "antiphon"]
+    kind: Kind
     url: str
     secret: Secret | None = None
     profile: str = "generic"
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Such as `chat http://127.0.0.1:8080/v1`."""
+        return f"{self.kind} {self.url}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,8 @@ class PriceSpec:
 class TargetSpec:
     """One target of a route. `model` is the upstream's own name for it; None: as the client asked.
 
-    `price` goes before what is known of the model. `context_tokens`: None, if that is not known.
+    `price` goes before what is known of the model. `context_tokens`: None, if that is not known. `route`: of a fallback
+    that is another route as a whole, that route's name; the rest means nothing then.
     """
 
     upstream: str
@@ -80,6 +86,13 @@ class TargetSpec:
     weight: int = 1
     price: PriceSpec | None = None
     context_tokens: int | None = None
+    route: str | None = None
+
+    def __str__(self) -> str:
+        """Such as `openai/gpt-5-mini`, or `route other`."""
+        if self.route is not None:
+            return f"route {self.route}"
+        return self.upstream if self.model is None else f"{self.upstream}/{self.model}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +119,8 @@ class RouteSpec:
     retries: int = limits.UPSTREAM_RETRIES
     deadlines: Deadlines = Deadlines()
     cache: CacheSpec | None = None
+
+    def __str__(self) -> str:
+        """Its targets, and what follows them."""
+        first = " | ".join(map(str, self.targets))
+        return " -> ".join([first, *map(str, self.fallbacks)])

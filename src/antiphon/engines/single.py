@@ -14,6 +14,7 @@ class SingleRoute:
     """Implements `ports.Route`. `created_at` is in Unix seconds."""
 
     spec: RouteSpec | None = None
+    owner = "antiphon"
 
     def __init__(self, name: str, engine: Engine, created_at: int) -> None:
         self.name = name

@@ -24,7 +24,7 @@ def resources(routes: Routes[Route], shutdown: Callable[[Route], date | None] = 
             "id": route.name,
             "object": "model",
             "created": route.created_at,
-            "owned_by": "antiphon",
+            "owned_by": route.owner,
             "shutdown_date": None if day is None else day.isoformat(),
         }
 

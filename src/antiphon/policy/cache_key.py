@@ -69,6 +69,8 @@ def cacheable(generation: Generation) -> bool:
 
 def _neutral(native: Native) -> bool:
     """Whether nothing of the request is lost in the neutral exchange, and no tool acts on the way to its answer."""
+    if native.only:
+        return False
     body = native.body
     tools = body.get("tools") or ()
     if any(not isinstance(tool, Mapping) or tool.get("type") not in _RUN_BY_CLIENT for tool in tools):

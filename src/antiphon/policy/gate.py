@@ -107,7 +107,9 @@ class Gate:
         except BaseException as error:
             admission.error = _code(error)
             _leave(entered, admission)
+            tell(call)
             raise
+        tell(call)
         for herald in self._heralds:
             try:
                 herald.begun(admission)
@@ -282,6 +284,28 @@ def input_estimate(generation: Generation) -> int:
             characters += len(getattr(part, "text", "") or "")
         characters += len(getattr(turn, "arguments", "") or "") + len(getattr(turn, "output", "") or "") + 16
     return characters // 4 + 1
+
+
+_TOLD = (b"x-antiphon-target", b"x-antiphon-attempts", b"x-antiphon-fallback")
+
+
+def tell(call: Call) -> None:
+    """Put into the call's headers which target serves it, after how many tries, and whether it is a fallback.
+
+    Only for routes that were configured: the built-in model alone has nothing to tell. Of several generations, the last
+    one's target is told, and the tries of all.
+    """
+    attempts = sum(len(admission.trail.attempts) for admission in call.admissions)
+    if not attempts:
+        return
+    headers = [header for header in call.headers if header[0] not in _TOLD]
+    headers.append((_TOLD[1], b"%d" % attempts))
+    target = call.admissions[-1].trail.target
+    if target is not None:
+        headers.append((_TOLD[0], str(target).encode("ascii", "backslashreplace")))
+    if any(admission.trail.fallback for admission in call.admissions):
+        headers.append((_TOLD[2], b"true"))
+    call.headers[:] = headers
 
 
 def _leave(entered: list[Stage], admission: Admission) -> None:

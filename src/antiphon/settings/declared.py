@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Annotated, Literal, get_type_hints
 
 from antiphon.domain import limits
-from antiphon.settings import parsers
+from antiphon.domain.routing import RouteSpec, UpstreamSpec
+from antiphon.settings import gateway, parsers
 from antiphon.settings.machine import physical_cores
 from antiphon.settings.parsers import Parser
 
@@ -67,7 +68,10 @@ class Settings:
     ] = field(default_factory=user_models_dir)
     model: Annotated[
         str,
-        Spec(parsers.text, "Model to serve: a name of the catalog (antiphon models list), or the path of a .gguf file"),
+        Spec(
+            parsers.text,
+            "Model to serve: a name of the catalog (antiphon models list), the path of a .gguf file, or none",
+        ),
     ] = "default"
     database: Annotated[
         str,
@@ -108,6 +112,18 @@ class Settings:
             ", ".join(f"{name}={target}" for name, target in DEFAULT_ALIASES.items()),
         ),
     ] = field(default_factory=lambda: dict(DEFAULT_ALIASES))
+    upstreams: Annotated[
+        Mapping[str, UpstreamSpec],
+        Spec(gateway.upstreams, "Servers behind this one, by name; see the page on routes", "none"),
+    ] = field(default_factory=dict)
+    routes: Annotated[
+        Mapping[str, RouteSpec],
+        Spec(gateway.routes, "Names that clients may ask for, and the targets behind each", "none"),
+    ] = field(default_factory=dict)
+    project_routes: Annotated[
+        Mapping[str, Mapping[str, RouteSpec]],
+        Spec(gateway.project_routes, "Routes of single projects, by the project's name or id", "none"),
+    ] = field(default_factory=dict)
     max_body: Annotated[int, Spec(parsers.integer(1024, 1024 * limits.MIB), "Most bytes of one request's body")] = (
         limits.MAX_BODY
     )
@@ -175,8 +191,11 @@ class Declared:
         if isinstance(value, tuple):
             return ",".join(map(str, value))
         if isinstance(value, Mapping):
-            return ",".join(f"{name}={target}" for name, target in value.items())
+            return ",".join(f"{name}={self._shown(target)}" for name, target in value.items())
         return self.spec.mask(str(value)) if self.spec.mask else str(value)
+
+    def _shown(self, value: object) -> str:
+        return f"({self.show(value)})" if isinstance(value, Mapping) else str(value)
 
 
 @cache

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.domain.errors import SetupError
+from antiphon.settings import gateway
 from antiphon.settings.declared import Declared, Settings, declared, user_data_dir
-from antiphon.settings.parsers import Unfit
+from antiphon.settings.parsers import Misfit, Unfit
 
 FILE_NAME = "antiphon.toml"
 #: Names the file itself; a variable, but not a setting.
@@ -54,6 +55,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> 
         settings = replace(settings, database=f"sqlite:///{settings.data_dir / 'antiphon.db'}")
     if file is not None and file.parent == _early_data_dir(by_variable | by_flag, known) != settings.data_dir:
         raise SetupError(f"data_dir cannot be set in {file}, which was found because it is in the data directory.")
+    gateway.check(settings.model, settings.upstreams, settings.routes, settings.project_routes)
     sources = {name: chosen[name].source if name in chosen else "default" for name in known}
     return Loaded(settings, sources, file)
 
@@ -124,5 +126,7 @@ def _early_data_dir(given: Mapping[str, _Given], known: Mapping[str, Declared]) 
 def _parse(item: Declared, given: _Given) -> Any:
     try:
         return item.spec.parse(given.raw)
+    except Misfit as error:
+        raise SetupError(f"{error} (in: {given.source}).") from None
     except Unfit as error:
         raise SetupError(f"{item.name} {error}; {given.source} says {item.show(given.raw)}.") from None

@@ -19,6 +19,10 @@ class Unfit(SetupError):
     """The raw value does not fit; the message continues "port …"."""
 
 
+class Misfit(SetupError):
+    """Something within a table does not fit; the message is whole, names its path, and quotes no value."""
+
+
 def text(raw: object) -> str:
     """A string that is not empty."""
     if not isinstance(raw, str) or not raw.strip():

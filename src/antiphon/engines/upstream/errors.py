@@ -107,7 +107,7 @@ class Scrubber:
 
     def clean(self, text: str) -> str:
         """`text` without secrets and addresses, on one line, of bounded length."""
-        text = text[: 4 * limits.MAX_UPSTREAM_WORDS]
+        text = text[: 4 * limits.MAX_UPSTREAM_WORDS].partition("Traceback (most recent")[0]
         for word in self._words:
             text = text.replace(word, "…")
         for pattern in (_URL, _KEY, _HOST, _PATH):

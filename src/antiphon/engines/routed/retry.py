@@ -1,0 +1,63 @@
+"""When a call is tried again: what may be, how long to wait before it, and how much of it there may be.
+
+No I/O: time and chance are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from antiphon.domain import limits
+from antiphon.domain.errors import AntiphonError, EngineFailed, OutputInvalid, RateLimited, ShuttingDown
+from antiphon.engines.upstream import errors
+from antiphon.engines.upstream.errors import Retry
+
+
+class RetryBudget:
+    """Retries of one route: each call pays for a share of one, so that retries stay a share of the load."""
+
+    def __init__(self, now: float) -> None:
+        """`now` and all times: monotonic seconds."""
+        self._saved = limits.RETRY_SAVINGS
+        self._at = now
+
+    def called(self, now: float) -> None:
+        """A call came in."""
+        earned = limits.RETRY_SHARE + max(0.0, now - self._at) * limits.RETRY_TRICKLE
+        self._at = now
+        self._saved = min(limits.RETRY_SAVINGS, self._saved + earned)
+
+    def take(self) -> bool:
+        """Whether one more retry may be made; it is paid for then."""
+        if self._saved < 1.0:
+            return False
+        self._saved -= 1.0
+        return True
+
+
+def retry(error: AntiphonError) -> Retry:
+    """Whether what an engine raised can be asked for again, and of whom: see `errors.Retry`."""
+    if isinstance(error, ShuttingDown):
+        return "never"
+    # The built-in engine has broken: it starts again by itself. An answer that does not fit was asked for often enough.
+    if isinstance(error, EngineFailed) and not isinstance(error, OutputInvalid):
+        return "same"
+    return errors.retry(error)
+
+
+def blames_target(error: AntiphonError) -> bool:
+    """Whether the error says that the target is broken, and not that it is busy, or was asked for nonsense."""
+    return retry(error) != "never" and not isinstance(error, RateLimited) and error.status >= 500
+
+
+def rest(error: AntiphonError) -> float:
+    """Seconds that the target wants to be left alone for; 0 if it has not said so."""
+    # A wait that an error's class suggests to clients is no word of the target's; but for a rate limit it must do.
+    told = error.retry_after if isinstance(error, RateLimited) else vars(error).get("retry_after")
+    return float(min(told or 0, limits.RETRY_AFTER_MAX)) if retry(error) != "never" else 0.0
+
+
+def backoff(tries: int, chance: Callable[[], float]) -> float:
+    """Seconds to wait before a target is tried again after `tries` tries: full jitter, so that callers spread."""
+    ceiling = min(limits.RETRY_BACKOFF_MAX, limits.RETRY_BACKOFF * 2.0 ** min(tries - 1, 16))
+    return chance() * ceiling

@@ -1,0 +1,306 @@
+"""A route over several targets: the best one is asked, and others when that fails before its first token."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from random import random
+
+import msgspec
+
+from antiphon.domain import limits
+from antiphon.domain.errors import (
+    AntiphonError,
+    ContextLengthExceeded,
+    DeadlineExceeded,
+    EngineFailed,
+    EngineUnavailable,
+    InvalidRequest,
+    RateLimited,
+    ShuttingDown,
+)
+from antiphon.domain.routing import RouteSpec
+from antiphon.domain.trail import Attempt, Trail
+from antiphon.engines.routed import retry
+from antiphon.engines.routed.choice import Chance, PriceOf, listed_price, order
+from antiphon.engines.routed.health import TargetState
+from antiphon.engines.routed.served import Patience, Served, Ticket
+from antiphon.engines.routed.target import Target, fits, together
+from antiphon.ports import Capabilities, Clock
+from antiphon.protocol.generation import Delta, Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Targets that are chosen from. A route's own come first; each of its fallbacks is a tier behind them.
+
+    `spec`: the route whose rule chooses. `retries`: further tries within this tier.
+    """
+
+    spec: RouteSpec
+    targets: tuple[Target, ...]
+    retries: int
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What routes need of the world: time, chance (0 up to 1), and what targets cost.
+
+    `stopped`: the server ends, and nothing is tried again.
+    """
+
+    clock: Clock
+    chance: Chance = random
+    price: PriceOf = listed_price
+    stopped: bool = False
+
+
+class RoutedRoute:
+    """Implements `ports.Route`. `created_at` is in Unix seconds."""
+
+    def __init__(
+        self, name: str, spec: RouteSpec, tiers: Sequence[Tier], surroundings: Surroundings, created_at: int
+    ) -> None:
+        """`name`: as clients ask for it, which may be an alias, or stand for the `*` of `spec.name`."""
+        self.name = name
+        self.created_at = created_at
+        self.spec: RouteSpec | None = spec
+        self._spec = spec
+        self._tiers = tuple(tiers)
+        self._around = surroundings
+        self._budget = retry.RetryBudget(surroundings.clock.monotonic())
+        self._capabilities: Capabilities | None = None
+
+    @property
+    def model(self) -> str:
+        """The name of the route: which target answers is nobody's business but the headers'."""
+        return self.name
+
+    @property
+    def owner(self) -> str:
+        """The upstream of its first target."""
+        return self._tiers[0].targets[0].name.upstream
+
+    @property
+    def targets(self) -> list[Target]:
+        """Its targets, the fallbacks after the others."""
+        return [target for tier in self._tiers for target in tier.targets]
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What some target of it can do."""
+        if self._capabilities is None:
+            self._capabilities = together([target.engine.capabilities for target in self.targets])
+        return self._capabilities
+
+    def snapshot(self) -> list[TargetState]:
+        """Its targets as they are now."""
+        now = self._around.clock.monotonic()
+        return [target.health.snapshot(now) for target in self.targets]
+
+    async def generate(self, generation: Generation, trail: Trail) -> AsyncGenerator[Delta, None]:
+        """See the port: the stream has begun when this returns."""
+        now = self._around.clock.monotonic()
+        self._budget.called(now)
+        until = asyncio.get_running_loop().time() + self._spec.deadlines.whole
+        last: AntiphonError | None = None
+        fitting = False
+        for depth, tier in enumerate(self._tiers):
+            fit = [target for target in tier.targets if fits(target.engine.capabilities, generation)]
+            fitting = fitting or bool(fit)
+            asking = _Asking(self._around, self._budget, generation, trail, tier, until)
+            stream = await asking.first_of(fit)
+            if stream is not None:
+                trail.fallback = depth > 0
+                return stream
+            last = asking.error or last
+        if not fitting:
+            raise await self._refusal(generation)
+        raise last or self._unavailable(generation)
+
+    async def check(self, generation: Generation) -> None:
+        """Raise what the first target that could answer would refuse it with."""
+        target = self._likely(generation)
+        if target is None:
+            raise await self._refusal(generation)
+        await target.engine.check(_asked_of(target, generation))
+
+    async def count_tokens(self, generation: Generation) -> int:
+        """As the first target that could answer counts them."""
+        target = self._likely(generation) or self.targets[0]
+        return await target.engine.count_tokens(_asked_of(target, generation))
+
+    def _likely(self, generation: Generation) -> Target | None:
+        """The first target that fits, one that is well if there is one."""
+        now = self._around.clock.monotonic()
+        fit = [target for target in self.targets if fits(target.engine.capabilities, generation)]
+        well = (target for target in fit if target.health.admits(now))
+        return next(well, fit[0] if fit else None)
+
+    async def _refusal(self, generation: Generation) -> AntiphonError:
+        """Why no target can do what is asked: in the first one's words."""
+        target = self.targets[0]
+        try:
+            await target.engine.check(_asked_of(target, generation))
+        except AntiphonError as error:
+            return error
+        return InvalidRequest(
+            f"No target of the model '{self.name}' can do all that this request asks for.", code="unsupported_value"
+        )
+
+    def _unavailable(self, generation: Generation) -> AntiphonError:
+        """All that could answer rest, or are left alone since they failed."""
+        now = self._around.clock.monotonic()
+        fit = [target.health for target in self.targets if fits(target.engine.capabilities, generation)]
+        wait = math.ceil(max(1.0, min(health.back_at(now) for health in fit) - now))
+        if all(health.resting(now) and health.limited for health in fit):
+            return RateLimited(
+                f"The servers of the model '{self.name}' take no more requests for now. Please retry later.",
+                retry_after=wait,
+            )
+        return EngineUnavailable(
+            f"No server of the model '{self.name}' is available for now. Please retry later.", retry_after=wait
+        )
+
+
+class _Asking:
+    """One generation, asked of the targets of one tier."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        budget: retry.RetryBudget,
+        generation: Generation,
+        trail: Trail,
+        tier: Tier,
+        until: float,
+    ) -> None:
+        self._around = around
+        self._budget = budget
+        self._generation = generation
+        self._trail = trail
+        self._tier = tier
+        self._until = until
+        #: The last thing that went wrong.
+        self.error: AntiphonError | None = None
+
+    async def first_of(self, targets: Sequence[Target]) -> Served | None:
+        """The stream of the first of them that begins to answer; None if none does.
+
+        Raises what is wrong with the request itself.
+        """
+        around = self._around
+        now = around.clock.monotonic()
+        left = [target for target in targets if target.health.admits(now)]
+        if len(left) > 1:
+            left = order(self._tier.spec, left, self._generation, now, chance=around.chance, price=around.price)
+        tries: dict[Target, int] = {}
+        retries = self._tier.retries
+        while left:
+            target = left.pop(0)
+            if tries and not await self._may_retry(target, tries.get(target, 0), retries - sum(tries.values()) + 1):
+                return None
+            try:
+                return await self._ask(target)
+            except ContextLengthExceeded as error:
+                # Another may have more room; it costs nobody anything to ask.
+                room = target.engine.capabilities.context_tokens
+                left = [other for other in left if other.engine.capabilities.context_tokens > room]
+                self.error = error
+                if not left:
+                    raise
+            except AntiphonError as error:
+                if self._around.stopped:
+                    raise ShuttingDown("The server is shutting down.") from None
+                again = retry.retry(error)
+                if again == "never":
+                    raise
+                self.error = error
+                tries[target] = tries.get(target, 0) + 1
+                if again == "same":
+                    left.append(target)
+        return None
+
+    async def _may_retry(self, target: Target, tries: int, left: int) -> bool:
+        """Whether there may be another try; waits until it is time for it."""
+        loop = asyncio.get_running_loop()
+        if left <= 0 or loop.time() >= self._until:
+            return False
+        if not tries:
+            return self._budget.take()
+        assert self.error is not None
+        wait = retry.rest(self.error)
+        if wait > limits.RETRY_AFTER_WAIT:
+            return False
+        wait = max(wait, retry.backoff(tries, self._around.chance))
+        if loop.time() + wait >= self._until or not self._budget.take():
+            return False
+        await asyncio.sleep(wait)
+        return target.health.admits(self._around.clock.monotonic())
+
+    async def _ask(self, target: Target) -> Served:
+        """Ask one target, up to its first delta."""
+        clock = self._around.clock
+        began = clock.monotonic()
+        ticket = Ticket(target.health, clock)
+        try:
+            first, stream, patience = await self._begin(target)
+        except BaseException as error:
+            ticket.failed(error)
+            code = (error.code or error.type) if isinstance(error, AntiphonError) else "cancelled"
+            self._trail.attempts.append(Attempt(target.name, code, _ms(clock.monotonic() - began)))
+            raise
+        took = clock.monotonic() - began
+        ticket.answers(took)
+        self._trail.attempts.append(Attempt(target.name, None, _ms(took)))
+        self._trail.target = target.name
+        return Served(first, stream, ticket, patience)
+
+    async def _begin(self, target: Target) -> tuple[Delta, AsyncGenerator[Delta, None], Patience | None]:
+        """The first delta, the stream behind it, and how long that may take."""
+        if target.punctual and not self._trail.attempts:
+            return *(await self._opened(target)), None
+        loop = asyncio.get_running_loop()
+        deadlines = self._tier.spec.deadlines
+        first, between = (math.inf, math.inf) if target.punctual else (deadlines.first, deadlines.between)
+        async with _deadline(min(loop.time() + first, self._until)):
+            return *(await self._opened(target)), Patience(between, self._until)
+
+    async def _opened(self, target: Target) -> tuple[Delta, AsyncGenerator[Delta, None]]:
+        stream = await target.engine.generate(_asked_of(target, self._generation))
+        try:
+            return await anext(stream), stream
+        except StopAsyncIteration:
+            raise EngineFailed("The model ended its answer before it began.") from None
+        except BaseException:
+            await stream.aclose()
+            raise
+
+
+class _deadline:  # noqa: N801  (used like a function)
+    """As `asyncio.timeout_at`, but raises `DeadlineExceeded`."""
+
+    def __init__(self, until: float) -> None:
+        self._timeout = asyncio.timeout_at(until)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *exc: object) -> None:
+        try:
+            await self._timeout.__aexit__(*exc)  # type: ignore[arg-type]  # what it is given by the interpreter
+        except TimeoutError:
+            raise DeadlineExceeded("The model took too long to begin its answer.") from None
+
+
+def _asked_of(target: Target, generation: Generation) -> Generation:
+    """The generation with the target's own name for its model."""
+    if generation.model == target.name.model:
+        return generation
+    return msgspec.structs.replace(generation, model=target.name.model)
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,176 @@
+"""An answer under way: its target's load and health follow it, and no wait of it is longer than it may be."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from types import TracebackType
+
+from antiphon.domain.errors import AntiphonError, DeadlineExceeded, EngineFailed, RateLimited
+from antiphon.engines.routed.health import Health
+from antiphon.engines.routed.retry import blames_target, rest
+from antiphon.engines.upstream.reply import Watch
+from antiphon.ports import Clock
+from antiphon.protocol.generation import Delta, Finish
+
+
+class Ticket:
+    """One call of a target. It is settled once: what came of it is told to the target's health."""
+
+    __slots__ = ("_clock", "_health", "_open", "_probe")
+
+    def __init__(self, health: Health, clock: Clock) -> None:
+        self._health = health
+        self._clock = clock
+        self._probe = health.breaker.enter(clock.monotonic())
+        self._open = True
+        health.outstanding += 1
+        health.calls += 1
+
+    def answers(self, seconds: float) -> None:
+        """Its first token has come, after so long. A probe need not wait for the last one."""
+        now = self._clock.monotonic()
+        self._health.measured(seconds, now)
+        if self._probe:
+            self._probe = False
+            self._health.breaker.succeeded(now)
+
+    def finished(self) -> None:
+        """The answer is whole."""
+        if self._settle():
+            self._health.breaker.succeeded(self._clock.monotonic())
+
+    def failed(self, error: BaseException) -> None:
+        """It has ended with this."""
+        if not self._settle():
+            return
+        now = self._clock.monotonic()
+        breaker = self._health.breaker
+        if not isinstance(error, AntiphonError):
+            breaker.abandoned(probe=self._probe)
+            return
+        if wait := rest(error):
+            self._health.rest(now + wait, limited=isinstance(error, RateLimited))
+        if blames_target(error):
+            self._health.failures += 1
+            breaker.failed(now)
+        elif isinstance(error, RateLimited):
+            breaker.abandoned(probe=self._probe)
+        else:  # it was there, and has said what is wrong with the request
+            breaker.succeeded(now)
+
+    def left(self) -> None:
+        """Nobody wants the answer any more."""
+        if self._settle():
+            self._health.breaker.abandoned(probe=self._probe)
+
+    def _settle(self) -> bool:
+        if not self._open:
+            return False
+        self._open = False
+        self._health.outstanding -= 1
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a stream may take between two deltas (seconds), and until when as a whole (time of the loop)."""
+
+    between: float = math.inf
+    until: float = math.inf
+
+
+class Served(AsyncGenerator[Delta, None]):
+    """The stream of an answer whose first delta has come. Raises `DeadlineExceeded` where it takes too long.
+
+    `patience`: None for an engine that keeps its deadlines itself.
+    """
+
+    def __init__(
+        self, first: Delta, stream: AsyncGenerator[Delta, None], ticket: Ticket, patience: Patience | None
+    ) -> None:
+        self._first: Delta | None = first
+        self._stream = stream
+        self._ticket = ticket
+        self._patience = patience
+        self._watch: Watch | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._late = False
+        self._finished = False
+
+    async def __anext__(self) -> Delta:
+        if self._first is not None:
+            delta, self._first = self._first, None
+        else:
+            try:
+                delta = await (self._stream.__anext__() if self._patience is None else self._in_time(self._patience))
+            except StopAsyncIteration:
+                if not self._finished:  # it was broken off; the driver says so
+                    self._end(EngineFailed("The answer ended without its end."))
+                raise
+            except BaseException as error:
+                self._end(error)
+                raise
+        if isinstance(delta, Finish):
+            self._finished = True
+            self._ticket.finished()
+            if self._watch is not None:
+                self._watch.close()
+        return delta
+
+    async def _in_time(self, patience: Patience) -> Delta:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        if self._watch is None:
+            self._watch = Watch(loop, self._expire)
+        self._task = task
+        cancels = task.cancelling()
+        self._watch.wait(min(loop.time() + patience.between, patience.until))
+        try:
+            return await self._stream.__anext__()
+        except asyncio.CancelledError:
+            # Who else wants the task to end gets it ended.
+            if self._late and task.uncancel() <= cancels:
+                raise DeadlineExceeded("The model took too long: its next token, or the whole answer.") from None
+            raise
+        finally:
+            self._watch.rest()
+            self._task = None
+
+    def _expire(self) -> None:
+        if self._task is not None:
+            self._late = True
+            self._task.cancel()
+
+    def _end(self, error: BaseException) -> None:
+        self._ticket.failed(error)
+        if self._watch is not None:
+            self._watch.close()
+
+    async def asend(self, value: None) -> Delta:
+        """The next delta."""
+        return await self.__anext__()
+
+    async def athrow(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+    ) -> Delta:
+        """End with this error."""
+        await self.aclose()
+        raise typ
+
+    async def aclose(self) -> None:
+        """End the generation now."""
+        self._first = None
+        self._ticket.left()
+        if self._watch is not None:
+            self._watch.close()
+        await self._stream.aclose()
+
+    def __del__(self) -> None:
+        self._ticket.left()
