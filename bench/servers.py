@@ -57,11 +57,10 @@ def ours(directory: str) -> None:
     def script(generation: Generation) -> list[Step]:
         return [TextDelta("word"), end] if generation.sampling.max_tokens == 16 else [*many, end]
 
-    logs.configure("info", "json")
+    logs.configure("warning")
     path = Path(directory)
     data_dir = DataDir(path)
-    names = {"gpt-5-mini": "default", "mock": "default"}
-    settings = Settings(data_dir=path, port=0, database=f"sqlite:///{path / 'antiphon.db'}", aliases=names)
+    settings = Settings(data_dir=path, port=0, database=f"sqlite:///{path / 'antiphon.db'}")
 
     def announce(_: str, port: int) -> None:
         print(port, data_dir.default_key(), flush=True)
