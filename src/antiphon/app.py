@@ -104,6 +104,7 @@ class Parts:
     budgets: BudgetStage
     cache: Cache
     uses: UseLog
+    gate: Gate
 
     async def start(self) -> None:
         """Begin the work that no client waits for."""
@@ -135,6 +136,7 @@ class Parts:
         await self.last_used.stop()
         await self.worker.close()
         await self.cache.close()
+        self.gate.settle()
         await self.uses.stop()
         await self.budgets.stop()
         await self.ledger.stop()
@@ -179,9 +181,10 @@ def compose(
     gate = Gate(
         # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
         [observer, rate_limits, budgets, Priced(pricing)],
-        [rate_limits, ledger, uses, observer],
+        [rate_limits],
         answering=cache,
         heralds=(shutdowns,),
+        chroniclers=[ledger, uses, observer],
     )
     bus = Bus()
     prompts = Prompts(store, clock)
@@ -204,7 +207,7 @@ def compose(
             *prompts_http.resources(prompts),
             *chat_http.resources(Chat(store, routes, gate, clock)),
             *models_http.resources(routes, shutdowns.route),
-            *metrics_http.resources(observer, administrators, settings.metrics),
+            *metrics_http.resources(observer, administrators, settings.metrics, gate.settle),
             *admin_http.resources(store, clock, secret),
             *rate_limits_http.resources(store, routes),
             *usage_http.resources(store, clock),
@@ -237,6 +240,7 @@ def compose(
         budgets,
         cache,
         uses,
+        gate,
     )
 
 
