@@ -31,18 +31,17 @@ class Counters:
         now = self._monotonic()
         demands = (*use, *hold, *check)
         counters = [self._settled(demand.meter, now) for demand in demands]
-        refused = _worst(
-            refusal
-            for counter, demand in zip(counters, demands, strict=True)
-            if (refusal := counter.refuses(demand)) is not None
-        )
+        pairs = [*zip(counters, demands, strict=True)]
+        refusals = [refusal for counter, demand in pairs if (refusal := counter.refuses(demand)) is not None]
+        refused = _worst(refusals) if refusals else None
         if refused is None:
             for counter, demand in zip(counters, use, strict=False):
                 counter.use(demand)
             for counter, demand in zip(counters[len(use) :], hold, strict=False):
                 counter.hold(demand.amount)
-        readings = [counter.reading(demand.meter) for counter, demand in zip(counters, demands, strict=True)]
-        self._shrink()
+        readings = [counter.reading(demand.meter) for counter, demand in pairs]
+        if len(self._counters) > self._size:
+            self._shrink()
         return refused, readings
 
     def give_back(self, held: Sequence[Demand], used: int) -> None:
