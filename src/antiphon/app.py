@@ -47,22 +47,22 @@ from antiphon.http.server import HttpServer, with_cors
 from antiphon.http.socket import Sockets
 from antiphon.models.resolve import ResolvedModel
 from antiphon.models.retirements import retirements
-from antiphon.policy.administrators import AdminAuthenticator
+from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
-from antiphon.policy.budget import BudgetStage
-from antiphon.policy.budget_changes import BudgetChanges
-from antiphon.policy.cache import Cache
-from antiphon.policy.costs import Priced, of_call
-from antiphon.policy.counters import Counters
-from antiphon.policy.first_run import first_owner, first_run
+from antiphon.policy.cache.stage import Cache
 from antiphon.policy.gate import Gate
-from antiphon.policy.last_used import LastUsed
+from antiphon.policy.keys.first_run import first_owner, first_run
+from antiphon.policy.keys.last_used import LastUsed
 from antiphon.policy.ledger import Ledger
-from antiphon.policy.limits import Limits
+from antiphon.policy.limits.counters import Counters
+from antiphon.policy.limits.stage import Limits
+from antiphon.policy.money.budgets import BudgetStage
+from antiphon.policy.money.changes import BudgetChanges
+from antiphon.policy.money.costs import Priced, of_call
+from antiphon.policy.money.pricing import Pricing
 from antiphon.policy.observe import Gauge, Observer
-from antiphon.policy.pricing import Pricing
-from antiphon.policy.retirement import Shutdowns
-from antiphon.policy.uses import UseLog
+from antiphon.policy.shutdowns.notices import Shutdowns
+from antiphon.policy.shutdowns.uses import UseLog
 from antiphon.ports import Engine, Queueing, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat

@@ -18,7 +18,7 @@ from antiphon.domain.organisation import AuditFilter
 from antiphon.domain.rates import MINUTE, NANOSECONDS, RateLimit, RateLimits
 from antiphon.domain.tenancy import Key
 from antiphon.engines.scripted import ScriptedEngine, Step
-from antiphon.policy.counters import Counters
+from antiphon.policy.limits.counters import Counters
 from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
 from antiphon.stores.store import SqlStore
 from conformance import spec

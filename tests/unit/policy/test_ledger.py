@@ -16,7 +16,7 @@ from antiphon.domain.trail import Attempt, TargetName
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.policy.call import Admission, Call
 from antiphon.policy.ledger import Ledger
-from antiphon.policy.pricing import Pricing
+from antiphon.policy.money.pricing import Pricing
 from antiphon.protocol.generation import Generation, Usage
 from antiphon.run.clock import SystemClock
 from support.money import PricedRoute

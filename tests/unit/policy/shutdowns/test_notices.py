@@ -17,8 +17,8 @@ from antiphon.engines.scripted import ScriptedEngine
 from antiphon.engines.single import SingleRoute
 from antiphon.policy.call import Admission, Call
 from antiphon.policy.gate import Gate
-from antiphon.policy.retirement import Shutdowns, is_openai
-from antiphon.policy.uses import UseLog
+from antiphon.policy.shutdowns.notices import Shutdowns, is_openai
+from antiphon.policy.shutdowns.uses import UseLog
 from support.caching import ScriptedRoute, SetClock, a_call, asking
 from support.calls import call_of
 

@@ -17,7 +17,7 @@ from antiphon.domain.errors import EngineFailed, InvalidRequest, StoreFailed
 from antiphon.domain.routing import TargetSpec
 from antiphon.domain.trail import TargetName
 from antiphon.engines.scripted import Script, ScriptedEngine, Step, saying
-from antiphon.policy.cache import Cache
+from antiphon.policy.cache.stage import Cache
 from antiphon.policy.call import Admission, Call
 from antiphon.policy.gate import Gate
 from antiphon.protocol.generation import (
@@ -513,7 +513,7 @@ def test_closing_ends_what_is_under_way() -> None:
 
 
 def test_keys_are_each_servers_and_each_projects_own() -> None:
-    from antiphon.policy.cache_key import Keys
+    from antiphon.policy.cache.key import Keys
 
     async def key(secret: bytes, project: str) -> bytes:
         call = a_call(project)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
-from antiphon.policy.organisation import checked_email, checked_name, checked_role, checked_scopes, expiry
+from antiphon.policy.administration.values import checked_email, checked_name, checked_role, checked_scopes, expiry
 
 
 def test_names_lose_the_space_around_them() -> None:

@@ -10,7 +10,7 @@ import pytest
 from antiphon.datadir import DataDir
 from antiphon.domain.keys import digest
 from antiphon.domain.tenancy import Key, Project
-from antiphon.policy.first_run import first_run, make_key
+from antiphon.policy.keys.first_run import first_run, make_key
 
 
 class Tenants:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from antiphon.domain.errors import Conflict
 from antiphon.domain.organisation import Actor, AuditEntry
 from antiphon.domain.tenancy import Key
-from antiphon.policy.first_run import make_key
+from antiphon.policy.keys.first_run import make_key
 from antiphon.ports import AccessStore
 
 

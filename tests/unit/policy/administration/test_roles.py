@@ -10,7 +10,7 @@ from antiphon.domain.errors import PermissionDenied
 from antiphon.domain.organisation import Administrator, User
 from antiphon.domain.tenancy import AdminKey
 from antiphon.http import admin
-from antiphon.policy import roles
+from antiphon.policy.administration import roles
 
 OWN, OTHER = "proj_own", "proj_other"
 

@@ -13,9 +13,9 @@ from antiphon.domain.errors import PermissionDenied, SpendLimitReached, StoreFai
 from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.domain.trail import TargetName
 from antiphon.engines.scripted import ScriptedEngine
-from antiphon.policy.budget import BudgetStage, expected
 from antiphon.policy.call import Admission, Call
-from antiphon.policy.pricing import Pricing
+from antiphon.policy.money.budgets import BudgetStage, expected
+from antiphon.policy.money.pricing import Pricing
 from antiphon.protocol.generation import Generation, ImagePart, Message, Sampling, TextPart, Usage
 from antiphon.run.clock import SystemClock
 from support.money import DOLLAR_A_TOKEN, PricedRoute

@@ -17,9 +17,9 @@ from antiphon.domain import limits
 from antiphon.domain.caching import OFF, CachedAnswer
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.trail import TargetName
-from antiphon.policy.cache_key import Keys, cacheable, plain
+from antiphon.policy.cache.flight import Flight, Listener, as_new, joined, whole
+from antiphon.policy.cache.key import Keys, cacheable, plain
 from antiphon.policy.call import Admission, Call
-from antiphon.policy.flight import Flight, Listener, as_new, joined, whole
 from antiphon.ports import CacheStore, Clock
 from antiphon.protocol.generation import (
     AnswerDelta,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from antiphon.domain.errors import StoreFailed
-from antiphon.policy.last_used import LastUsed
+from antiphon.policy.keys.last_used import LastUsed
 
 
 class Store:

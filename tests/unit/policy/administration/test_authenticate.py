@@ -12,7 +12,7 @@ from antiphon.domain import keys, limits
 from antiphon.domain.errors import Unauthenticated
 from antiphon.domain.organisation import Administrator, User
 from antiphon.domain.tenancy import AdminKey
-from antiphon.policy.administrators import AdminAuthenticator
+from antiphon.policy.administration.authenticate import AdminAuthenticator
 
 SECRET = b"s" * 32
 GOOD = keys.ADMIN_PREFIX + "good"

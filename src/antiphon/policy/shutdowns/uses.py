@@ -8,7 +8,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.retirement import Use, day_of
 from antiphon.policy.call import Call
-from antiphon.policy.retirement import Shutdowns
+from antiphon.policy.shutdowns.notices import Shutdowns
 from antiphon.ports import Clock, UseStore
 from antiphon.telemetry.logs import logger
 

@@ -17,9 +17,9 @@ from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.engines.scripted import ScriptedEngine, Step, saying
 from antiphon.engines.single import SingleRoute
 from antiphon.policy.call import Admission, Call
-from antiphon.policy.counters import Counters
 from antiphon.policy.gate import Gate
-from antiphon.policy.limits import Limits, most_tokens
+from antiphon.policy.limits.counters import Counters
+from antiphon.policy.limits.stage import Limits, most_tokens
 from antiphon.protocol.generation import (
     Delta,
     Finish,

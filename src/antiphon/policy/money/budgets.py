@@ -14,10 +14,10 @@ from antiphon.domain.budgets import ORGANIZATION, Budget, Reservation, Spending,
 from antiphon.domain.errors import AntiphonError, PermissionDenied, SpendLimitReached
 from antiphon.domain.ids import new_id
 from antiphon.domain.tenancy import Caller
-from antiphon.policy import costs
 from antiphon.policy.call import Admission
 from antiphon.policy.gate import input_estimate
-from antiphon.policy.pricing import Pricing
+from antiphon.policy.money import costs
+from antiphon.policy.money.pricing import Pricing
 from antiphon.ports import BudgetStore, Clock
 from antiphon.protocol.generation import Generation, TextPart, Usage
 from antiphon.telemetry.logs import logger

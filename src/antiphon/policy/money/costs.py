@@ -9,7 +9,7 @@ from antiphon.domain.money import Cost
 from antiphon.domain.routing import LOCAL, RouteSpec
 from antiphon.domain.trail import TargetName
 from antiphon.policy.call import Admission, Call
-from antiphon.policy.pricing import Pricing
+from antiphon.policy.money.pricing import Pricing
 from antiphon.protocol.generation import Usage
 
 COST = b"x-antiphon-cost"

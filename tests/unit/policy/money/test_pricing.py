@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from antiphon.domain.routing import LOCAL, PriceSpec, RouteSpec, TargetSpec, UpstreamSpec
 from antiphon.domain.trail import TargetName
-from antiphon.policy.pricing import Pricing, charged, listed, version
+from antiphon.policy.money.pricing import Pricing, charged, listed, version
 from antiphon.protocol.generation import Usage
 
 OPENAI = UpstreamSpec("openai", "responses", "https://api.openai.com/v1")
