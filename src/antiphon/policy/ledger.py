@@ -52,7 +52,7 @@ class Ledger:
         if len(self._waiting) >= limits.LEDGER_BATCH:
             self._enough.set()
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to write."""
         self._tasks = [asyncio.create_task(self._write_on()), asyncio.create_task(self._sweep_on())]
 

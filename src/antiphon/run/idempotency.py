@@ -132,7 +132,7 @@ class Idempotency:
         self._memory_bytes = 0
         self._sweeping: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to forget old keys."""
         self._sweeping = asyncio.create_task(for_ever(self._sweep, _log))
 

@@ -70,7 +70,7 @@ class Poller:
 
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin."""
         self._task = asyncio.create_task(for_ever(self._look, _log))
 

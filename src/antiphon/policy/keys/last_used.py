@@ -26,7 +26,7 @@ class LastUsed:
         self._tick = tick
         self._writing: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to write."""
         self._writing = asyncio.create_task(self._write_often())
 

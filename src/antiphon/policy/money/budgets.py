@@ -187,7 +187,7 @@ class BudgetStage:
                 self._known_until = self._clock.monotonic() + limits.BUDGET_CACHE_TTL
 
     # --- its habits ---------------------------------------------------------------------------------------------------
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to renew what is reserved, and to settle what crashed servers had reserved."""
         self._task = asyncio.create_task(self._keep())
 

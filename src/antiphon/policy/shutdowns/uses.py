@@ -26,7 +26,7 @@ class UseLog:
         self._endpoints: dict[str, str | None] = {}
         self._writing: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to write what is gathered."""
         self._writing = asyncio.create_task(self._for_ever())
 

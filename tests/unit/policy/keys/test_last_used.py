@@ -27,7 +27,7 @@ def test_many_uses_are_one_write() -> None:
     async def test() -> None:
         store: Any = Store()
         last_used = LastUsed(store, tick=0.001)
-        last_used.start()
+        await last_used.start()
         for at in range(1000):
             last_used.uses[f"key_{at % 3}"] = float(at)
         await asyncio.wait_for(store.first.wait(), 10)
@@ -42,7 +42,7 @@ def test_what_is_left_is_written_at_the_end_and_a_newer_use_is_not_undone() -> N
     async def test() -> None:
         store: Any = Store()
         last_used = LastUsed(store)
-        last_used.start()
+        await last_used.start()
         last_used.uses.update(a=1.0, b=2.0)
         store.broken = True
         await last_used.write()
