@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -17,6 +16,7 @@ from antiphon.domain.ids import new_id
 from antiphon.domain.trail import Trail
 from antiphon.policy.call import Admission
 from antiphon.protocol.generation import Batch, CallStart, Delta, Finish, Progress, Usage
+from antiphon.protocol.streams import Stream
 
 
 class Flight:
@@ -162,7 +162,7 @@ class Flight:
         heir.admission.usage = None
 
 
-class Listener(AsyncGenerator[Delta, None]):
+class Listener(Stream[Delta]):
     """One call's view of a flight: all its deltas, from the first."""
 
     def __init__(self, flight: Flight, admission: Admission) -> None:
@@ -210,20 +210,6 @@ class Listener(AsyncGenerator[Delta, None]):
         self.at += count
         self._flight.taken(self.at)
         return joined(map(as_new, piece) if self.admission.cached else piece)
-
-    async def asend(self, value: None) -> Delta:
-        """The next delta."""
-        return await self.__anext__()
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> Delta:
-        """End with this error."""
-        await self.aclose()
-        raise typ
 
     async def aclose(self) -> None:
         """Listen no more. Safe to call twice."""
