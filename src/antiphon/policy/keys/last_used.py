@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
+from antiphon.policy.habits import Habit
 from antiphon.ports import AccessStore
 from antiphon.telemetry.logs import logger
 
@@ -24,18 +24,15 @@ class LastUsed:
         self.uses: dict[str, float] = {}
         self._store = store
         self._tick = tick
-        self._writing: asyncio.Task[None] | None = None
+        self._writing = Habit(_log, self._write_later)
 
     async def start(self) -> None:
         """Begin to write."""
-        self._writing = asyncio.create_task(self._write_often())
+        await self._writing.start()
 
     async def stop(self) -> None:
         """Write what is left, and end."""
-        if self._writing is not None:
-            self._writing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._writing
+        await self._writing.stop()
         await self.write()
 
     async def write(self) -> None:
@@ -49,7 +46,6 @@ class LastUsed:
             for key_id, at in uses.items():
                 self.uses.setdefault(key_id, at)
 
-    async def _write_often(self) -> None:
-        while True:
-            await asyncio.sleep(self._tick)
-            await self.write()
+    async def _write_later(self) -> None:
+        await asyncio.sleep(self._tick)
+        await self.write()

@@ -16,6 +16,7 @@ from antiphon.domain.ids import new_id
 from antiphon.domain.tenancy import Caller
 from antiphon.policy.call import Admission
 from antiphon.policy.gate import input_estimate
+from antiphon.policy.habits import Habit
 from antiphon.policy.money import costs
 from antiphon.policy.money.pricing import Pricing
 from antiphon.ports import BudgetStore, Clock
@@ -48,7 +49,7 @@ class BudgetStage:
         self._loading = asyncio.Lock()
         self._held: dict[int, _Held] = {}
         self._settling: set[asyncio.Task[None]] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._keeping = Habit(_log, self._keep)
         self._stopping = False
 
     # --- the stage ----------------------------------------------------------------------------------------------------
@@ -189,27 +190,20 @@ class BudgetStage:
     # --- its habits ---------------------------------------------------------------------------------------------------
     async def start(self) -> None:
         """Begin to renew what is reserved, and to settle what crashed servers had reserved."""
-        self._task = asyncio.create_task(self._keep())
+        await self._keeping.start()
 
     async def stop(self) -> None:
         """Settle what is over, within `limits.CLOSE_TIMEOUT`."""
         self._stopping = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._keeping.stop()
         if self._settling:
             _, late = await asyncio.wait(self._settling, timeout=limits.CLOSE_TIMEOUT)
             for task in late:
                 task.cancel()
 
     async def _keep(self) -> None:
-        while True:
-            try:
-                await self._renew()
-            except Exception as error:
-                reason = error.message if isinstance(error, AntiphonError) else type(error).__name__
-                _log.warning("reservations could not be renewed", reason=reason)
-            await asyncio.sleep(limits.RESERVATION_RENEWAL)
+        await self._renew()
+        await asyncio.sleep(limits.RESERVATION_RENEWAL)
 
     async def _renew(self) -> None:
         await self._load()

@@ -8,6 +8,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.retirement import Use, day_of
 from antiphon.policy.call import Call
+from antiphon.policy.habits import Habit
 from antiphon.policy.shutdowns.notices import Shutdowns
 from antiphon.ports import Clock, UseStore
 from antiphon.telemetry.logs import logger
@@ -24,18 +25,15 @@ class UseLog:
         self._clock = clock
         self._pending: dict[tuple[str, str, str], int] = {}
         self._endpoints: dict[str, str | None] = {}
-        self._writing: asyncio.Task[None] | None = None
+        self._writing = Habit(_log, self._write_later)
 
     async def start(self) -> None:
         """Begin to write what is gathered."""
-        self._writing = asyncio.create_task(self._for_ever())
+        await self._writing.start()
 
     async def stop(self) -> None:
         """Write what is left, and end. Safe to call twice."""
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.gather(self._writing, return_exceptions=True)
-            self._writing = None
+        await self._writing.stop()
         await self.write()
 
     def closed(self, call: Call) -> None:
@@ -69,10 +67,6 @@ class UseLog:
             self._endpoints[path] = None if found is None else found.subject
         return self._endpoints[path]
 
-    async def _for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(limits.USES_TICK)
-            try:
-                await self.write()
-            except Exception as error:
-                _log.error("uses of what is shut down could not be written", exc_info=error)
+    async def _write_later(self) -> None:
+        await asyncio.sleep(limits.USES_TICK)
+        await self.write()
