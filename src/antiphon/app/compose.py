@@ -100,9 +100,10 @@ def compose(
     gate = Gate(
         # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
         [observer, rate_limits, budgets, Priced(pricing)],
-        [rate_limits, ledger, uses, observer],
+        [rate_limits],
         answering=cache,
         heralds=(shutdowns,),
+        chroniclers=[ledger, uses, observer],
     )
     bus = Bus()
     prompts = Prompts(store, clock)
@@ -125,7 +126,7 @@ def compose(
             *prompts_http.resources(prompts),
             *chat_http.resources(Chat(store, routes, gate, clock)),
             *models_http.resources(routes, shutdowns.route),
-            *metrics_http.resources(observer, administrators, settings.metrics),
+            *metrics_http.resources(observer, administrators, settings.metrics, gate.settle),
             *admin_http.resources(store, clock, secret),
             *rate_limits_http.resources(store, routes),
             *usage_http.resources(store, clock),
@@ -146,13 +147,14 @@ def compose(
     return Parts(
         api,
         engine,
-        # What a call leaves behind goes from the later ones to the earlier: a cached answer that is still under way has
-        # to be paid for, and what was paid is written down.
+        # What calls leave behind goes from the later ones to the earlier: a shared answer that is under way must first
+        # be paid for, then its calls are told of, and what was told is written down.
         lasting=Group(
             {
                 "ledger": ledger,
                 "budgets": budgets,
                 "uses": uses,
+                "calls": Ending(gate.settle),
                 "cache": Ending(cache.close),
                 "last_used": last_used,
                 "leases": Ending(worker.close),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from itertools import islice
 
@@ -163,7 +162,7 @@ class Ledger:
             streamed=int(call.streamed),
             background=int(call.background),
             first_ms=None if first is None else int((first - call.began) * 1000),
-            total_ms=int((time.monotonic() - call.began) * 1000),
+            total_ms=int((call.ended - call.began) * 1000),
             object_id=call.object_id,
             request_id=call.request_id,
         )

@@ -46,7 +46,7 @@ class Limits:
             refused, readings = await self._counters.take(requests, (), (*places, *tokens))
         else:
             refused, readings = await self._counters.take(requests, (*places, *tokens))
-        _tell(call.headers, readings, refused)
+        call.rates = _told(readings, refused)
         if refused is not None:
             raise _refusal(refused, call, applying)
         call.counted = True
@@ -90,14 +90,14 @@ def _refusal(refused: Refusal, call: Call, applying: Applying) -> RateLimited:
     kind = "tokens" if meter in applying.tokens else "requests"
     if refused.wait is None:
         # Kinder than to let it be sent again and again.
-        _set(call.headers, b"x-should-retry", b"false")
+        call.rates.append((b"x-should-retry", b"false"))
         return NeverFits(
             f"Request too large for {call.model} in {meter.owner} on {meter.unit}: Limit {meter.limit}, "
             f"Requested {amount}. The input or output tokens must be reduced in order to run successfully.",
             kind=kind,
         )
     milliseconds = max(1, -(-refused.wait // 1_000_000))
-    _set(call.headers, b"retry-after-ms", str(milliseconds).encode())
+    call.rates.append((b"retry-after-ms", b"%d" % milliseconds))
     return RateLimited(
         f"Rate limit reached for {call.model} in {meter.owner} on {meter.unit}: Limit {meter.limit}, "
         f"Used {meter.limit - refused.remaining}, Requested {amount}. Please try again in {duration(refused.wait)}.",
@@ -106,8 +106,8 @@ def _refusal(refused: Refusal, call: Call, applying: Applying) -> RateLimited:
     )
 
 
-def _tell(headers: Headers, readings: Sequence[Reading], refused: Refusal | None) -> None:
-    """Show the tightest counter of each kind: the one that refuses, or else the one with the least left."""
+def _told(readings: Sequence[Reading], refused: Refusal | None) -> Headers:
+    """Headers of the tightest counter of each kind: the one that refuses, or else the one with the least left."""
     tightest: dict[tuple[bytes, ...], Reading] = {}
     for reading in readings:
         names = _HEADERS.get(reading.meter.name[-1])
@@ -115,22 +115,17 @@ def _tell(headers: Headers, readings: Sequence[Reading], refused: Refusal | None
             other = tightest.get(names)
             if other is None or _is_tighter(reading, other, refused):
                 tightest[names] = reading
+    headers: Headers = []
     for (limit, remaining, reset), reading in tightest.items():
-        _set(headers, limit, b"%d" % reading.meter.limit)
-        _set(headers, remaining, b"%d" % reading.remaining)
-        _set(headers, reset, duration(reading.reset).encode())
+        headers += (
+            (limit, b"%d" % reading.meter.limit),
+            (remaining, b"%d" % reading.remaining),
+            (reset, duration(reading.reset).encode()),
+        )
+    return headers
 
 
 def _is_tighter(reading: Reading, other: Reading, refused: Refusal | None) -> bool:
     if refused is not None and refused.demand.meter in (reading.meter, other.meter):
         return refused.demand.meter == reading.meter
     return (reading.remaining, -reading.reset) < (other.remaining, -other.reset)
-
-
-def _set(headers: Headers, name: bytes, value: bytes) -> None:
-    """Set a header; a call of several generations tells of the last."""
-    for number, header in enumerate(headers):
-        if header[0] == name:
-            headers[number] = (name, value)
-            return
-    headers.append((name, value))

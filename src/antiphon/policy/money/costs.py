@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from antiphon.domain import money
-from antiphon.domain.money import Cost
+from antiphon.domain.money import CallCost, Cost
 from antiphon.domain.routing import LOCAL, RouteSpec
 from antiphon.domain.trail import TargetName
 from antiphon.policy.call import Admission, Call
@@ -18,16 +16,18 @@ UNKNOWN = b"unknown"
 _NOTHING = Cost(0, "")
 
 
-class CallCost(NamedTuple):
-    """`nano`: nano-dollars, None if some of it is unknown. `saved`: by kept answers. `version`: of the prices used."""
-
-    nano: int | None
-    saved: int | None
-    version: str
-
-
 def of_call(pricing: Pricing, call: Call) -> CallCost:
-    """What all generations of a call cost together."""
+    """What all generations of a call cost together. Asked for several times, it is reckoned once."""
+    count = len(call.admissions)
+    if call.cost is not None and call.cost[0] == count:
+        return call.cost[1]
+    cost = _of_call(pricing, call)
+    if all(admission.finished for admission in call.admissions):
+        call.cost = count, cost
+    return cost
+
+
+def _of_call(pricing: Pricing, call: Call) -> CallCost:
     if len(call.admissions) == 1 and not call.admissions[0].cached:
         one = of_admission(pricing, call.admissions[0])
         return CallCost(None, 0, "") if one is None else CallCost(one.nano, 0, one.version)

@@ -77,14 +77,14 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def said(call: Call) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in call.headers}
+    return {name.decode(): value.decode() for name, value in call.rates}
 
 
 def test_without_limits_nothing_is_said_and_nothing_kept() -> None:
     async def test() -> None:
         world = World()
         call = await world.whole()
-        assert call.headers == []
+        assert call.rates == []
         assert len(world.counters) == 0
 
     run(test)
