@@ -21,7 +21,7 @@ def estimated(
     loaded: Loaded, file: Path | None, model: str, text: str, output_tokens: int | None, provider: str
 ) -> dict[str, Any]:
     """The lines of the answer, in order; amounts in US dollars as text, None where they are not known."""
-    from antiphon.policy.pricing import charged, listed
+    from antiphon.policy.money.pricing import charged, listed
     from antiphon.protocol.generation import Usage
 
     body = _request(file, model, text)

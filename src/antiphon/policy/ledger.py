@@ -14,9 +14,9 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.ids import new_id
 from antiphon.domain.ledger import Entry
-from antiphon.policy import costs
 from antiphon.policy.call import Admission, Call
-from antiphon.policy.pricing import Pricing
+from antiphon.policy.money import costs
+from antiphon.policy.money.pricing import Pricing
 from antiphon.ports import Clock, LedgerStore
 from antiphon.telemetry.logs import logger
 
@@ -51,7 +51,7 @@ class Ledger:
         if len(self._waiting) >= limits.LEDGER_BATCH:
             self._enough.set()
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to write."""
         self._tasks = [asyncio.create_task(self._write_on()), asyncio.create_task(self._sweep_on())]
 

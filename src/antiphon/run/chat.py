@@ -25,9 +25,9 @@ from antiphon.protocol.chat.request import ChatRequest
 from antiphon.protocol.events import Event, Passed
 from antiphon.protocol.generation import Batch, Delta, Native, NativeDelta
 from antiphon.protocol.refusals import unknown_parameter
+from antiphon.protocol.streams import Resumed
 from antiphon.run.chat_relay import is_native, relayed, whole
 from antiphon.run.driver import Keeper, Merged, drive, finish
-from antiphon.run.streams import Resumed
 
 Json = dict[str, Any]
 
