@@ -54,7 +54,7 @@ def selling(
         engine.name: PricedRoute(engine.name, engine, price),
         "unpriced": PricedRoute("unpriced", engine, None),
     }
-    monkeypatch.setattr(app, "_routes", lambda *_: Routes(routes))
+    monkeypatch.setattr(app, "routes_of", lambda *_, **__: Routes(routes))
     with serving(engine, path, **options) as served:
         yield served
 

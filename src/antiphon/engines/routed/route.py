@@ -104,7 +104,7 @@ class RoutedRoute:
         """See the port: the stream has begun when this returns."""
         now = self._around.clock.monotonic()
         self._budget.called(now)
-        until = asyncio.get_running_loop().time() + self._spec.deadlines.whole
+        until = asyncio.get_running_loop().time() + self._spec.deadlines.total(streamed=generation.streamed)
         last: AntiphonError | None = None
         fitting = False
         for depth, tier in enumerate(self._tiers):
