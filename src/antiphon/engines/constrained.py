@@ -191,7 +191,11 @@ class ConstrainedEngine:
         if call is None:
             raise OutputInvalid("The model did not call a tool, also after it was asked again.")
         start = CallStart(call[0], new_id("call_"), rules.tools[call[0]].kind)
-        return [start, *([CallArguments(call[1])] if call[1] else []), Finish("tool_calls", said.finish.usage, said.finish.tier)]
+        return [
+            start,
+            *([CallArguments(call[1])] if call[1] else []),
+            Finish("tool_calls", said.finish.usage, said.finish.tier),
+        ]
 
     async def _call_in(self, rules: _Rules, text: str) -> tuple[str, str] | None:
         """The name and arguments of the call that `text` is, if it is one that may be made."""

@@ -28,7 +28,7 @@ from antiphon.protocol.responses.ending import Steered, Warmed
 from antiphon.protocol.responses.objects import Json
 from antiphon.protocol.responses.relay import Relay
 from antiphon.protocol.responses.table import INCOMPLETE, TRANSITIONS, Fact, ItemDelta, ResponseDelta, State, fact_of
-from antiphon.protocol.shared import logprob
+from antiphon.protocol.shared import TIERS, logprob
 
 
 class ResponseMachine:
@@ -245,6 +245,8 @@ class ResponseMachine:
     def _do_finish(self, _: AnswerDelta | None) -> None:
         theirs = self._relay.end() if self._relay is not None else {}
         told = {"usage": objects.usage(self._finish.usage), **theirs}
+        if self._finish.tier in TIERS:
+            told["service_tier"] = self._finish.tier
         reason = INCOMPLETE.get(self._finish.reason)
         if reason is None:
             final = self._end("completed", **{**told, "incomplete_details": None, "completed_at": int(self._clock())})
