@@ -25,7 +25,7 @@ SURFACES: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": ("/chat/completions", {"messages": [{"role": "user", "content": "hello"}]}),
     "responses": ("/responses", {"input": "hello"}),
 }
-#: US dollars for a million tokens of output: what is spoilt costs half of one for each token, what is sound a whole one.
+#: US dollars for a million tokens of output: half of one for each token that is spoilt, a whole one for what is sound.
 SPOILT, SOUND = 500_000, 1_000_000
 
 

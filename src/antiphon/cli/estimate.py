@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ def estimated(
 ) -> dict[str, Any]:
     """The lines of the answer, in order; amounts in US dollars as text, None where they are not known.
 
-    Of a route, the dearest of its targets counts, its fallbacks included.
+    Of a route, the dearest of the targets that it chooses from counts.
     """
     from antiphon.protocol.generation import Usage
 
@@ -52,7 +52,7 @@ def estimated(
 
 
 def _targets(settings: Settings, name: str) -> list[tuple[RouteSpec, TargetName]]:
-    """What may answer under this name, and the route that says so; empty if no route has it."""
+    """What answers under this name, fallbacks aside, and the route that says so; empty if no route has it."""
     from antiphon.domain.routes import Names
 
     tags = {tag: spec for spec in reversed(list(settings.routes.values())) for tag in spec.tags}
@@ -64,21 +64,12 @@ def _targets(settings: Settings, name: str) -> list[tuple[RouteSpec, TargetName]
             spec = make(asked)
         if spec is not None:
             stands_for = asked[len(spec.name) - 1 :] if spec.name.endswith("*") else spec.name
-            return list(_behind(settings, spec, stands_for))
+            return [(spec, TargetName(target.upstream, target.model or stands_for)) for target in spec.targets]
     return []
 
 
 def _itself(spec: RouteSpec, _: str) -> RouteSpec:
     return spec
-
-
-def _behind(settings: Settings, spec: RouteSpec, model: str) -> Iterator[tuple[RouteSpec, TargetName]]:
-    """Targets, then fallbacks. What a route falls back to leads nowhere in circles: that is checked at start."""
-    for target in (*spec.targets, *spec.fallbacks):
-        if target.route is not None:
-            yield from _behind(settings, settings.routes[target.route], target.route)
-        else:
-            yield spec, TargetName(target.upstream, target.model or model)
 
 
 def _rates(
