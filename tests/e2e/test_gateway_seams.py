@@ -1,4 +1,4 @@
-"""Where the parts of the gateway meet: prices and service tiers, names and permits, the cache and limits and budgets."""
+"""Where parts of the gateway meet: prices and service tiers, names and permits, the cache and limits and budgets."""
 
 from __future__ import annotations
 
