@@ -16,7 +16,7 @@ from antiphon import app
 from antiphon.domain import keys
 from antiphon.domain.ids import new_id
 from antiphon.domain.ledger import Asked, Entry
-from antiphon.domain.routes import Routes
+from antiphon.domain.routes import Names, Routes
 from antiphon.domain.routing import LOCAL, PriceSpec, RouteSpec, TargetSpec
 from antiphon.domain.tenancy import AdminKey
 from antiphon.engines.single import SingleRoute
@@ -54,7 +54,7 @@ def selling(
         engine.name: PricedRoute(engine.name, engine, price),
         "unpriced": PricedRoute("unpriced", engine, None),
     }
-    monkeypatch.setattr(app, "_routes", lambda *_: Routes(routes))
+    monkeypatch.setattr(app, "routes_of", lambda *_, **__: Routes(Names(routes)))
     with serving(engine, path, **options) as served:
         yield served
 
