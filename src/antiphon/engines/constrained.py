@@ -11,7 +11,6 @@ import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -37,6 +36,7 @@ from antiphon.protocol.generation import (
     Tool,
     ToolChoice,
 )
+from antiphon.protocol.streams import Stream
 
 _OBJECT = '{"type": "object"}'
 _FIX = (
@@ -177,7 +177,7 @@ class ConstrainedEngine:
                 what = f"The arguments for '{start.name}'"
                 text = await self._json(generation, rules.arguments[start.name], text or "{}", what, said)
             deltas += [start, *([CallArguments(text)] if text else [])]
-        return [*deltas, Finish("tool_calls", said.finish.usage)]
+        return [*deltas, Finish("tool_calls", said.finish.usage, said.finish.tier)]
 
     async def _forced_call(self, generation: Generation, rules: _Rules, said: _Said) -> list[Delta]:
         """The call that must be there, found in the text; or asked for."""
@@ -191,7 +191,11 @@ class ConstrainedEngine:
         if call is None:
             raise OutputInvalid("The model did not call a tool, also after it was asked again.")
         start = CallStart(call[0], new_id("call_"), rules.tools[call[0]].kind)
-        return [start, *([CallArguments(call[1])] if call[1] else []), Finish("tool_calls", said.finish.usage)]
+        return [
+            start,
+            *([CallArguments(call[1])] if call[1] else []),
+            Finish("tool_calls", said.finish.usage, said.finish.tier),
+        ]
 
     async def _call_in(self, rules: _Rules, text: str) -> tuple[str, str] | None:
         """The name and arguments of the call that `text` is, if it is one that may be made."""
@@ -241,7 +245,7 @@ class ConstrainedEngine:
             async for delta in stream:
                 if not isinstance(delta, Progress):
                     answer.take(delta)
-        said.finish = Finish(said.finish.reason, said.finish.usage.plus(answer.finish.usage))
+        said.finish = Finish(said.finish.reason, said.finish.usage.plus(answer.finish.usage), answer.finish.tier)
         return answer.text
 
 
@@ -306,26 +310,15 @@ def _free_text(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
-class _Owning(AsyncGenerator[Delta, None]):
+class _Owning(Stream[Delta]):
     """A generator that closes the stream behind it also if it is closed before its first step."""
 
     def __init__(self, made: AsyncGenerator[Delta, None], stream: AsyncGenerator[Delta, None]) -> None:
         self._made = made
         self._stream = stream
 
-    async def asend(self, value: None) -> Delta:
-        """The next delta."""
-        return await self._made.asend(value)
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> Delta:
-        """Raise an exception inside the generator."""
-        arguments: tuple[Any, ...] = (typ,) if val is None and tb is None else (typ, val, tb)
-        return await self._made.athrow(*arguments)
+    async def __anext__(self) -> Delta:
+        return await self._made.__anext__()
 
     async def aclose(self) -> None:
         """End the generation now."""

@@ -173,8 +173,6 @@ class LooseChat:
 
     async def start(self) -> None:
         """Nothing is asked of the upstream: it may come up later, and the next request finds out."""
-        import antiphon.engines.upstream.pool  # noqa: F401  (takes 0.2 s, which the first request need not wait for)
-
         self._running = True
 
     async def stop(self) -> None:

@@ -1,67 +1,45 @@
-"""HTTP to upstreams: one pool of connections for all of them, and one client for each.
+"""Calls of upstreams: what is sent, what is made of the answer, and one pool of connections for each origin.
 
-aiohttp sets TCP_NODELAY itself. No redirects are followed, no proxies or credentials are taken from the environment, no
-cookies are kept, and nothing compressed is asked for or read.
+No redirects are followed, no proxies or credentials are taken from the environment, no cookies are kept, and nothing
+compressed is asked for or read.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from antiphon import __version__
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError
+from antiphon.domain.errors import AntiphonError, Overloaded
 from antiphon.domain.routing import Deadlines, UpstreamSpec
-from antiphon.engines.upstream import errors
-from antiphon.engines.upstream.reply import Faults, Reply
+from antiphon.engines.upstream import errors, http1
+from antiphon.engines.upstream.reply import Reply
 from antiphon.engines.upstream.secrets import SecretSource
 
-if TYPE_CHECKING:
-    import aiohttp
-    from multidict import CIMultiDict
-
-#: Larger bodies are sent in pieces, so that writing one does not hold up the loop.
-_WRITTEN_AT_ONCE = 256 * limits.KIB
+_PORTS = {"http": 80, "https": 443}
 
 
 class Connections:
-    """The connections to all upstreams. One for each server; opened when it is first used, in the loop that uses it."""
+    """The connections to all upstreams. One for each server; each is opened in the loop that first needs it."""
 
     def __init__(self) -> None:
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        self.faults: Faults = ()
+        self._room = http1.Room()
+        self._pools: dict[tuple[str, int, bool], http1.Pool] = {}
 
-    def session(self, *, tls: bool) -> aiohttp.ClientSession:
-        """The session for upstreams with or without TLS."""
-        session = self._sessions.get(tls)
-        if session is None or session.closed:
-            session = self._sessions[tls] = self._open(tls=tls)
-        return session
-
-    def _open(self, *, tls: bool) -> aiohttp.ClientSession:
-        import aiohttp  # a server without upstreams does not pay for it
-
-        from antiphon.engines.upstream.pool import Connector
-
-        self.faults = (aiohttp.ClientError, ConnectionError, OSError, RuntimeError)
-        keep_alive = limits.UPSTREAM_KEEP_ALIVE_TLS if tls else limits.UPSTREAM_KEEP_ALIVE
-        return aiohttp.ClientSession(
-            connector=Connector(limit=limits.UPSTREAM_CONNECTIONS, keepalive_timeout=keep_alive),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            read_bufsize=limits.UPSTREAM_READ_AHEAD,
-            timeout=aiohttp.ClientTimeout(total=None),
-        )
+    def pool(self, host: str, port: int, *, tls: bool) -> http1.Pool:
+        """The connections to one origin."""
+        pool = self._pools.get((host, port, tls))
+        if pool is None:
+            keep_alive = limits.UPSTREAM_KEEP_ALIVE_TLS if tls else limits.UPSTREAM_KEEP_ALIVE
+            pool = http1.Pool(host, port, tls=tls, keep_alive=keep_alive, room=self._room)
+            self._pools[host, port, tls] = pool
+        return pool
 
     async def close(self) -> None:
         """Close all connections. The next use opens new ones."""
-        sessions, self._sessions = self._sessions, {}
-        for session in sessions.values():
-            await session.close()
+        for pool in self._pools.values():
+            pool.close()
 
 
 class UpstreamClient:
@@ -69,25 +47,24 @@ class UpstreamClient:
 
     def __init__(self, spec: UpstreamSpec, connections: Connections, secret: SecretSource | None = None) -> None:
         """Reads the secret: raises `SetupError` if there is none where the spec says."""
-        from yarl import URL
-
         self.spec = spec
-        self._connections = connections
         self._secret = secret or SecretSource(spec.name, spec.secret)
-        self._base = URL(spec.url.rstrip("/"))
-        self._tls = self._base.scheme == "https"
-        self._urls: dict[str, URL] = {}
-        self._timeouts: dict[float, Any] = {}
-        self._headers: tuple[str | None, CIMultiDict[str]] | None = None
-        self._scrubber: tuple[str | None, errors.Scrubber] | None = None
+        parts = urlsplit(spec.url.rstrip("/"))
+        self._host = parts.hostname or ""
+        self._path = parts.path
+        self._name = parts.netloc
+        tls = parts.scheme == "https"
+        self._pool = connections.pool(self._host, parts.port or _PORTS[parts.scheme], tls=tls)
+        self._heads: tuple[str | None, dict[tuple[str, str, str], bytes]] = (None, {})
         self._running: set[Reply] = set()
+        self._scrubber: tuple[str | None, errors.Scrubber] | None = None
 
     @property
     def scrubber(self) -> errors.Scrubber:
         """What cleans this upstream's words."""
         secret = self._secret.value
         if self._scrubber is None or self._scrubber[0] != secret:
-            self._scrubber = secret, errors.Scrubber(secret, self._base.host or "")
+            self._scrubber = secret, errors.Scrubber(secret, self._host)
         return self._scrubber[1]
 
     async def post(self, path: str, body: bytes, *, stream: bool, deadlines: Deadlines) -> Reply:
@@ -120,7 +97,8 @@ class UpstreamClient:
     ) -> Reply:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        until = began + (min(deadlines.first, deadlines.whole) if stream else deadlines.whole)
+        whole = deadlines.total(streamed=stream)
+        until = began + (min(deadlines.first, whole) if stream else whole)
         response = await self._send(method, path, body, accept, deadlines, until)
         if response.status == 401 and self._secret.refresh():
             response.close()
@@ -133,7 +111,6 @@ class UpstreamClient:
             raise errors.invalid("a body that is not JSON")
         reply = Reply(
             response,
-            self._connections.faults,
             began=began,
             deadlines=deadlines,
             loop=loop,
@@ -144,95 +121,60 @@ class UpstreamClient:
 
     async def _send(
         self, method: str, path: str, body: bytes | None, accept: str, deadlines: Deadlines, until: float
-    ) -> aiohttp.ClientResponse:
+    ) -> http1.Response:
         """One request, up to the headers of its answer."""
-        session = self._connections.session(tls=self._tls)
-        headers = self._headers_now().copy()
-        headers["Accept"] = accept
-        tries = limits.UPSTREAM_STALE
-        while True:
-            try:
-                async with asyncio.timeout_at(until):
-                    return await session.request(
-                        method,
-                        self._url(path),
-                        data=io.BytesIO(body) if body is not None and len(body) > _WRITTEN_AT_ONCE else body,
-                        headers=headers,
-                        timeout=self._timeout(deadlines.connect),
-                        allow_redirects=False,
-                    )
-            except TimeoutError as error:
-                raise _late(error) from None
-            except self._connections.faults as error:
-                from antiphon.engines.upstream.pool import gone_stale
+        head = self._head(method, path, accept)
+        request = head + b"\r\n" if body is None else b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+        try:
+            return await self._pool.request(request, connect=deadlines.connect, until=until)
+        except http1.Fault as fault:
+            raise _error(fault) from None
 
-                tries -= 1
-                if tries == 0 or not gone_stale(error):
-                    raise _fault(error) from None
-
-    async def _refused(self, response: aiohttp.ClientResponse) -> AntiphonError:
+    async def _refused(self, response: http1.Response) -> AntiphonError:
         """The error for a status that is not 2xx. What the upstream says of it is read, as far as it is short."""
         body = b""
-        faults: Faults = (TimeoutError, *self._connections.faults)
         try:
             async with asyncio.timeout(limits.UPSTREAM_ERROR_WAIT):
-                while len(body) < limits.MAX_UPSTREAM_ERROR and (piece := await response.content.readany()):
+                while len(body) < limits.MAX_UPSTREAM_ERROR and (piece := await response.readany()):
                     body += piece
-        except faults:
+        except (TimeoutError, http1.Fault):
             pass  # the status says enough
         finally:
             response.close()
         return errors.refused(response.status, response.headers, body, self.scrubber)
 
     # --- what is the same for many requests ---------------------------------------------------------------------------
-    def _url(self, path: str) -> Any:
-        url = self._urls.get(path)
-        if url is None:
-            base = self._base.path.rstrip("/")
-            whole = base.removesuffix("/v1") + path[2:] if path.startswith("..") else base + path
-            url = self._urls[path] = self._base.with_path(whole)
-        return url
-
-    def _timeout(self, connect: float) -> Any:
-        timeout = self._timeouts.get(connect)
-        if timeout is None:
-            import aiohttp
-
-            timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
-            self._timeouts[connect] = timeout
-        return timeout
-
-    def _headers_now(self) -> CIMultiDict[str]:
+    def _head(self, method: str, path: str, accept: str) -> bytes:
+        """The head of a request, but for the length of its body."""
         secret = self._secret.value
-        if self._headers is None or self._headers[0] != secret:
-            self._headers = secret, self._make_headers(self.spec.headers, secret)
-        return self._headers[1]
+        if self._heads[0] != secret:
+            self._heads = secret, {}
+        heads = self._heads[1]
+        head = heads.get((method, path, accept))
+        if head is None:
+            head = heads[method, path, accept] = self._make_head(method, path, accept, secret)
+        return head
 
-    @staticmethod
-    def _make_headers(configured: Mapping[str, str], secret: str | None) -> CIMultiDict[str]:
-        from multidict import CIMultiDict
-
-        headers = CIMultiDict({"User-Agent": f"Antiphon/{__version__}"})
-        headers.update(configured)
-        headers["Content-Type"] = "application/json"
-        headers["Accept-Encoding"] = "identity"
+    def _make_head(self, method: str, path: str, accept: str, secret: str | None) -> bytes:
+        target = self._path.removesuffix("/v1") + path[2:] if path.startswith("..") else self._path + path
+        headers = {"user-agent": f"Antiphon/{__version__}"}
+        headers |= {name.lower(): value for name, value in self.spec.headers.items()}
+        headers |= {"host": self._name, "content-type": "application/json", "accept": accept}
+        headers["accept-encoding"] = "identity"
         if secret is not None:
-            headers["Authorization"] = f"Bearer {secret}"
-        return headers
+            headers["authorization"] = f"Bearer {secret}"
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        if any(forbidden in line for line in lines for forbidden in "\r\n\0"):
+            raise errors.unreachable()
+        return "".join(f"{line}\r\n" for line in lines).encode("latin-1", "replace")
 
 
-def _late(error: TimeoutError) -> AntiphonError:
-    from aiohttp import ConnectionTimeoutError
-
-    return errors.late("to connect" if isinstance(error, ConnectionTimeoutError) else "to begin its answer")
-
-
-def _fault(error: Exception) -> AntiphonError:
-    """What went wrong before there was an answer. Nothing of `error` is shown: it names the address."""
-    import aiohttp
-
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError):
-        return errors.unreachable()
-    if isinstance(error, aiohttp.ClientResponseError):
+def _error(fault: http1.Fault) -> AntiphonError:
+    """What a client is told of what went wrong before there was an answer."""
+    if isinstance(fault, http1.Late):
+        return errors.late("to connect" if fault.connecting else "to begin its answer")
+    if isinstance(fault, http1.NotHttp):
         return errors.invalid("something that is not HTTP")
-    return errors.broken()
+    if isinstance(fault, http1.Crowded):
+        return Overloaded("Too many calls of upstreams are running on this server.")
+    return errors.unreachable() if isinstance(fault, http1.Unreachable) else errors.broken()

@@ -5,19 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.routing import Deadlines
-from antiphon.engines.upstream import errors
+from antiphon.engines.upstream import errors, http1
 from antiphon.wire.sse import Event, EventTooLarge, SSEParser
-
-if TYPE_CHECKING:
-    import aiohttp
-
-#: What aiohttp raises when a connection breaks; RuntimeError is for connections that we closed ourselves.
-Faults = tuple[type[Exception], ...]
 
 
 def _nothing() -> None:
@@ -78,8 +71,7 @@ class Reply:
 
     def __init__(
         self,
-        response: aiohttp.ClientResponse,
-        faults: Faults,
+        response: http1.Response,
         *,
         began: float,
         deadlines: Deadlines,
@@ -90,13 +82,11 @@ class Reply:
         self.headers = response.headers
         self.streamed = response.content_type == "text/event-stream"
         self._response = response
-        self._content = response.content
-        self._faults = faults
         self._loop = loop
         self._released = released
         self._between = deadlines.between
         self._first: float | None = began + deadlines.first
-        self._end = began + deadlines.whole
+        self._end = began + deadlines.total(streamed=self.streamed)
         self._parser = SSEParser(max_event=limits.MAX_UPSTREAM_EVENT)
         self._watch = Watch(loop, self._expire)
         self._late: str | None = None
@@ -136,11 +126,11 @@ class Reply:
         """All that matters of the stream has come. Its connection is kept for the next request if it ends soon."""
         if self._closed:
             return
-        if self._content.is_eof():
+        if self._response.is_eof():
             self.close()
         else:
             self._watch.wait(self._loop.time() + limits.UPSTREAM_LINGER)
-            self._content.on_eof(self.close)
+            self._response.on_eof(self.close)
 
     # --- a whole body -------------------------------------------------------------------------------------------------
     async def body(self) -> bytes:
@@ -148,7 +138,8 @@ class Reply:
 
         A whole answer begins to come when all of it was made: only the deadline for the whole counts.
         """
-        self._watch.wait(self._end)
+        if not self._response.is_whole:
+            self._watch.wait(self._end)
         pieces: list[bytes] = []
         size = 0
         while data := await self._read():
@@ -165,8 +156,8 @@ class Reply:
         if self._closed:
             raise self._fault()
         try:
-            return await self._content.readany()
-        except self._faults:
+            return await self._response.readany()
+        except http1.Fault:
             self.close()
             raise self._fault() from None
         except BaseException:  # a cancel
@@ -182,12 +173,12 @@ class Reply:
         else:
             self._late = "its next piece" if self._first is None else "the beginning of its answer"
         # Wakes up who is reading; closing alone does not.
-        self._content.set_exception(ConnectionError("late"))
+        self._response.set_exception(http1.Broken())
         self.close()
 
     def abort(self) -> None:
         """End it now, also for whoever is reading it."""
-        self._content.set_exception(ConnectionError("stopped"))
+        self._response.set_exception(http1.Broken())
         self.close()
 
     def close(self) -> None:

@@ -1,0 +1,129 @@
+"""What makes two generations equal, so that one answer will do for both."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from antiphon.domain import limits
+from antiphon.policy.call import Admission
+from antiphon.protocol.generation import (
+    AudioPart,
+    FilePart,
+    Generation,
+    ImagePart,
+    Message,
+    Native,
+    Part,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
+
+#: Another number whenever keys or bodies come to mean something else: what was kept before is then not found.
+_FORMAT = 1
+_ENCODER = msgspec.msgpack.Encoder(order="deterministic")
+#: Tools that the client runs: calling one does nothing by itself. All others act where the answer is made.
+_RUN_BY_CLIENT = frozenset({"function", "custom"})
+#: What only an engine of the same surface can do; the neutral exchange has no word for it.
+_NATIVE_ONLY = ("audio", "web_search_options", "moderation", "mcp_servers")
+
+
+class Keys:
+    """Keys that tell nothing: keyed hashes of what was asked, under a key of this server's own."""
+
+    def __init__(self, server_secret: bytes) -> None:
+        self._secret = hmac.digest(server_secret, b"antiphon cached answers", "sha256")
+
+    async def key(self, admission: Admission) -> bytes:
+        """32 bytes, equal for equal generations of one project on one route.
+
+        Several of one call that are equal (the choices of a chat completion) are meant to differ: each has its own key.
+        """
+        project_id, route = admission.call.project_id, admission.route
+        generation = _canonical(admission.generation)
+        content = _ENCODER.encode((_FORMAT, project_id, route.name, _targets(admission), generation))
+        if len(content) > limits.MIB:
+            # Images, files: others need not wait for those.
+            asked = await asyncio.to_thread(self._digest, content)
+        else:
+            asked = self._digest(content)
+        admission.asked = asked
+        # One that was refused is asked again as it was.
+        before = [each for each in admission.call.admissions if each is not admission and each.error is None]
+        ordinal = sum(each.asked == asked for each in before)
+        return self._digest(b"%b %d" % (asked, ordinal)) if ordinal else asked
+
+    def _digest(self, content: bytes) -> bytes:
+        return hmac.digest(self._secret, content, "sha256")
+
+
+def cacheable(generation: Generation) -> bool:
+    """Whether an answer to this may be given again, and may be asked for without the request's own words."""
+    return not generation.progress and (generation.native is None or _neutral(generation.native))
+
+
+def _neutral(native: Native) -> bool:
+    """Whether nothing of the request is lost in the neutral exchange, and no tool acts on the way to its answer."""
+    if native.only:
+        return False
+    body = native.body
+    tools = body.get("tools") or ()
+    if any(not isinstance(tool, Mapping) or tool.get("type") not in _RUN_BY_CLIENT for tool in tools):
+        return False
+    if "audio" in (body.get("modalities") or ()):
+        return False
+    return not any(body.get(name) for name in _NATIVE_ONLY)
+
+
+def plain(generation: Generation) -> Generation:
+    """The generation without its request's own words: an answer in those would fit one surface only."""
+    return generation if generation.native is None else msgspec.structs.replace(generation, native=None)
+
+
+def _targets(admission: Admission) -> list[tuple[str, str | None]]:
+    """What may answer: with other targets behind its name, a route gives other answers."""
+    spec = admission.route.spec
+    return [] if spec is None else [(target.upstream, target.model) for target in (*spec.targets, *spec.fallbacks)]
+
+
+def _canonical(generation: Generation) -> Generation:
+    """What the answer depends on, and nothing else."""
+    return msgspec.structs.replace(
+        generation,
+        turns=tuple(_turns(generation.turns)),
+        native=None,
+        streamed=True,
+        affinity=None,
+        track=False,
+        batches=False,
+        tier=None,
+    )
+
+
+def _turns(turns: Iterable[Turn]) -> Iterable[Turn]:
+    """The turns without where they stood in the request, and with calls named in order instead of by random ids."""
+    names: dict[str, str] = {}
+    for turn in turns:
+        if isinstance(turn, Message):
+            yield _message(turn)
+        elif isinstance(turn, ToolCall | ToolResult):
+            name = names.setdefault(turn.call_id, str(len(names)))
+            yield msgspec.structs.replace(turn, call_id=name)
+        else:
+            yield turn
+
+
+def _message(message: Message) -> Message:
+    if not any(isinstance(part, ImagePart | FilePart | AudioPart) for part in message.parts):
+        return message
+    return msgspec.structs.replace(message, parts=tuple(map(_part, message.parts)))
+
+
+def _part(part: Part) -> Part:
+    changes: dict[str, Any] = {"path": ""}
+    return msgspec.structs.replace(part, **changes) if isinstance(part, ImagePart | FilePart | AudioPart) else part
