@@ -1,4 +1,4 @@
-"""Where the parts of the gateway meet: prices and service tiers, names and permits, the cache and limits and budgets."""
+"""Where parts of the gateway meet: prices and service tiers, names and permits, the cache and limits and budgets."""
 
 from __future__ import annotations
 
@@ -300,7 +300,7 @@ def test_what_a_key_may_ask_for_holds_for_every_kind_of_name(tmp_path: Path) -> 
                     assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
 
 
-# --- the built-in model --------------------------------------------------------------------------------------------------------
+# --- the built-in model -----------------------------------------------------------------------------------------------
 def test_the_built_in_model_under_a_route_is_free(tmp_path: Path) -> None:
     routes = {"home": {"targets": [{"upstream": "local"}]}}
     with serving(ScriptedEngine(saying("yes")), tmp_path, **tables({}, routes, model="default")) as served:
