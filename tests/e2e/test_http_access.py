@@ -13,7 +13,7 @@ import pytest
 from antiphon.domain import limits
 from antiphon.domain.tenancy import Key
 from antiphon.engines.scripted import ScriptedEngine
-from antiphon.policy.first_run import make_key
+from antiphon.policy.keys.first_run import make_key
 from antiphon.stores.store import SqlStore
 from support.manners import BODY, Gated, refused
 from support.rawhttp import Wire

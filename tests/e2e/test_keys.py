@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from antiphon.domain.organisation import CLI
 from antiphon.engines.scripted import ScriptedEngine, saying
-from antiphon.policy.rotation import rotate
+from antiphon.policy.keys.rotation import rotate
 from antiphon.stores.store import SqlStore
 from support.access import another_key
 from support.admin import with_store

@@ -12,13 +12,13 @@ import openai
 import pytest
 from openai import OpenAI
 
-from antiphon import app
+from antiphon.app import compose
 from antiphon.domain import limits
 from antiphon.domain.organisation import AuditFilter
 from antiphon.domain.rates import MINUTE, NANOSECONDS, RateLimit, RateLimits
 from antiphon.domain.tenancy import Key
 from antiphon.engines.scripted import ScriptedEngine, Step
-from antiphon.policy.counters import Counters
+from antiphon.policy.limits.counters import Counters
 from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
 from antiphon.stores.store import SqlStore
 from conformance import spec
@@ -50,7 +50,7 @@ def script(generation: Generation) -> list[Step]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(app, "Counters", lambda _: Counters(clock))
+    monkeypatch.setattr(compose, "Counters", lambda _: Counters(clock))
     return clock
 
 

@@ -71,7 +71,7 @@ def uses(settings: Settings) -> list[Use]:
 def note(url: str, *noted: tuple[str, str, int]) -> str:
     """A database in which a key used these subjects, so many days ago. Returns the key's id."""
     from antiphon.domain.tenancy import Project
-    from antiphon.policy.first_run import make_key
+    from antiphon.policy.keys.first_run import make_key
 
     async def work() -> str:
         store = SqlStore(url, backups=None)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from antiphon.domain.rates import RateLimit
 from antiphon.domain.tenancy import Key
-from antiphon.policy.first_run import make_key
+from antiphon.policy.keys.first_run import make_key
 from antiphon.stores.store import SqlStore
 from support.admin import with_store
 from support.serving import Serving

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from openai import OpenAI
 
 from antiphon.domain.organisation import CLI, Member, User
-from antiphon.policy.first_run import DEFAULT_PROJECT
+from antiphon.policy.keys.first_run import DEFAULT_PROJECT
 from antiphon.run.clock import SystemClock
 from antiphon.run.organisation.admin_keys import AdminKeys
 from antiphon.run.organisation.users import Users

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from openai import OpenAI
 
-from antiphon import app
+from antiphon.app import compose
 from antiphon.domain import keys
 from antiphon.domain.ids import new_id
 from antiphon.domain.ledger import Asked, Entry
@@ -54,7 +54,7 @@ def selling(
         engine.name: PricedRoute(engine.name, engine, price),
         "unpriced": PricedRoute("unpriced", engine, None),
     }
-    monkeypatch.setattr(app, "routes_of", lambda *_, **__: Routes(routes))
+    monkeypatch.setattr(compose, "routes_of", lambda *_, **__: Routes(routes))
     with serving(engine, path, **options) as served:
         yield served
 

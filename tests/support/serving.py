@@ -15,7 +15,7 @@ from openai import OpenAI
 
 from antiphon import app
 from antiphon.datadir import DataDir
-from antiphon.policy.first_run import make_key
+from antiphon.policy.keys.first_run import make_key
 from antiphon.ports import Engine
 from antiphon.settings import Settings
 

@@ -54,7 +54,7 @@ def set_budget(
 
     async def work(store: Store, data_dir: DataDir) -> list[Budget]:
         from antiphon.domain.organisation import CLI
-        from antiphon.policy.budget_changes import BudgetChanges
+        from antiphon.policy.money.changes import BudgetChanges
         from antiphon.run.clock import SystemClock
 
         scope, subject, project_id = await _subject(store, project, key)
@@ -122,7 +122,7 @@ def clear(
 
     async def work(store: Store, data_dir: DataDir) -> bool:
         from antiphon.domain.organisation import CLI
-        from antiphon.policy.budget_changes import BudgetChanges
+        from antiphon.policy.money.changes import BudgetChanges
         from antiphon.run.clock import SystemClock
 
         found = [budget for budget in await store.list_budgets() if budget.id == budget_id]

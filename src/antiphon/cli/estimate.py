@@ -76,7 +76,7 @@ def _rates(
     settings: Settings, targets: list[tuple[RouteSpec, TargetName]], model: str, provider: str, tier: str | None
 ) -> dict[str, Rates | None]:
     """Rates by whose they are. None: unknown."""
-    from antiphon.policy.pricing import Pricing, listed
+    from antiphon.policy.money.pricing import Pricing, listed
 
     if not targets:
         return {provider: listed("", provider, model, tier=tier)}
@@ -86,7 +86,7 @@ def _rates(
 
 def _dearest(rates: Iterable[Rates | None], usage: Usage) -> str | None:
     """The most that this usage may cost. None, if that is unknown for some."""
-    from antiphon.policy.pricing import charged
+    from antiphon.policy.money.pricing import charged
 
     costs = [None if rate is None else charged(rate, usage) for rate in rates]
     known = [cost.nano for cost in costs if cost is not None]

@@ -49,7 +49,7 @@ def create(
 
     from antiphon.cli.tenants import get_project, with_store
     from antiphon.domain.scopes import checked_addresses, checked_models, checked_scopes
-    from antiphon.policy.first_run import make_key
+    from antiphon.policy.keys.first_run import make_key
 
     may = None if scopes is None else checked_scopes(scopes.split(","))
     asks = None if models is None else checked_models(models.split(","))
@@ -125,7 +125,7 @@ def rotate(
     from antiphon.cli.output import moment
     from antiphon.cli.tenants import with_store
     from antiphon.domain.organisation import CLI
-    from antiphon.policy import rotation
+    from antiphon.policy.keys import rotation
 
     seconds = _seconds(overlap)
 

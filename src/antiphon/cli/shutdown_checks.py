@@ -64,7 +64,7 @@ def age(known: Retirements, today: date) -> Iterator[Finding]:
 def of_routes(routes: tuple[RouteSpec, ...], upstreams: tuple[UpstreamSpec, ...]) -> Iterator[Finding]:
     """Targets of configured routes that go, used or not."""
     from antiphon.models.retirements import retirements
-    from antiphon.policy.retirement import Shutdowns
+    from antiphon.policy.shutdowns.notices import Shutdowns
 
     known = retirements()
     today = datetime.now(UTC).date()

@@ -26,7 +26,7 @@ def with_store(loaded: Loaded, work: Callable[[Store, DataDir], Awaitable[T]]) -
 async def _with_store(loaded: Loaded, work: Callable[[Store, DataDir], Awaitable[T]]) -> T:
     # Here, because SQLAlchemy takes longer to import than all of `--help`.
     from antiphon.datadir import DataDir
-    from antiphon.policy.first_run import first_owner, first_run
+    from antiphon.policy.keys.first_run import first_owner, first_run
     from antiphon.stores.store import SqlStore
 
     data_dir = DataDir(loaded.settings.data_dir)

@@ -313,6 +313,10 @@ MAX_PROMPT_MESSAGES = 256
 #: A prompt after its variables were put in, as JSON: a long value may stand in many places.
 MAX_RESOLVED_PROMPT = MAX_BODY
 
+# --- calls ------------------------------------------------------------------------------------------------------------
+#: What is to be noted of calls that are over waits this long for others.
+CALLS_TICK = 0.02
+
 # --- money ------------------------------------------------------------------------------------------------------------
 #: A ledger entry is written within this time of its call's end; a crash loses no more.
 LEDGER_FLUSH = 0.05

@@ -25,6 +25,14 @@ class Cost(NamedTuple):
     version: str
 
 
+class CallCost(NamedTuple):
+    """`nano`: nano-dollars, None if some of it is unknown. `saved`: by kept answers. `version`: of the prices used."""
+
+    nano: int | None
+    saved: int | None
+    version: str
+
+
 @dataclass(frozen=True, slots=True)
 class Rates:
     """Prices for a million tokens, in nano-dollars; `request` is for one generation, whatever its tokens.

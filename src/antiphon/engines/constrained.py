@@ -11,7 +11,6 @@ import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -37,6 +36,7 @@ from antiphon.protocol.generation import (
     Tool,
     ToolChoice,
 )
+from antiphon.protocol.streams import Stream
 
 _OBJECT = '{"type": "object"}'
 _FIX = (
@@ -310,26 +310,15 @@ def _free_text(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
-class _Owning(AsyncGenerator[Delta, None]):
+class _Owning(Stream[Delta]):
     """A generator that closes the stream behind it also if it is closed before its first step."""
 
     def __init__(self, made: AsyncGenerator[Delta, None], stream: AsyncGenerator[Delta, None]) -> None:
         self._made = made
         self._stream = stream
 
-    async def asend(self, value: None) -> Delta:
-        """The next delta."""
-        return await self._made.asend(value)
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> Delta:
-        """Raise an exception inside the generator."""
-        arguments: tuple[Any, ...] = (typ,) if val is None and tb is None else (typ, val, tb)
-        return await self._made.athrow(*arguments)
+    async def __anext__(self) -> Delta:
+        return await self._made.__anext__()
 
     async def aclose(self) -> None:
         """End the generation now."""

@@ -23,13 +23,13 @@ from antiphon.domain.errors import (
 from antiphon.domain.scopes import group_of, scope_of
 from antiphon.http.exchange import ClientGone, Exchange, new_request_id
 from antiphon.http.proxies import Proxies
-from antiphon.policy import roles
-from antiphon.policy.administrators import AdminAuthenticator
+from antiphon.policy.administration import roles
+from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.call import Call, Headers
 from antiphon.policy.gate import Gate
+from antiphon.policy.keys.permit import permit
 from antiphon.policy.observe import Observer
-from antiphon.policy.permit import permit
 from antiphon.telemetry.logs import logger
 from antiphon.wire import json as wire_json
 

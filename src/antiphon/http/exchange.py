@@ -19,7 +19,7 @@ from antiphon.domain.errors import InvalidRequest, PayloadTooLarge, RequestTimeo
 from antiphon.domain.ids import random_hex
 from antiphon.domain.organisation import Actor, Administrator
 from antiphon.domain.tenancy import AdminKey
-from antiphon.http.hangup import watch
+from antiphon.http.hangup import SCOPE_KEY, Connection, watch
 from antiphon.policy.call import Call
 from antiphon.protocol.events import Event, Passed
 from antiphon.wire import json as wire_json
@@ -171,10 +171,14 @@ class Exchange:
         pieces: list[bytes] = []
         size = 0
         deadline = time.monotonic() + limits.BODY_TOTAL_TIMEOUT
+        connection: Connection | None = self.scope.get(SCOPE_KEY)
         while True:
             try:
-                async with asyncio.timeout(min(limits.BODY_TIMEOUT, deadline - time.monotonic())):
+                if connection is not None and connection.is_read:
                     message = await self._receive()
+                else:
+                    async with asyncio.timeout(min(limits.BODY_TIMEOUT, deadline - time.monotonic())):
+                        message = await self._receive()
             except TimeoutError:
                 raise RequestTimeout("The request's body did not arrive in time.") from None
             if message["type"] == "http.disconnect":
@@ -224,6 +228,7 @@ class Exchange:
         headers += answer_headers(self.request_id, self.milliseconds)
         if self.call is not None:
             headers += self.call.headers
+            headers += self.call.rates
             headers += self.call.trailers
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 

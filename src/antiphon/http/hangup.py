@@ -14,10 +14,12 @@ SCOPE_KEY = "antiphon.connection"
 class Connection:
     """One client's connection: knows that it is lost, and tells whoever wants to know."""
 
-    __slots__ = ("_callbacks", "is_lost")
+    __slots__ = ("_callbacks", "is_lost", "is_read")
 
     def __init__(self) -> None:
         self.is_lost = False
+        #: Whether the whole of the newest request has come, so that reading it does not wait.
+        self.is_read = False
         self._callbacks: set[Callable[[], None]] = set()
 
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:

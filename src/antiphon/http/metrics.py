@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from antiphon.domain.errors import NotFound
 from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
-from antiphon.policy.administrators import AdminAuthenticator
+from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.observe import Observer
 from antiphon.telemetry.metrics import Histogram
 
@@ -25,8 +25,16 @@ _BREAKER = ("closed", "half_open", "open")
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 
 
-def resources(observer: Observer, authenticate: AdminAuthenticator, readers: Readers) -> list[Resource]:
-    """`/metrics`, for whoever collects them. Others are refused as without an admin key, or do not find it ("off")."""
+def resources(
+    observer: Observer,
+    authenticate: AdminAuthenticator,
+    readers: Readers,
+    settle: Callable[[], None] = lambda: None,
+) -> list[Resource]:
+    """`/metrics`, for whoever collects them. Others are refused as without an admin key, or do not find it ("off").
+
+    `settle`: has the observer told of everything that is over.
+    """
     one_at_a_time = asyncio.Lock()
 
     async def metrics(exchange: Exchange) -> None:
@@ -34,6 +42,7 @@ def resources(observer: Observer, authenticate: AdminAuthenticator, readers: Rea
             raise NotFound("This server shows no metrics: its setting 'metrics' is 'off'.", code="unknown_url")
         if readers == "admin" or (readers == "local" and not _is_local(exchange)):
             await authenticate(exchange.header(b"authorization"))
+        settle()
         async with one_at_a_time:
             # Where every table is full, this takes a third of a second.
             collector = Collector(observer)

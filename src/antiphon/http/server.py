@@ -11,10 +11,11 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, InvalidRequest, RequestTimeout
+from antiphon.http.cycle import Cycle
 from antiphon.http.exchange import answer_headers, new_request_id
 from antiphon.http.hangup import SCOPE_KEY, Connection
 from antiphon.wire import json as wire_json
@@ -79,12 +80,17 @@ class BoundedProtocol(HttpToolsProtocol):
                 raise _head_too_large()
         self._in_head = False
         self._stop_timer()
+        self._connection.is_read = False
         self.scope[SCOPE_KEY] = self._connection  # type: ignore[literal-required]  # a key of ours
         super().on_headers_complete()
+        if type(self.cycle) is RequestResponseCycle:
+            self.cycle.__class__ = Cycle  # the same, but for the way that it writes heads
 
     def on_message_complete(self) -> None:
         """The body is whole: what comes next is another head, for which an idle connection may wait."""
         super().on_message_complete()
+        # A request that waits behind another has a body too, which nobody has read yet.
+        self._connection.is_read = not self.pipeline
         self._stop_timer()
         self._in_head = True
         self._head_bytes = 0

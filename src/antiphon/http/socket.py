@@ -23,7 +23,7 @@ from antiphon.http.server import SOCKET_PATH
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.call import Call
 from antiphon.policy.gate import Gate
-from antiphon.policy.permit import permit
+from antiphon.policy.keys.permit import permit
 from antiphon.protocol.refusals import unsupported_parameter
 from antiphon.protocol.responses.lanes import Turn
 from antiphon.protocol.responses.socket import Begin, Connection, Forget, Order, Say, error_event

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from antiphon.domain.caching import Wish
+from antiphon.domain.money import CallCost
 from antiphon.domain.rates import Demand
 from antiphon.domain.tenancy import Caller
 from antiphon.domain.trail import Trail
@@ -82,6 +83,8 @@ class Call:
     object_id: str | None = None
     #: Headers for the answer, by the stages it went through.
     headers: Headers = field(default_factory=list)
+    #: Those that tell of the rate limits, as of the last generation.
+    rates: Headers = field(default_factory=list)
     #: Headers that are known only when nothing more will be generated.
     trailers: Headers = field(default_factory=list)
     admissions: list[Admission] = field(default_factory=list)
@@ -89,6 +92,10 @@ class Call:
     status: int = 0
     error: str | None = None
     closed: bool = False
+    #: When it was over (monotonic seconds).
+    ended: float = 0.0
+    #: What it has cost, and after how many generations.
+    cost: tuple[int, CallCost] | None = None
     #: Whether the rate limits have counted it as a request, and what they hold for it as long as it runs.
     counted: bool = False
     places: tuple[Demand, ...] = ()

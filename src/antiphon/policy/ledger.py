@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from itertools import islice
 
@@ -15,9 +14,9 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.ids import new_id
 from antiphon.domain.ledger import Entry
-from antiphon.policy import costs
 from antiphon.policy.call import Admission, Call
-from antiphon.policy.pricing import Pricing
+from antiphon.policy.money import costs
+from antiphon.policy.money.pricing import Pricing
 from antiphon.ports import Clock, LedgerStore
 from antiphon.telemetry.logs import logger
 
@@ -52,7 +51,7 @@ class Ledger:
         if len(self._waiting) >= limits.LEDGER_BATCH:
             self._enough.set()
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to write."""
         self._tasks = [asyncio.create_task(self._write_on()), asyncio.create_task(self._sweep_on())]
 
@@ -163,7 +162,7 @@ class Ledger:
             streamed=int(call.streamed),
             background=int(call.background),
             first_ms=None if first is None else int((first - call.began) * 1000),
-            total_ms=int((time.monotonic() - call.began) * 1000),
+            total_ms=int((call.ended - call.began) * 1000),
             object_id=call.object_id,
             request_id=call.request_id,
         )

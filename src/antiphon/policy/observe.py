@@ -5,7 +5,6 @@ Nothing here holds content: models and targets are named as they were configured
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -203,10 +202,11 @@ class Observer:
             if error is not None:
                 fields["error"] = error
             logs.line("debug" if quiet else "info", "request", "http", {**fields, "request_id": request_id})
+            logs.flush()
 
     def closed(self, call: Call) -> None:
         """A call is over."""
-        seconds = time.monotonic() - call.began
+        seconds = call.ended - call.began
         model = self._model(call)
         # What broke a stream off is not the error of an HTTP answer.
         facts = Facts(error=call.error or (call.admissions[-1].error if call.admissions else None))

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
@@ -24,9 +25,9 @@ from antiphon.protocol.chat.request import ChatRequest
 from antiphon.protocol.events import Event, Passed
 from antiphon.protocol.generation import Batch, Delta, Native, NativeDelta
 from antiphon.protocol.refusals import unknown_parameter
+from antiphon.protocol.streams import Resumed
 from antiphon.run.chat_relay import is_native, relayed, whole
 from antiphon.run.driver import Keeper, Merged, drive, finish
-from antiphon.run.streams import Resumed
 
 Json = dict[str, Any]
 
@@ -39,21 +40,46 @@ class ChatRun(Keeper):
         store: CompletionStore,
         call: Call,
         request: ChatRequest,
-        base: Json,
-        machine: ChatMachine,
+        model: str,
+        created: int,
         streams: list[AsyncGenerator[Delta, None]],
         *,
         may_be_native: bool,
     ) -> None:
-        self.id: str = base["id"]
         self._store = store
         self._request = request
-        self._base = base
-        self._machine = machine
+        self._model = model
+        self._created = created
         self._streams = streams
         self._may_be_native = may_be_native
         self._call = call
         self._body = b""
+
+    # What is passed on as it comes needs neither of these.
+    @cached_property
+    def _base(self) -> Json:
+        base = {
+            "id": new_id("chatcmpl-"),
+            "created": self._created,
+            "model": self._model,
+            # There is one tier here, whatever was asked for.
+            "service_tier": "default",
+            "system_fingerprint": _fingerprint(self._model),
+        }
+        self._call.object_id = self._call.object_id or str(base["id"])
+        return base
+
+    @cached_property
+    def _machine(self) -> ChatMachine:
+        request = self._request
+        return ChatMachine(
+            self._base,
+            choices=request.choices,
+            include_usage=request.include_usage,
+            obfuscate=request.obfuscate,
+            show_logprobs=request.show_logprobs,
+            legacy=request.legacy_functions,
+        )
 
     async def events(self) -> AsyncGenerator[Sequence[Event | Passed], None]:
         """The stream of chunks. A stored completion is stored before its last chunk."""
@@ -61,7 +87,7 @@ class ChatRun(Keeper):
             first = await self._native()
             if first is not None:
                 events: AsyncGenerator[Sequence[Event | Passed], None] = relayed(
-                    self._call, self._machine, first, self._streams[0]
+                    self._call, lambda: self._machine, first, self._streams[0]
                 )
             else:
                 events = drive(self._machine, self._machine.start(), Merged(self._streams), self)
@@ -113,7 +139,7 @@ class ChatRun(Keeper):
             shown = {**_terms(self._request), **completion}
             record = StoredCompletion(
                 project_id=self._call.project_id,
-                id=self.id,
+                id=self._base["id"],
                 created_at=self._base["created"],
                 model=self._base["model"],
                 body=msgspec.json.encode(shown),
@@ -144,24 +170,8 @@ class Chat:
         if native is None:
             requests.check_neutral(body)
         streams = await self._admit(engine, request, native)
-        base = {
-            "id": new_id("chatcmpl-"),
-            "created": int(self._clock.now()),
-            "model": engine.name,
-            # There is one tier here, whatever was asked for.
-            "service_tier": "default",
-            "system_fingerprint": _fingerprint(engine.name),
-        }
-        machine = ChatMachine(
-            base,
-            choices=request.choices,
-            include_usage=request.include_usage,
-            obfuscate=request.obfuscate,
-            show_logprobs=request.show_logprobs,
-            legacy=request.legacy_functions,
-        )
-        call.object_id = str(base["id"])
-        return ChatRun(self._store, call, request, base, machine, streams, may_be_native=native is not None)
+        created = int(self._clock.now())
+        return ChatRun(self._store, call, request, engine.name, created, streams, may_be_native=native is not None)
 
     @staticmethod
     def _native(engine: Engine, request: ChatRequest) -> Native | None:
@@ -240,6 +250,7 @@ class Chat:
         return Page(messages[:limit], len(messages) > limit)
 
 
+@lru_cache(maxsize=1024)
 def _fingerprint(model: str) -> str:
     """What a client compares to see that `seed` can no longer be expected to repeat: the model and our version."""
     return f"fp_{hashlib.sha256(f'{model} {__version__}'.encode()).hexdigest()[:10]}"

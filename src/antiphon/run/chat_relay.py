@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TypeGuard
 
 import msgspec
@@ -21,9 +21,9 @@ class _Shown(msgspec.Struct):
 
 
 async def relayed(
-    call: Call, machine: Machine, first: NativeDelta | Batch, stream: Stream
+    call: Call, machine: Callable[[], Machine], first: NativeDelta | Batch, stream: Stream
 ) -> AsyncGenerator[Sequence[Event | Passed], None]:
-    """The chunks, from the first one on. If the upstream breaks, the machine says so in its own way."""
+    """The chunks, from the first one on. If the upstream breaks, the machine is made, and says so in its own way."""
     call.object_id = _id(first)
     yield _passed(first)
     finished = False
@@ -38,7 +38,7 @@ async def relayed(
         fault = as_fault(error)
     else:
         return
-    yield [*machine.fault(fault)]
+    yield [*machine().fault(fault)]
 
 
 def is_native(delta: Delta | None) -> TypeGuard[NativeDelta | Batch]:
@@ -57,10 +57,10 @@ def _passed(delta: Delta) -> list[Passed]:
 async def whole(call: Call, first: NativeDelta | Batch, stream: Stream) -> bytes:
     """The completion as the upstream has made it, once it is known to be whole. Raises what broke it."""
     call.object_id = _id(first)
-    finished = False
     async for delta in stream:
-        finished = isinstance(delta, Finish)
-    if not finished:
+        if isinstance(delta, Finish):
+            break
+    else:
         raise _unfinished()
     return _passed(first)[0].data
 

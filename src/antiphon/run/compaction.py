@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any
 
 import msgspec
 
@@ -23,6 +21,7 @@ from antiphon.protocol.refusals import Unserved
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses.item_types import paired
 from antiphon.protocol.responses.table import ItemDelta
+from antiphon.protocol.streams import Stream as DeltaStream
 from antiphon.run.context import room
 
 #: Makes a generation of turns, and the answer's of what is shown.
@@ -151,7 +150,7 @@ class Compaction:
         """
         summariser = self._summariser()
         await summariser.begin()
-        return _Stream(self._stream(summariser, track=track), summariser)
+        return _Owning(self._stream(summariser, track=track), summariser)
 
     async def make(self) -> tuple[Json, Usage]:
         """The item alone, and what it cost. Raises what the engine raises."""
@@ -184,26 +183,15 @@ class Compaction:
                 yield Finish(delta.reason, usage.plus(delta.usage), delta.tier) if isinstance(delta, Finish) else delta
 
 
-class _Stream(AsyncGenerator[Delta | ItemDelta, None]):
+class _Owning(DeltaStream[Delta | ItemDelta]):
     """The stream of a compaction: closing it frees what was admitted, whether it was begun or not."""
 
     def __init__(self, inner: Stream, summariser: Summariser) -> None:
         self._inner = inner
         self._summariser = summariser
 
-    async def asend(self, value: None) -> Delta | ItemDelta:
-        """The next delta."""
-        return await self._inner.asend(value)
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> Delta | ItemDelta:
-        """Raise an exception inside the generator."""
-        arguments: tuple[Any, ...] = (typ,) if val is None and tb is None else (typ, val, tb)
-        return await self._inner.athrow(*arguments)
+    async def __anext__(self) -> Delta | ItemDelta:
+        return await self._inner.__anext__()
 
     async def aclose(self) -> None:
         """End it now."""

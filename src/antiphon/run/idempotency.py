@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, Conflict
 from antiphon.domain.records import KeyClaim, KeyState
+from antiphon.policy.habits import Habit, for_ever
 from antiphon.ports import Clock, KeyStore
-from antiphon.run.habits import for_ever
 from antiphon.telemetry.logs import logger
 
 Name = tuple[str, bytes]
@@ -130,17 +130,15 @@ class Idempotency:
         self._running: dict[Name, Attempt] = {}
         self._memory: OrderedDict[Name, tuple[float, Answer]] = OrderedDict()
         self._memory_bytes = 0
-        self._sweeping: asyncio.Task[None] | None = None
+        self._sweeping = Habit(_log, self._sweep)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to forget old keys."""
-        self._sweeping = asyncio.create_task(for_ever(self._sweep, _log))
+        await self._sweeping.start()
 
     async def stop(self) -> None:
         """End that. Safe to call twice."""
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.gather(self._sweeping, return_exceptions=True)
+        await self._sweeping.stop()
 
     # --- requests -----------------------------------------------------------------------------------------------------
     async def enter(self, project_id: str, key: bytes, request: bytes, *, on_disk: bool) -> Attempt | Answer:

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.domain.records import EventBatch
+from antiphon.policy.habits import Habit
 from antiphon.ports import ResponseStore
 from antiphon.run.bus import Bus
-from antiphon.run.habits import for_ever
 from antiphon.telemetry.logs import logger
 
 _log = logger(__name__)
@@ -67,18 +67,15 @@ class Poller:
         self._store = store
         self._bus = bus
         self._seen: dict[tuple[str, str], int] = {}
+        self._habit = Habit(_log, self._look)
 
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin."""
-        self._task = asyncio.create_task(for_ever(self._look, _log))
+        await self._habit.start()
 
     async def stop(self) -> None:
         """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._habit.stop()
 
     async def _look(self) -> None:
         """One look. Cheap while nobody listens."""

@@ -7,14 +7,14 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from antiphon.domain import limits
 from antiphon.domain.records import StoredResponse
 from antiphon.policy.gate import Gate
+from antiphon.policy.habits import Habit
 from antiphon.ports import Clock, Store
 from antiphon.run.bus import Bus
-from antiphon.run.habits import for_ever
 from antiphon.run.job import Job
 from antiphon.run.prepare import Preparer
 from antiphon.telemetry.logs import logger
@@ -39,8 +39,11 @@ class Worker:
         self._clock = clock
         self._alone = alone
         self._jobs: dict[Name, tuple[Job, asyncio.Task[None]]] = {}
-        self._loops: list[asyncio.Task[None]] = []
-        self._renewing: asyncio.Task[None] | None = None
+        steps = [self._claim_step, self._sweep_step]
+        if not alone:
+            steps.append(self._cancel_step)
+        self._habits = Habit(_log, *steps)
+        self._renewing = Habit(_log, self._renew_step)
         self._unsettled: list[StoredResponse] = []
         self._nudged = asyncio.Event()
         self._foreground = 0
@@ -49,19 +52,15 @@ class Worker:
     async def start(self) -> None:
         """Begin. What a crash left behind is taken over first."""
         await self._claim(ignore_leases=self._alone)
-        loops = [self._claim_loop, self._sweep_loop]
-        if not self._alone:
-            loops.append(self._cancel_loop)
-        self._loops = [asyncio.create_task(for_ever(loop, _log)) for loop in loops]
-        self._renewing = asyncio.create_task(for_ever(self._renew_loop, _log))
+        await self._habits.start()
+        await self._renewing.start()
 
     async def stop(self) -> None:
         """Begin nothing more. What is under way in the background is left as it is, and free to be taken over at once.
 
         Responses that clients listen to go on, and stay under this worker's lease until `close`. Safe to call twice.
         """
-        await _end(self._loops)
-        self._loops = []
+        await self._habits.stop()
         tasks = [task for _, task in self._jobs.values()]
         for job, _ in self._jobs.values():
             job.abandon()
@@ -70,9 +69,7 @@ class Worker:
 
     async def close(self) -> None:
         """Let go of everything. Safe to call twice."""
-        if self._renewing is not None:
-            await _end([self._renewing])
-            self._renewing = None
+        await self._renewing.stop()
 
     def lease(self) -> int:
         """Until when a lease that begins now holds (Unix milliseconds)."""
@@ -102,7 +99,7 @@ class Worker:
             self._jobs[name][0].cancel()
 
     # --- its habits ---------------------------------------------------------------------------------------------------
-    async def _claim_loop(self) -> None:
+    async def _claim_step(self) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._nudged.wait(), limits.CLAIM_TICK)
         self._nudged.clear()
@@ -136,18 +133,18 @@ class Worker:
 
         task.add_done_callback(done)
 
-    async def _renew_loop(self) -> None:
+    async def _renew_step(self) -> None:
         await asyncio.sleep(limits.LEASE_RENEWAL)
         if self._jobs or self._foreground:
             await self._store.renew_leases(self.id, self.lease())
 
-    async def _cancel_loop(self) -> None:
+    async def _cancel_step(self) -> None:
         await asyncio.sleep(limits.CANCEL_TICK)
         if self._jobs:
             for name in await self._store.cancelled_responses(self.id):
                 self._cancel(name)
 
-    async def _sweep_loop(self) -> None:
+    async def _sweep_step(self) -> None:
         now = int(self._clock.now())
         deleted = limits.SWEEP_STEP
         while deleted == limits.SWEEP_STEP:
@@ -155,9 +152,3 @@ class Worker:
         while await self._store.sweep_cached(now=now, limit=limits.SWEEP_STEP) == limits.SWEEP_STEP:
             pass
         await asyncio.sleep(limits.SWEEP_TICK)
-
-
-async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -91,7 +91,7 @@ class LoopLag:
         self.seconds = Histogram()
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to measure, in the running loop."""
         self._task = asyncio.create_task(self._measure(), name="loop lag")
 

@@ -24,7 +24,7 @@ from antiphon.domain.rates import (
     Refusal,
     duration,
 )
-from antiphon.policy.counters import Counters
+from antiphon.policy.limits.counters import Counters
 
 PER_MINUTE = Meter(("key", "key_1", "", "tpm"), 90, MINUTE)
 PER_DAY = Meter(("project", "proj_1", "", "tpd"), 1000, DAY)

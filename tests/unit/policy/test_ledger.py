@@ -16,7 +16,7 @@ from antiphon.domain.trail import Attempt, TargetName
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.policy.call import Admission, Call
 from antiphon.policy.ledger import Ledger
-from antiphon.policy.pricing import Pricing
+from antiphon.policy.money.pricing import Pricing
 from antiphon.protocol.generation import Generation, Usage
 from antiphon.run.clock import SystemClock
 from support.money import PricedRoute
@@ -79,7 +79,7 @@ def test_a_failed_write_is_tried_again_and_nothing_is_lost(monkeypatch: pytest.M
         store = Store()
         store.failing = StoreFailed("down")
         writer = ledger(store)
-        writer.start()
+        await writer.start()
         for _ in range(3):
             writer.closed(call(Usage(1)))
         await store.tries(3)
@@ -99,7 +99,7 @@ def test_what_waits_is_written_at_the_end() -> None:
     async def main() -> None:
         store = Store()
         writer = ledger(store)
-        writer.start()
+        await writer.start()
         for _ in range(limits.LEDGER_BATCH * 2 + 1):
             writer.closed(call(Usage(1)))
         await writer.stop()

@@ -49,7 +49,7 @@ def test_a_table_never_has_more_rows_than_it_may_and_loses_no_count(keys: list[i
 def test_a_blocked_loop_is_late() -> None:
     async def main() -> Histogram:
         lag = LoopLag(0.01)
-        lag.start()
+        await lag.start()
         await asyncio.sleep(0.03)
         time.sleep(0.12)  # noqa: ASYNC251 - this is what is to be seen
         await asyncio.sleep(0.02)

@@ -3,46 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from types import TracebackType
-from typing import Any
 
 from antiphon.protocol.generation import Delta, Finish
+from antiphon.protocol.streams import Stream
 
 
-class OwnedStream(AsyncGenerator[Delta, None]):
-    """Passes everything on to `inner`, and calls `release` at the end, however that comes (more than once, perhaps).
-
-    A plain async generator does not run its `finally` if it is closed, or forgotten, before its first step.
-    """
+class OwnedStream(Stream[Delta]):
+    """Passes everything on to `inner`, and calls `release` at the end, however that comes (more than once, perhaps)."""
 
     def __init__(self, inner: AsyncGenerator[Delta, None], release: Callable[[], None]) -> None:
         self._inner = inner
         self._release = release
 
-    async def asend(self, value: None) -> Delta:
-        """The next delta."""
+    async def __anext__(self) -> Delta:
         try:
-            delta = await self._inner.asend(value)
+            delta = await self._inner.__anext__()
         except BaseException:  # StopAsyncIteration, an engine's fault, a cancel: all of them end the generator
             self._release()
             raise
         if isinstance(delta, Finish):
             self._release()
         return delta
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> Delta:
-        """Raise an exception inside the generator."""
-        try:
-            arguments: tuple[Any, ...] = (typ,) if val is None and tb is None else (typ, val, tb)
-            return await self._inner.athrow(*arguments)
-        except BaseException:
-            self._release()
-            raise
 
     async def aclose(self) -> None:
         """End the generation now."""

@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from types import TracebackType
 
 from antiphon.domain.errors import AntiphonError, DeadlineExceeded, EngineFailed, RateLimited
 from antiphon.engines.routed.health import Health
@@ -14,6 +13,7 @@ from antiphon.engines.routed.retry import blames_target, rest
 from antiphon.engines.upstream.reply import Watch
 from antiphon.ports import Clock
 from antiphon.protocol.generation import Delta, Finish
+from antiphon.protocol.streams import Stream
 
 
 class Ticket:
@@ -82,7 +82,7 @@ class Patience:
     until: float = math.inf
 
 
-class Served(AsyncGenerator[Delta, None]):
+class Served(Stream[Delta]):
     """The stream of an answer whose first delta has come. Raises `DeadlineExceeded` where it takes too long.
 
     `patience`: None for an engine that keeps its deadlines itself.
@@ -149,20 +149,6 @@ class Served(AsyncGenerator[Delta, None]):
         self._ticket.failed(error)
         if self._watch is not None:
             self._watch.close()
-
-    async def asend(self, value: None) -> Delta:
-        """The next delta."""
-        return await self.__anext__()
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> Delta:
-        """End with this error."""
-        await self.aclose()
-        raise typ
 
     async def aclose(self) -> None:
         """End the generation now."""

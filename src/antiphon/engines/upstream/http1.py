@@ -78,6 +78,11 @@ class Response:
         """The media type, in small letters and without parameters."""
         return (self.headers.get("content-type") or "").partition(";")[0].strip().lower()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it has come, so that reading it does not wait."""
+        return self._ended
+
     async def readany(self) -> bytes:
         """What has come since the last call, at least one byte; empty at the end. Raises what broke the answer."""
         while not self._pieces:

@@ -138,7 +138,8 @@ class Reply:
 
         A whole answer begins to come when all of it was made: only the deadline for the whole counts.
         """
-        self._watch.wait(self._end)
+        if not self._response.is_whole:
+            self._watch.wait(self._end)
         pieces: list[bytes] = []
         size = 0
         while data := await self._read():

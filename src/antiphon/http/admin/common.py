@@ -9,7 +9,7 @@ from antiphon.http.bodies import checked
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
-from antiphon.policy import roles
+from antiphon.policy.administration import roles
 from antiphon.protocol.refusals import unknown_parameter, unsupported_parameter
 from antiphon.run.organisation.service_accounts import NewKey
 from antiphon.wire import json as wire_json

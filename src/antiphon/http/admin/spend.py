@@ -19,8 +19,8 @@ from antiphon.http.bodies import checked
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
-from antiphon.policy.budget import BudgetStage
-from antiphon.policy.budget_changes import BudgetChanges
+from antiphon.policy.money.budgets import BudgetStage
+from antiphon.policy.money.changes import BudgetChanges
 from antiphon.ports import Clock, TenantStore
 from antiphon.protocol.refusals import unknown_parameter
 from antiphon.wire import json as wire_json

@@ -17,33 +17,26 @@ from antiphon.protocol.responses.foreign import (
     PLAIN,
     WORD,
     checked_item,
-    checked_logprobs,
-    checked_part,
     decoded,
     is_usage,
     matches,
-    named,
     nonsense,
     position,
 )
 from antiphon.protocol.responses.item_types import TYPES
+from antiphon.protocol.responses.relayed_texts import Texts
 from antiphon.protocol.responses.streamed import (
     ADDED,
     ANNOTATION,
     DONE,
     ITEM_OF,
     ITEM_TEXTS,
-    PART_EVENTS,
     PART_OF,
-    PART_TEXTS,
     PARTS,
     WITH_PARTS,
     Item,
     Items,
     Json,
-    Member,
-    Part,
-    Text,
 )
 
 #: A type as it may stand in the `event:` line of a stream.
@@ -91,11 +84,11 @@ class Relay:
         self._emit = emit
         self._output = output
         self._ids = ids
-        self._padding = padding
         self._snapshot = snapshot
         self._taken = taken
         self._used = {item["id"] for item in output}
         self._items = Items()
+        self._texts = Texts(emit, self._items, padding)
         #: The open items, and all that ever were, by their index in the other server's output.
         self._theirs: dict[int, Item] = {}
         self._seen: set[int] = set()
@@ -126,11 +119,11 @@ class Relay:
         elif kind == DONE:
             self._finish_item(self._item(event), event.get("item"))
         elif stem in PARTS and step in {"added", "done"}:
-            self._part(stem, step, event)
+            self._texts.part(self._item(event), stem, step, event)
         elif stem in ITEM_OF or stem in PART_OF:
-            self._text(stem, step, event)
+            self._texts.text(self._item(event), stem, step, event)
         elif kind == ANNOTATION:
-            self._annotation(event)
+            self._texts.annotation(self._item(event), event)
         else:
             self._other(kind, stem, event)
 
@@ -183,20 +176,11 @@ class Relay:
         """Whether what is open may as well be a neutral generation's."""
         return self._items.plain
 
-    # --- events out ---------------------------------------------------------------------------------------------------
-    def _say(self, kind: str, fields: Json) -> None:
-        self._emit(kind, **fields)
-        self._items.note(kind, fields)
-
-    def _delta(self, stem: str, where: Json, piece: str, logprobs: list[Json], more: Json) -> None:
-        fields = {**more, **where, "delta": piece}
-        fields.pop("obfuscation", None)
-        if stem == "response.output_text":
-            fields["logprobs"] = logprobs
-        if self._padding is not None:
-            theirs = more.get("obfuscation")
-            fields["obfuscation"] = theirs if isinstance(theirs, str) else self._padding.pad(piece)
-        self._say(f"{stem}.delta", fields)
+    def _next_piece(self, event: Json) -> bool:
+        """Pass on a piece of an open text, as most events are. False: this is not one, or not as they usually are."""
+        index = event.get("output_index")
+        item = self._theirs.get(index) if type(index) is int else None
+        return item is not None and self._texts.next_piece(item, event)
 
     # --- items --------------------------------------------------------------------------------------------------------
     def _item(self, event: Json) -> Item:
@@ -220,7 +204,7 @@ class Relay:
         if item["type"] in ITEM_TEXTS and item.get(ITEM_TEXTS[item["type"]][1]) is not None:
             item[ITEM_TEXTS[item["type"]][1]] = ""
         ours = len(self._output) + len(self._items.open)
-        self._say(ADDED, {"output_index": ours, "item": item})
+        self._texts.say(ADDED, {"output_index": ours, "item": item})
         self._seen.add(index)
         added = self._theirs[index] = self._items.open[ours]
         added.theirs = theirs
@@ -243,13 +227,7 @@ class Relay:
             raise nonsense()
         if item.theirs is not None and done.get("id") not in (item.theirs, item.body["id"]):
             raise nonsense()
-        for member, parts in item.parts.items():
-            listed = (done.get(member) or []) if member in WITH_PARTS.get(item.kind, ()) else []
-            for number in range(max(len(parts), len(listed))):
-                self._whole_part(item, member, number, listed[number] if number < len(listed) else None)
-            if parts or (member in done and item.kind in WITH_PARTS):
-                done[member] = [part.body for part in parts]
-        self._whole_text(item, done)
+        self._texts.finish(item, done)
         done["id"] = item.body["id"]
         if done.get("status") == "in_progress" or (item.kind in PLAIN and not isinstance(done.get("status"), str)):
             done["status"] = "completed"
@@ -263,30 +241,8 @@ class Relay:
             item = next(iter(self._items.open.values()))
             if item.finished is None:
                 return
-            self._say(DONE, {"output_index": item.index, "item": item.finished})
+            self._texts.say(DONE, {"output_index": item.index, "item": item.finished})
             self._output.append(item.finished)
-
-    def _whole_part(self, item: Item, member: Member, number: int, body: Json | None) -> None:
-        """Bring a part to its end, whatever was said of it."""
-        parts = item.parts[member]
-        if number == len(parts):
-            assert body is not None
-            self._add_part(item, member, body)
-        if not parts[number].done:
-            self._finish_part(item, member, number, body)
-
-    def _whole_text(self, item: Item, done: Json) -> None:
-        stem, name = ITEM_TEXTS.get(item.kind, ("", ""))
-        text = item.text
-        if not stem or (done.get(name) is None and not text.pieces and not text.done):
-            return
-        full = done.get(name)
-        if text.done:
-            if full is not None and full != text.joined:
-                raise nonsense()
-        elif item.kind in PLAIN or full or text.pieces:
-            self._finish_text(stem, name, item.where(), text, full, named(item))
-        done[name] = text.joined
 
     def _cut_off(self, item: Item) -> Json:
         done = {key: value for key, value in item.body.items() if key not in ("content", "summary")}
@@ -299,138 +255,6 @@ class Relay:
         if item.kind in ITEM_TEXTS and (item.text.pieces or item.kind in PLAIN):
             done[ITEM_TEXTS[item.kind][1]] = item.text.joined
         return done
-
-    # --- parts --------------------------------------------------------------------------------------------------------
-    def _part(self, stem: str, step: str, event: Json) -> None:
-        item = self._item(event)
-        member, index_name = PARTS[stem]
-        number = position(event.get(index_name))
-        if step == "added":
-            if number != len(item.parts[member]):
-                raise nonsense()
-            self._add_part(item, member, checked_part(event.get("part")))
-            return
-        self._open_part(item, member, number)
-        self._finish_part(item, member, number, checked_part(event.get("part")))
-
-    def _open_part(self, item: Item, member: Member, number: int) -> Part:
-        parts = item.parts[member]
-        if number >= len(parts) or parts[number].done:
-            raise nonsense()
-        return parts[number]
-
-    def _add_part(self, item: Item, member: Member, body: Json) -> None:
-        kind = body["type"]
-        if (kind == "summary_text") != (member == "summary") or len(item.parts[member]) >= limits.MAX_RELAYED_ITEMS:
-            raise nonsense()
-        part = dict(body)
-        if kind in PART_TEXTS:
-            part[PART_TEXTS[kind][1]] = ""
-        if kind == "output_text":
-            part |= {"annotations": [], "logprobs": []}
-        where = item.where_part(member, len(item.parts[member]))
-        self._say(f"{PART_EVENTS[member]}.added", {**where, "part": part})
-
-    def _finish_part(self, item: Item, member: Member, number: int, body: Json | None) -> None:
-        """`body`: as they have it now; None if they have not said."""
-        part = item.parts[member][number]
-        where = item.where_part(member, number)
-        done = dict(part.body if body is None else body)
-        if done["type"] != part.kind:
-            raise nonsense()
-        if part.kind in PART_TEXTS:
-            stem, name = PART_TEXTS[part.kind]
-            full = None if body is None else done[name]
-            if not part.text.done:
-                self._finish_text(stem, name, where, part.text, full, {}, done.get("logprobs"))
-            elif full is not None and full != part.text.joined:
-                raise nonsense()
-            done[name] = part.text.joined
-        if part.kind == "output_text":
-            listed = (body or {}).get("annotations") or []
-            for annotation in listed[len(part.annotations) :]:
-                self._say(ANNOTATION, {**where, "annotation_index": len(part.annotations), "annotation": annotation})
-            done |= {"annotations": list(part.annotations), "logprobs": list(part.text.logprobs)}
-        self._say(f"{PART_EVENTS[member]}.done", {**where, "part": done})
-
-    def _annotation(self, event: Json) -> None:
-        item = self._item(event)
-        number = position(event.get("content_index"))
-        part = self._open_part(item, "content", number)
-        if part.kind != "output_text" or "annotation" not in event:
-            raise nonsense()
-        where = {**item.where_part("content", number), "annotation_index": len(part.annotations)}
-        self._say(ANNOTATION, {**event, **where})
-
-    # --- texts --------------------------------------------------------------------------------------------------------
-    def _text(self, stem: str, step: str, event: Json) -> None:
-        item = self._item(event)
-        if stem in ITEM_OF:
-            if item.kind != ITEM_OF[stem]:
-                raise nonsense()
-            text, where, name, more = item.text, item.where(), ITEM_TEXTS[item.kind][1], named(item)
-        else:
-            kind = PART_OF[stem]
-            member: Member = "summary" if kind == "summary_text" else "content"
-            number = position(event.get(PARTS[PART_EVENTS[member]][1], 0))
-            name, more = PART_TEXTS[kind][1], {}
-            if number == len(item.parts[member]):
-                self._add_part(item, member, {"type": kind, name: ""})
-            part = self._open_part(item, member, number)
-            if part.kind != kind:
-                raise nonsense()
-            text, where = part.text, item.where_part(member, number)
-        if text.done or step not in {"delta", "done"}:
-            raise nonsense()
-        if stem != "response.output_text":
-            event.pop("logprobs", None)
-        if step == "done":
-            full = event.get(name)
-            if full is not None and not isinstance(full, str):
-                raise nonsense()
-            self._finish_text(stem, name, where, text, full, {**event, **more}, event.get("logprobs"))
-            return
-        piece = event.get("delta")
-        if not isinstance(piece, str):
-            raise nonsense()
-        self._delta(stem, where, piece, checked_logprobs(event.get("logprobs")), event)
-
-    def _next_piece(self, event: Json) -> bool:
-        """Pass on the next piece of the text that is open, which most events are, without detours. False: it is not."""
-        index, number, piece = event.get("output_index"), event.get("content_index"), event.get("delta")
-        item = self._theirs.get(index) if type(index) is int else None
-        if item is None or event.get("logprobs") or not isinstance(piece, str):
-            return False
-        parts = item.parts["content"]
-        if type(number) is not int or number != len(parts) - 1:
-            return False
-        part = parts[number]
-        if part.done or part.text.done or part.kind != "output_text":
-            return False
-        event["item_id"] = item.body["id"]
-        event["output_index"] = item.index
-        event["logprobs"] = []
-        theirs = event.pop("obfuscation", None)
-        if self._padding is not None:
-            event["obfuscation"] = theirs if isinstance(theirs, str) else self._padding.pad(piece)
-        part.text.pieces.append(piece)
-        self._emit("response.output_text.delta", **event)
-        return True
-
-    def _finish_text(
-        self, stem: str, name: str, where: Json, text: Text, full: str | None, more: Json, logprobs: Any = None
-    ) -> None:
-        """Say what of `full` was not said yet, then the whole."""
-        joined = text.joined
-        if full is not None and full != joined:
-            if not full.startswith(joined):
-                raise nonsense()
-            rest = checked_logprobs(logprobs)[len(text.logprobs) :]
-            self._delta(stem, where, full[len(joined) :], rest, {})
-        fields = {**more, **where, name: text.joined}
-        if stem == "response.output_text":
-            fields["logprobs"] = list(text.logprobs)
-        self._say(f"{stem}.done", fields)
 
     # --- the rest -----------------------------------------------------------------------------------------------------
     def _other(self, kind: str, stem: str, event: Json) -> None:

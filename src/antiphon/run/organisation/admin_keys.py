@@ -9,7 +9,7 @@ from antiphon.domain.errors import NotFound
 from antiphon.domain.ids import new_id
 from antiphon.domain.organisation import ORG_ROLES, Actor, AuditEntry, User
 from antiphon.domain.tenancy import AdminKey
-from antiphon.policy.organisation import checked_name, checked_role, expiry
+from antiphon.policy.administration.values import checked_name, checked_role, expiry
 from antiphon.ports import Clock, OrganisationStore
 
 

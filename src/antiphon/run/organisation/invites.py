@@ -9,8 +9,8 @@ from antiphon.domain.errors import Conflict, InvalidRequest, NotFound
 from antiphon.domain.ids import new_id
 from antiphon.domain.organisation import ORG_ROLES, PROJECT_ROLES, Actor, AuditEntry, Invite, Member, User
 from antiphon.domain.records import Page
-from antiphon.policy.first_run import DEFAULT_PROJECT
-from antiphon.policy.organisation import checked_email, checked_name, checked_role
+from antiphon.policy.administration.values import checked_email, checked_name, checked_role
+from antiphon.policy.keys.first_run import DEFAULT_PROJECT
 from antiphon.ports import Clock, Store
 
 

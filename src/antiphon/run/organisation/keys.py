@@ -9,7 +9,7 @@ from typing import NamedTuple
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.domain.organisation import Actor, AuditEntry, ServiceAccount, User, changed
 from antiphon.domain.tenancy import Key
-from antiphon.policy.organisation import checked_scopes, expiry
+from antiphon.policy.administration.values import checked_scopes, expiry
 from antiphon.ports import Clock, Store
 from antiphon.protocol.refusals import missing_parameter
 from antiphon.run.organisation.projects import Projects

@@ -7,7 +7,7 @@ from dataclasses import replace
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.domain.organisation import PROJECT_ROLES, Actor, AuditEntry, Member, User
 from antiphon.domain.records import Page
-from antiphon.policy.organisation import checked_email, checked_role
+from antiphon.policy.administration.values import checked_email, checked_role
 from antiphon.ports import Clock, OrganisationStore
 from antiphon.protocol.refusals import missing_parameter
 from antiphon.run.organisation.projects import Projects

@@ -9,8 +9,8 @@ from antiphon.domain.ids import new_id
 from antiphon.domain.organisation import Actor, AuditEntry
 from antiphon.domain.records import Page
 from antiphon.domain.tenancy import Project
-from antiphon.policy.first_run import DEFAULT_PROJECT
-from antiphon.policy.organisation import checked_name
+from antiphon.policy.administration.values import checked_name
+from antiphon.policy.keys.first_run import DEFAULT_PROJECT
 from antiphon.ports import Clock, Store
 
 

@@ -11,8 +11,8 @@ from antiphon.domain.ids import new_id
 from antiphon.domain.organisation import PROJECT_ROLES, Actor, AuditEntry, ServiceAccount, changed
 from antiphon.domain.records import Page
 from antiphon.domain.tenancy import Key
-from antiphon.policy.first_run import make_key
-from antiphon.policy.organisation import checked_name, checked_role, checked_scopes, expiry
+from antiphon.policy.administration.values import checked_name, checked_role, checked_scopes, expiry
+from antiphon.policy.keys.first_run import make_key
 from antiphon.ports import Clock, Store
 from antiphon.run.organisation.projects import Projects
 

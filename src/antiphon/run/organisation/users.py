@@ -9,7 +9,7 @@ from antiphon.domain.errors import NotFound
 from antiphon.domain.ids import new_id
 from antiphon.domain.organisation import ORG_ROLES, Actor, AuditEntry, User, changed
 from antiphon.domain.records import Page
-from antiphon.policy.organisation import checked_email, checked_name, checked_role
+from antiphon.policy.administration.values import checked_email, checked_name, checked_role
 from antiphon.ports import Clock, OrganisationStore
 
 

@@ -1,0 +1,200 @@
+"""Puts a server together: the one module that sees everything."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterable, Mapping
+
+from antiphon.app.parts import Ending, Group, Parts
+from antiphon.domain.errors import EngineUnavailable, SetupError, ShuttingDown
+from antiphon.domain.routing import RouteSpec
+from antiphon.domain.sealing import Sealer
+from antiphon.engines.routed.fleet import Fleet
+from antiphon.engines.routed.table import routes_of
+from antiphon.http import admin as admin_http
+from antiphon.http import chat as chat_http
+from antiphon.http import context as context_http
+from antiphon.http import conversations as conversations_http
+from antiphon.http import health as health_http
+from antiphon.http import metrics as metrics_http
+from antiphon.http import models as models_http
+from antiphon.http import prompts as prompts_http
+from antiphon.http import responses as responses_http
+from antiphon.http.admin import costs as costs_http
+from antiphon.http.admin import rate_limits as rate_limits_http
+from antiphon.http.admin import spend as spend_http
+from antiphon.http.admin import usage as usage_http
+from antiphon.http.api import Api
+from antiphon.http.idempotent import Idempotent
+from antiphon.http.proxies import Proxies
+from antiphon.http.socket import Sockets
+from antiphon.models.retirements import retirements
+from antiphon.policy.administration.authenticate import AdminAuthenticator
+from antiphon.policy.authenticate import Authenticator
+from antiphon.policy.cache.stage import Cache
+from antiphon.policy.gate import Gate
+from antiphon.policy.keys.last_used import LastUsed
+from antiphon.policy.ledger import Ledger
+from antiphon.policy.limits.counters import Counters
+from antiphon.policy.limits.stage import Limits
+from antiphon.policy.money.budgets import BudgetStage
+from antiphon.policy.money.changes import BudgetChanges
+from antiphon.policy.money.costs import Priced, of_call
+from antiphon.policy.money.pricing import Pricing
+from antiphon.policy.observe import Gauge, Observer
+from antiphon.policy.shutdowns.notices import Shutdowns
+from antiphon.policy.shutdowns.uses import UseLog
+from antiphon.ports import Queueing, Store
+from antiphon.run.bus import Bus
+from antiphon.run.chat import Chat
+from antiphon.run.clock import SystemClock
+from antiphon.run.compaction import Compactor
+from antiphon.run.conversations import Conversations
+from antiphon.run.idempotency import Idempotency
+from antiphon.run.prepare import Preparer
+from antiphon.run.prompts import Prompts
+from antiphon.run.responses import Responses
+from antiphon.run.tail import Poller
+from antiphon.run.worker import Worker
+from antiphon.settings import Settings
+from antiphon.settings.declared import DEFAULT_ALIASES
+
+
+class Switch:
+    """Whether the server is stopping."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+
+    async def check(self, engine: Fleet, store: Store, *, lazy: bool) -> None:
+        """Raise unless the server can answer now (`/readyz`). A lazy engine loads its model at the first request."""
+        if self.stopping:
+            raise ShuttingDown("The server is shutting down.")
+        await store.ping()
+        if not lazy and not await engine.ready():
+            raise EngineUnavailable("The model is not loaded yet.")
+
+
+def compose(
+    settings: Settings,
+    secret: bytes,
+    store: Store,
+    engine: Fleet,
+    switch: Switch,
+    pricing: Pricing,
+    project_routes: Mapping[str, Mapping[str, RouteSpec]],
+) -> Parts:
+    """Put a server together around a store and its engines. `project_routes`: by project id."""
+    clock = SystemClock()
+    routes = routes_of(
+        engine, settings.routes, project_routes, settings.aliases, optional=settings.aliases == DEFAULT_ALIASES
+    )
+    ledger = Ledger(store, pricing, clock, days=settings.ledger_days)
+    budgets = BudgetStage(store, pricing, clock)
+    cache = Cache(store, clock, secret)
+    shutdowns = Shutdowns(retirements(), settings.upstreams.values())
+    uses = UseLog(shutdowns, store, clock)
+    observer = _observer((route.name for route in routes.all()), store, engine, pricing)
+    rate_limits = Limits(Counters(time.monotonic_ns))
+    gate = Gate(
+        # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
+        [observer, rate_limits, budgets, Priced(pricing)],
+        [rate_limits],
+        answering=cache,
+        heralds=(shutdowns,),
+        chroniclers=[ledger, uses, observer],
+    )
+    bus = Bus()
+    prompts = Prompts(store, clock)
+    preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)))
+    # A server has its data directory, and so the database in there, to itself; any other database may serve several.
+    alone = settings.database == f"sqlite:///{settings.data_dir / 'antiphon.db'}"
+    worker = Worker(store, gate, preparer, bus, clock, alone=alone)
+    responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
+    last_used = LastUsed(store)
+    authenticator = Authenticator(store, secret, clock, last_used.uses)
+    administrators = AdminAuthenticator(store, secret, clock)
+    proxies = Proxies(settings.trusted_proxies)
+    sockets = Sockets(responses, authenticator, gate, drain_timeout=settings.drain_timeout, proxies=proxies)
+    keys = Idempotency(store, clock, secret)
+    api = Api(
+        [
+            *context_http.resources(responses),
+            *responses_http.resources(responses),
+            *conversations_http.resources(Conversations(store, clock)),
+            *prompts_http.resources(prompts),
+            *chat_http.resources(Chat(store, routes, gate, clock)),
+            *models_http.resources(routes, shutdowns.route),
+            *metrics_http.resources(observer, administrators, settings.metrics, gate.settle),
+            *admin_http.resources(store, clock, secret),
+            *rate_limits_http.resources(store, routes),
+            *usage_http.resources(store, clock),
+            *costs_http.resources(store, clock),
+            *spend_http.resources(BudgetChanges(store, clock), store, budgets, clock),
+            *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
+        ],
+        authenticator,
+        administrators,
+        gate,
+        observer,
+        max_body=settings.max_body,
+        sockets=sockets,
+        once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
+        proxies=proxies,
+        notices=shutdowns.endpoint,
+    )
+    return Parts(
+        api,
+        engine,
+        # What calls leave behind goes from the later ones to the earlier: a shared answer that is under way must first
+        # be paid for, then its calls are told of, and what was told is written down.
+        lasting=Group(
+            {
+                "ledger": ledger,
+                "budgets": budgets,
+                "uses": uses,
+                "calls": Ending(gate.settle),
+                "cache": Ending(cache.close),
+                "last_used": last_used,
+                "leases": Ending(worker.close),
+                "keys": keys,
+                "lag": observer.lag,
+            }
+        ),
+        # No socket takes anything new; then the worker stores how its responses stand, and the bus lets followers go.
+        background=Group(
+            {
+                **({} if alone else {"poller": Poller(store, bus)}),
+                "bus": Ending(bus.close),
+                "worker": worker,
+                "sockets": Ending(sockets.close),
+            }
+        ),
+    )
+
+
+def _observer(models: Iterable[str], store: Store, engine: Fleet, pricing: Pricing) -> Observer:
+    """What is seen of a server besides its calls: how its targets are, and how long its queues."""
+    gauges = [Gauge("store_writes_waiting", "Writes that wait for the database.", lambda: store.writes_waiting)]
+    local: object = engine.local
+    if isinstance(local, Queueing):
+        text = "Generations that wait for a slot of the local engine."
+        gauges.append(Gauge("engine_queue", text, lambda: local.waiting))
+    return Observer(models, cost=lambda call: of_call(pricing, call).nano, targets=engine.snapshot, gauges=gauges)
+
+
+async def routes_by_project(settings: Settings, store: Store) -> Mapping[str, Mapping[str, RouteSpec]]:
+    """`project_routes` by project id. Raises `SetupError` for a project that is not there."""
+    found: dict[str, Mapping[str, RouteSpec]] = {}
+    for name, own in settings.project_routes.items():
+        project = await store.get_project(name)
+        if project is None:
+            raise SetupError(
+                f"project_routes.{name}: there is no project '{name}'. "
+                f"Run: antiphon projects create {shlex.quote(name)}"
+            )
+        if project.id in found:
+            raise SetupError(f"project_routes.{name}: this project is named twice.")
+        found[project.id] = own
+    return found

@@ -1,0 +1,140 @@
+"""A server's life: it is composed, it serves, it is asked to stop, it drains."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+
+from antiphon.app.compose import Switch, compose, routes_by_project
+from antiphon.app.engines import upstream_engine
+from antiphon.app.parts import Parts
+from antiphon.datadir import DataDir, ServerInfo
+from antiphon.domain import limits
+from antiphon.domain.errors import AntiphonError, SetupError
+from antiphon.engines.constrained import ConstrainedEngine
+from antiphon.engines.routed.fleet import Fleet
+from antiphon.engines.routed.route import Surroundings
+from antiphon.http.server import HttpServer, with_cors
+from antiphon.policy.keys.first_run import first_owner, first_run
+from antiphon.policy.money.pricing import Pricing
+from antiphon.ports import Engine
+from antiphon.run.clock import SystemClock
+from antiphon.settings import Settings
+from antiphon.stores.store import SqlStore
+from antiphon.telemetry import logs
+
+_log = logs.logger(__name__)
+
+#: Told once the server answers: the address it is bound to.
+Announce = Callable[[str, int], None]
+
+
+async def run(
+    settings: Settings, data_dir: DataDir, engine: Engine | None, announce: Announce, stop: asyncio.Event
+) -> None:
+    """Serve until `stop` is set, then stop within `settings.drain_timeout` and a few seconds.
+
+    `engine`: the built-in one; None, if upstreams answer everything.
+    """
+    if engine is not None and not engine.capabilities.constrains:
+        engine = ConstrainedEngine(engine)
+    pricing = Pricing(settings.upstreams)
+    fleet = Fleet(engine, settings.upstreams, upstream_engine, Surroundings(SystemClock(), price=pricing.to_compare))
+    listener = bind(settings.host, settings.port)
+    store = SqlStore(settings.database, backups=data_dir.backups)
+    switch = Switch()
+    with contextlib.closing(listener):
+        await store.open()
+        try:
+            await first_run(store, data_dir)
+            await first_owner(store)
+            own = await routes_by_project(settings, store)
+            parts = compose(settings, data_dir.secret(), store, fleet, switch, pricing, own)
+            try:
+                await parts.start()
+                await _serve(settings, data_dir, parts, switch, listener, announce, stop)
+            finally:
+                await parts.close()
+        finally:
+            await fleet.stop()
+            await store.close()
+
+
+async def _serve(
+    settings: Settings,
+    data_dir: DataDir,
+    parts: Parts,
+    switch: Switch,
+    listener: socket.socket,
+    announce: Announce,
+    stop: asyncio.Event,
+) -> None:
+    server = HttpServer(
+        with_cors(parts.api, settings.cors_origins),
+        drain_timeout=settings.drain_timeout,
+        max_message=settings.max_body,
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    host, port = listener.getsockname()[:2]
+    await server.wait_started(serving)
+    data_dir.write_server(ServerInfo(pid=os.getpid(), host=host, port=port))
+    starting = asyncio.create_task(_start_engine(parts.engine)) if settings.engine_start == "eager" else None
+    try:
+        announce(host, port)
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+    finally:
+        switch.stopping = True
+        data_dir.remove_server()
+        await parts.stop()
+        if starting is not None:
+            starting.cancel()
+        await _drain(server, serving, parts.engine, settings.drain_timeout)
+
+
+async def _drain(server: HttpServer, serving: asyncio.Task[None], engine: Fleet, patience: float) -> None:
+    """Finish what is running; what has not finished after `patience` seconds ends with a stored error."""
+    server.should_exit = True
+    done, _ = await asyncio.wait({serving}, timeout=patience)
+    if not done:
+        _log.warning("ending what is still running", after_seconds=patience)
+        # Its generations fail cleanly, so each response gets its stored end and each client is told.
+        await engine.stop()
+        done, _ = await asyncio.wait({serving}, timeout=limits.CLOSE_TIMEOUT)
+    if not done:
+        serving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+
+
+async def _start_engine(engine: Fleet) -> None:
+    if engine.local is None:
+        return
+    try:
+        await engine.start()
+        _log.info("model loaded", model=engine.local.name)
+    except AntiphonError as error:
+        _log.error("the model could not be loaded; the next request will try again", reason=error.message)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `SetupError` if the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+        listener.setblocking(False)
+    except OSError as error:
+        raise SetupError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error}. Stop what is using it, or choose another port "
+            "with --port."
+        ) from None
+    return listener

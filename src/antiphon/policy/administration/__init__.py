@@ -1,0 +1,1 @@
+"""The administration: who may change what, and which values are taken."""

@@ -1,0 +1,1 @@
+"""Cached answers: what is equal, what is given again, and what several calls share."""

@@ -1,0 +1,1 @@
+"""Keys: what they may do, when they were used, and how they are replaced."""

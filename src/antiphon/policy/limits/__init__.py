@@ -1,0 +1,1 @@
+"""Rate limits, and the counters that they are kept with."""

@@ -1,0 +1,131 @@
+"""Rate limits: a stage of every generation, and what is said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from antiphon.domain import limits
+from antiphon.domain.errors import NeverFits, RateLimited
+from antiphon.domain.rates import NANOSECONDS, Applying, Demand, Reading, Refusal, duration
+from antiphon.policy.call import Admission, Call, Headers
+from antiphon.policy.gate import input_estimate
+from antiphon.ports import RateCounters
+from antiphon.protocol.generation import Generation
+
+_SHOWN = {
+    kind: tuple(f"x-ratelimit-{what}-{kind}".encode() for what in ("limit", "remaining", "reset"))
+    for kind in ("requests", "tokens")
+}
+#: The headers that each limit is shown in.
+_HEADERS = {"rpm": _SHOWN["requests"], "rpd": _SHOWN["requests"], "tpm": _SHOWN["tokens"], "tpd": _SHOWN["tokens"]}
+
+
+class Limits:
+    """Requests and tokens per minute and day, and calls at once: of keys, projects, users, and of all.
+
+    A call is one request, and has one place among those that run, whatever it generates. Tokens are held for each of
+    its generations before it begins, as many as it may come to use, and what was used is known at its end. A call
+    without limits pays for one look whether there are any.
+    """
+
+    def __init__(self, counters: RateCounters) -> None:
+        self._counters = counters
+
+    async def enter(self, admission: Admission) -> None:
+        """Let it pass, or raise `RateLimited` (`NeverFits`: it is larger than a whole limit). All or nothing."""
+        call = admission.call
+        if not call.caller.limits:
+            return
+        route = admission.route
+        applying = call.caller.limits.applying(call.model, route.name, route.model)
+        requests = () if call.counted else applying.requests
+        places = () if call.places else applying.concurrent
+        amount = most_tokens(admission.generation) if applying.tokens else 0
+        tokens = tuple([Demand(meter, amount) for meter in applying.tokens])
+        if admission.trial:
+            refused, readings = await self._counters.take(requests, (), (*places, *tokens))
+        else:
+            refused, readings = await self._counters.take(requests, (*places, *tokens))
+        call.rates = _told(readings, refused)
+        if refused is not None:
+            raise _refusal(refused, call, applying)
+        call.counted = True
+        if not admission.trial:
+            call.places = call.places or places
+            admission.held = tokens
+
+    def finish(self, admission: Admission) -> None:
+        """Count what was used."""
+        held, admission.held = admission.held, ()
+        if held:
+            usage = admission.usage
+            # What the cache answers costs nothing.
+            used = 0 if usage is None or admission.cached else usage.input_tokens + usage.output_tokens
+            self._counters.give_back(held, used)
+
+    def leave(self, admission: Admission) -> None:
+        """The same, for what did not come to its end."""
+        self.finish(admission)
+
+    def closed(self, call: Call) -> None:
+        """The call is over: its place is free."""
+        places, call.places = call.places, ()
+        if places:
+            self._counters.give_back(places, 0)
+
+
+def most_tokens(generation: Generation) -> int:
+    """Tokens that a generation may come to use, as far as can be told before: its input, and what it asks for."""
+    output = generation.sampling.max_tokens
+    output = limits.RATE_OUTPUT_DEFAULT if output is None else output
+    # A request that is passed on as it came may ask for several choices at once.
+    choices = 1 if generation.native is None else generation.native.body.get("n") or 1
+    return choices * (input_estimate(generation) + min(output, limits.RATE_OUTPUT_CAP))
+
+
+# --- what is said -----------------------------------------------------------------------------------------------------
+def _refusal(refused: Refusal, call: Call, applying: Applying) -> RateLimited:
+    """The error, in the published API's words."""
+    meter, amount = refused.demand.meter, refused.demand.amount
+    kind = "tokens" if meter in applying.tokens else "requests"
+    if refused.wait is None:
+        # Kinder than to let it be sent again and again.
+        call.rates.append((b"x-should-retry", b"false"))
+        return NeverFits(
+            f"Request too large for {call.model} in {meter.owner} on {meter.unit}: Limit {meter.limit}, "
+            f"Requested {amount}. The input or output tokens must be reduced in order to run successfully.",
+            kind=kind,
+        )
+    milliseconds = max(1, -(-refused.wait // 1_000_000))
+    call.rates.append((b"retry-after-ms", b"%d" % milliseconds))
+    return RateLimited(
+        f"Rate limit reached for {call.model} in {meter.owner} on {meter.unit}: Limit {meter.limit}, "
+        f"Used {meter.limit - refused.remaining}, Requested {amount}. Please try again in {duration(refused.wait)}.",
+        kind=kind,
+        retry_after=max(1, -(-refused.wait // NANOSECONDS)),
+    )
+
+
+def _told(readings: Sequence[Reading], refused: Refusal | None) -> Headers:
+    """Headers of the tightest counter of each kind: the one that refuses, or else the one with the least left."""
+    tightest: dict[tuple[bytes, ...], Reading] = {}
+    for reading in readings:
+        names = _HEADERS.get(reading.meter.name[-1])
+        if names is not None:
+            other = tightest.get(names)
+            if other is None or _is_tighter(reading, other, refused):
+                tightest[names] = reading
+    headers: Headers = []
+    for (limit, remaining, reset), reading in tightest.items():
+        headers += (
+            (limit, b"%d" % reading.meter.limit),
+            (remaining, b"%d" % reading.remaining),
+            (reset, duration(reading.reset).encode()),
+        )
+    return headers
+
+
+def _is_tighter(reading: Reading, other: Reading, refused: Refusal | None) -> bool:
+    if refused is not None and refused.demand.meter in (reading.meter, other.meter):
+        return refused.demand.meter == reading.meter
+    return (reading.remaining, -reading.reset) < (other.remaining, -other.reset)

@@ -1,0 +1,1 @@
+"""Money: what calls cost, and how much they may."""

@@ -1,0 +1,235 @@
+"""Keeps to budgets: money is reserved before a generation and settled after it.
+
+Who has no budget pays nothing for this: the budgets are known in memory, and the database is asked only for calls that
+one of them is about, and that cost something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from antiphon.domain import limits, money
+from antiphon.domain.budgets import ORGANIZATION, Budget, Reservation, Spending, window
+from antiphon.domain.errors import AntiphonError, PermissionDenied, SpendLimitReached
+from antiphon.domain.ids import new_id
+from antiphon.domain.tenancy import Caller
+from antiphon.policy.call import Admission
+from antiphon.policy.gate import input_estimate
+from antiphon.policy.habits import Habit
+from antiphon.policy.money import costs
+from antiphon.policy.money.pricing import Pricing
+from antiphon.ports import BudgetStore, Clock
+from antiphon.protocol.generation import Generation, TextPart, Usage
+from antiphon.telemetry.logs import logger
+
+_log = logger(__name__)
+ALERT = b"x-antiphon-budget-alert"
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What was taken for an admission: a reservation (None: nothing hard is about it), and the alerts to tell."""
+
+    reservation: Reservation | None
+    alerts: tuple[str, ...]
+
+
+class BudgetStage:
+    """A stage (`policy.gate.Stage`) that refuses what would go over a hard budget."""
+
+    def __init__(self, store: BudgetStore, pricing: Pricing, clock: Clock) -> None:
+        self._store = store
+        self._pricing = pricing
+        self._clock = clock
+        self._owner = new_id("server_")
+        self._known: dict[tuple[str, str], list[Budget]] = {}
+        self._known_until = 0.0
+        self._changes = 0
+        self._loading = asyncio.Lock()
+        self._held: dict[int, _Held] = {}
+        self._settling: set[asyncio.Task[None]] = set()
+        self._keeping = Habit(_log, self._keep)
+        self._stopping = False
+
+    # --- the stage ----------------------------------------------------------------------------------------------------
+    async def enter(self, admission: Admission) -> None:
+        """Reserve what it may come to cost.
+
+        Raises `SpendLimitReached`, and `PermissionDenied` (code "price_unknown").
+        """
+        budgets = await self._applicable(admission.call.caller)
+        if not budgets:
+            return
+        if len(admission.call.admissions) == 1:
+            self._tell(admission, budgets)
+        hard = [budget for budget in budgets if budget.hard]
+        alerts = tuple(budget.id for budget in budgets if not budget.hard)
+        reservation = await self._reserve(admission, hard, alerts) if hard else None
+        self._held[id(admission)] = _Held(reservation, alerts)
+
+    def finish(self, admission: Admission) -> None:
+        """Settled when it is left."""
+
+    def leave(self, admission: Admission) -> None:
+        """Settle with what it did cost."""
+        held = self._held.pop(id(admission), None)
+        if held is None:
+            return
+        cost = costs.of_admission(self._pricing, admission)
+        if held.reservation is not None:
+            # A price that was known before and is not now: what was reserved is the best guess.
+            nano = held.reservation.amount if cost is None else cost.nano
+            self._settle_soon(Spending((), nano, held.reservation.id))
+        elif cost is not None and cost.nano:
+            self._settle_soon(Spending(held.alerts, cost.nano))
+
+    def _settle_soon(self, spending: Spending) -> None:
+        task = asyncio.get_running_loop().create_task(self._settle(spending))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _reserve(self, admission: Admission, hard: list[Budget], alerts: tuple[str, ...]) -> Reservation | None:
+        call, spec = admission.call, admission.route.spec
+        model = call.model or admission.generation.model
+        guess = expected(admission.generation)
+        amount = self._pricing.most(spec, model, guess, tier=call.service_tier, batch=call.batch)
+        if amount is None and not all(budget.allow_unknown for budget in hard):
+            call.headers.append((b"x-should-retry", b"false"))
+            raise PermissionDenied(
+                f"The price of the model '{model[:100]}' is not known, and a spend limit applies to this call. Set a "
+                "price for the route's targets, or let the budget allow unknown prices.",
+                code="price_unknown",
+            )
+        if amount == 0:
+            return None  # what costs nothing needs no money
+        now = self._clock.now()
+        reservation = Reservation(
+            id=new_id("res_"),
+            owner=self._owner,
+            budgets=(*(budget.id for budget in hard), *alerts),
+            amount=amount or 0,
+            until=int((now + limits.RESERVATION_LEASE) * 1000),
+        )
+        try:
+            full = await self._store.reserve(reservation, now)
+        except BaseException:
+            # The write may have been done, or be done yet, for a call that will not be made.
+            self._settle_soon(Spending((), 0, reservation.id))
+            raise
+        if full is not None:
+            call.headers.append((b"x-should-retry", b"false"))
+            raise _reached(next(budget for budget in hard if budget.id == full))
+        return reservation
+
+    async def _settle(self, spending: Spending) -> None:
+        """Settle, however often it takes. If the server ends before, the reservation lapses and counts as spent."""
+        while True:
+            try:
+                reached = await self._store.spend(spending, self._clock.now())
+                break
+            except Exception as error:
+                reason = error.message if isinstance(error, AntiphonError) else type(error).__name__
+                if self._stopping:
+                    _log.error("what a call cost was not settled", reason=reason)
+                    return
+                _log.warning("what a call cost is not settled yet", reason=reason)
+                await asyncio.sleep(limits.LEDGER_RETRY)
+        for budget in reached:
+            _log.warning(
+                "a spend limit is reached" if budget.hard else "a spend alert is reached",
+                scope=budget.scope,
+                subject=budget.subject or None,
+                period=budget.period,
+                dollars=money.to_dollars(budget.amount),
+                spent=money.to_dollars(budget.spent),
+                budget=budget.id,
+            )
+            self.changed()
+
+    def _tell(self, admission: Admission, budgets: list[Budget]) -> None:
+        """An alert that is reached stands on every answer until its window ends."""
+        now = self._clock.now()
+        for budget in budgets:
+            if not budget.hard and budget.alerted >= window(budget.period, now):
+                text = f"{budget.scope}; {budget.period}; amount={money.to_dollars(budget.amount)}"
+                admission.call.headers.append((ALERT, text.encode()))
+
+    # --- what is known ------------------------------------------------------------------------------------------------
+    def changed(self) -> None:
+        """A budget was changed here: look again before the next call."""
+        self._known_until = 0.0
+        self._changes += 1
+
+    async def _applicable(self, caller: Caller) -> list[Budget]:
+        if self._clock.monotonic() >= self._known_until:
+            await self._load()
+        known = self._known
+        if not known:
+            return []
+        return [
+            *known.get(("key", caller.key.id), ()),
+            *known.get(("project", caller.project.id), ()),
+            *known.get(("organization", ORGANIZATION), ()),
+        ]
+
+    async def _load(self) -> None:
+        async with self._loading:
+            if self._clock.monotonic() < self._known_until:
+                return
+            changes = self._changes
+            budgets = await self._store.list_budgets()
+            known: dict[tuple[str, str], list[Budget]] = {}
+            for budget in budgets:
+                known.setdefault((budget.scope, budget.subject), []).append(budget)
+            self._known = known
+            # Only now: whoever comes while this looks must not go by what was known before.
+            if changes == self._changes:
+                self._known_until = self._clock.monotonic() + limits.BUDGET_CACHE_TTL
+
+    # --- its habits ---------------------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Begin to renew what is reserved, and to settle what crashed servers had reserved."""
+        await self._keeping.start()
+
+    async def stop(self) -> None:
+        """Settle what is over, within `limits.CLOSE_TIMEOUT`."""
+        self._stopping = True
+        await self._keeping.stop()
+        if self._settling:
+            _, late = await asyncio.wait(self._settling, timeout=limits.CLOSE_TIMEOUT)
+            for task in late:
+                task.cancel()
+
+    async def _keep(self) -> None:
+        await self._renew()
+        await asyncio.sleep(limits.RESERVATION_RENEWAL)
+
+    async def _renew(self) -> None:
+        await self._load()
+        if not self._known and not self._held:
+            return
+        now = self._clock.now()
+        if self._held or self._settling:
+            await self._store.renew_reservations(self._owner, int((now + limits.RESERVATION_LEASE) * 1000))
+        while await self._store.settle_lapsed(now, limits.RESERVATION_STEP) == limits.RESERVATION_STEP:
+            pass
+
+
+def expected(generation: Generation) -> Usage:
+    """What a generation may come to use: its input at a guess, and all the output that it may have."""
+    others = sum(not isinstance(part, TextPart) for turn in generation.turns for part in getattr(turn, "parts", ()))
+    output = generation.sampling.max_tokens
+    return Usage(
+        input_tokens=input_estimate(generation) + others * limits.BUDGET_PART_TOKENS,
+        output_tokens=limits.BUDGET_OUTPUT_TOKENS if output is None else output,
+    )
+
+
+def _reached(budget: Budget) -> SpendLimitReached:
+    whose = {"key": "This API key's", "project": "This project's", "organization": "The organization's"}[budget.scope]
+    return SpendLimitReached(
+        f"{whose} spend limit of {money.to_dollars(budget.amount)} US dollars for this {budget.period} leaves too "
+        "little for this request.",
+        code=f"{budget.scope}_spend_limit_exceeded",
+    )

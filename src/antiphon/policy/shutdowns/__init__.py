@@ -1,0 +1,1 @@
+"""What is shut down: saying so, and counting who still uses it."""
