@@ -70,7 +70,7 @@ def test_a_rich_stream() -> None:
 
 
 def test_hosted_tools_are_left_out() -> None:
-    assert told(searching()) == [TextDelta("Cats "), TextDelta("sleep."), Finish("stop", USED, "default")]
+    assert told(searching()) == [TextDelta("Cats "), TextDelta("sleep."), Finish("stop", USED, "priority")]
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -127,11 +127,13 @@ def test_a_custom_call_and_a_refusal() -> None:
 def test_what_is_incomplete(reason: str, finish: str) -> None:
     last = {**end(), "type": "response.incomplete"}
     last["response"] |= {"status": "incomplete", "incomplete_details": {"reason": reason}}
-    assert told([event("output_text.delta", delta="a"), last])[-1] == Finish(finish, USED)  # type: ignore[arg-type]
+    assert told([event("output_text.delta", delta="a"), last])[-1] == Finish(finish, USED, "default")  # type: ignore[arg-type]
 
 
 def test_usage_that_is_not_told_is_estimated() -> None:
-    assert told([event("output_text.delta", delta="eight ch"), end(usage=None)])[-1] == Finish("stop", GUESSED)
+    assert told([event("output_text.delta", delta="eight ch"), end(usage=None)])[-1] == Finish(
+        "stop", GUESSED, "default"
+    )
 
 
 def test_it_ends_before_a_stop() -> None:
@@ -174,7 +176,7 @@ def test_native_events_are_passed_on_from_the_first_that_says_something() -> Non
     deltas = [delta for data in given for delta in events.feed(data)]
     assert [delta.data for delta in deltas if isinstance(delta, NativeDelta)] == given[2:]
     assert "".join(delta.text for delta in deltas if isinstance(delta, NativeDelta)) == "Cats sleep."
-    assert events.finish() == [Finish("stop", USED, "default")]
+    assert events.finish() == [Finish("stop", USED, "priority")]
 
 
 anything = st.recursive(
