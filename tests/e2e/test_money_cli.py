@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from antiphon.engines.scripted import ScriptedEngine
+from support.inside import in_store
 from support.ledger import entry
-from support.money import in_store
 from support.real import run_program
 from support.serving import Serving, serving
 
