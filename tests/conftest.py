@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from support.databases import postgres, postgres_url
+from support.quiet import last_lines, quiet
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from support.real import Server
 
 __all__ = ["postgres", "postgres_url"]  # fixtures of the whole suite
+
+# A shell's background jobs ignore Ctrl-C, and so would the programs that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+quiet()
 
 # Imports stand in the fixtures: most tests need neither the SDK nor a server, and start faster without.
 
@@ -66,6 +72,9 @@ def coder_client(coder: Server, answers: Answers) -> Iterator[OpenAI]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the end of the log of each server that a failed test had."""
     report = yield
+    logged = last_lines() if report.failed or report.when == "teardown" else ""
+    if report.failed and logged:
+        report.sections.append(("the last that was logged in this process", logged))
     if report.failed and isinstance(item, pytest.Function):
         for name in ("small", "coder"):
             if name in item.funcargs:

@@ -114,10 +114,20 @@ async def _run(port: int, message: bytes, connections: int, seconds: float, call
     began = time.perf_counter()
     if calls is None:
         loop.call_later(seconds, budget.__setitem__, 0, 0)
-    for each in done:
-        await loop.create_connection(lambda each=each: Connection(message, budget, took, each), "127.0.0.1", port)
-    await asyncio.wait_for(asyncio.gather(*done), None if calls is not None else seconds + 30)
-    lasted = time.perf_counter() - began
+    opened: list[asyncio.Transport] = []
+    try:
+        for each in done:
+            transport, _ = await loop.create_connection(
+                lambda each=each: Connection(message, budget, took, each), "127.0.0.1", port
+            )
+            opened.append(transport)
+        await asyncio.wait_for(asyncio.gather(*done), None if calls is not None else seconds + 30)
+        lasted = time.perf_counter() - began
+    finally:
+        # After a failure, the others must not hear of answers when the loop is closed.
+        for transport in opened:
+            transport.abort()
+        await asyncio.gather(*done[: len(opened)], return_exceptions=True)
     took.sort()
     return Result(len(took), len(took) / lasted, took[len(took) // 2] * 1e3, took[int(len(took) * 0.99)] * 1e3)
 

@@ -18,6 +18,7 @@ from antiphon.engines.upstream.chat import ChatEngine
 from antiphon.engines.upstream.client import Connections
 from support.chat_engines import HASTY, client_of
 from support.checking import Answers
+from support.loglines import logged
 from support.serving import Serving, serving
 from support.upstreams import (
     SECRET,
@@ -223,11 +224,12 @@ def test_hanging_up_reaches_the_upstream(tmp_path: Path, upstream: ChatUpstream)
 
 
 def test_nothing_secret_is_logged(tmp_path: Path, upstream: ChatUpstream, capfd: pytest.CaptureFixture[str]) -> None:
-    with gateway(tmp_path, upstream) as served:
+    with logged("debug") as lines, gateway(tmp_path, upstream) as served:
         for behave in (failing(401), failing(500), saying("Hello")):
             upstream.behave = behave
             httpx2.post(f"{served.base_url}/chat/completions", headers=served.headers, json=hello())
             httpx2.post(f"{served.base_url}/responses", headers=served.headers, json={"model": "route", "input": "Hi"})
     written = capfd.readouterr()
-    assert SECRET not in written.out + written.err
+    assert "/v1/responses" in lines.text
+    assert SECRET not in lines.text + written.out + written.err
     assert all(SECRET.encode() not in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
-from antiphon.engines.scripted import ScriptedEngine, saying
-from antiphon.settings import gateway
-from support.fault_proxy import FAULTS, WORDS, FaultProxy, fault_proxy
-from support.serving import Serving, serving
+from support.fault_proxy import FAULTS, WORDS
+from support.spoilt import DEADLINES, KINDS, SURFACES, TEXT, Wired, events_of, spoilt, text_of
 
-TEXT = "Grüße aus Köln: 日本語, naïve café, and so on. " * 3
-#: Seconds. `first` and `between` are what most faults run into; `whole` ends what only drips.
-DEADLINES = {"connect": 0.3, "first": 0.3, "between": 0.3, "whole": 0.6}
-KINDS = ["chat", "responses"]
-SURFACES = {
-    "chat": ("/chat/completions", {"messages": [{"role": "user", "content": "hello"}]}),
-    "responses": ("/responses", {"input": "hello"}),
-}
 SLOW = {"stall_before", "stall_after_head", "stall_middle", "drip", "comments_only"}
 HARMLESS = {"none", "bytewise", "split_characters", "merged"}
 #: What is published for these endpoints, or for every one.
@@ -48,62 +34,10 @@ STATUS = {
 TERMINAL = {"response.completed", "response.failed", "response.incomplete", "error"}
 
 
-@dataclass
-class Wired:
-    """A server of routes, the proxy behind it, and the server behind that."""
-
-    front: Serving
-    proxy: FaultProxy
-    secret: str
-
-    def post(self, path: str, body: dict[str, Any]) -> httpx2.Response:
-        return httpx2.post(f"{self.front.base_url}{path}", headers=self.front.headers, json=body, timeout=20)
-
-
 @pytest.fixture(scope="module", params=KINDS)
 def wired(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
-    with serving(ScriptedEngine(saying(TEXT, pieces=12)), tmp_path_factory.mktemp("behind")) as behind:
-        address = urlsplit(behind.url)
-        assert address.hostname
-        assert address.port
-        secret = tmp_path_factory.mktemp("secret") / "key"
-        secret.write_text(behind.key)
-        with fault_proxy(address.hostname, address.port, "scripted") as proxy:
-            upstreams = {
-                "spoilt": {
-                    "kind": request.param,
-                    "url": f"http://127.0.0.1:{proxy.port}/v1",
-                    "secret": {"file": str(secret)},
-                },
-                "sound": {"kind": request.param, "url": behind.base_url, "secret": {"file": str(secret)}},
-                "nobody": {"kind": request.param, "url": "http://127.0.0.1:9/v1"},
-            }
-            plain = {"deadlines": DEADLINES, "retries": 0}
-            routes = {
-                "once/*": {"targets": [{"upstream": "spoilt"}], **plain},
-                "calm/*": {"targets": [{"upstream": "spoilt"}], "retries": 0},
-                "again/*": {"targets": [{"upstream": "spoilt"}]},
-                "safe/*": {"targets": [{"upstream": "spoilt"}], "fallbacks": [{"route": "sound"}], **plain},
-                "sure/*": {"targets": [{"upstream": "spoilt"}], "fallbacks": [{"route": "sound"}], "retries": 0},
-                "sound": {"targets": [{"upstream": "sound", "model": "scripted"}]},
-                "nobody": {"targets": [{"upstream": "nobody", "model": "x"}], "retries": 0},
-            }
-            settings = {"upstreams": gateway.upstreams(upstreams), "routes": gateway.routes(routes), "model": "none"}
-            with serving(None, tmp_path_factory.mktemp("front"), **settings) as front:
-                yield Wired(front, proxy, behind.key)
-
-
-def text_of(body: dict[str, Any]) -> str:
-    if "choices" in body:
-        return str(body["choices"][0]["message"]["content"])
-    return "".join(part["text"] for item in body["output"] for part in item["content"])
-
-
-def events_of(answer: httpx2.Response) -> list[Any]:
-    """The data of every event; `[DONE]` as it is."""
-    blocks = [block for block in answer.text.split("\n\n") if block]
-    data = [line.removeprefix("data: ") for block in blocks for line in block.split("\n") if line.startswith("data: ")]
-    return [item if item == "[DONE]" else json.loads(item) for item in data]
+    with spoilt(request.param, tmp_path_factory.mktemp("spoilt")) as wired:
+        yield wired
 
 
 def judge_nothing_leaks(answer: httpx2.Response, wired: Wired) -> None:

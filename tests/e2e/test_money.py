@@ -95,7 +95,7 @@ def test_who_hangs_up_is_billed_for_what_was_made(tmp_path: Path, monkeypatch: p
                 break
         stream.response.close()
         [entry] = entries(served, 1)
-        assert (entry.output_tokens, entry.estimated, entry.error) == (2, 1, "cancelled")
+        assert (entry.output_tokens, entry.estimated, entry.error) == (2, 1, "client_gone")
         assert entry.cost == 2 * 10**9
         assert entry.streamed
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from antiphon.engines.scripted import ScriptedEngine
+from support.commands import run_command
 from support.inside import in_store
 from support.ledger import entry
-from support.real import run_program
+from support.real import environment
 from support.serving import Serving, serving
 
 NOW = int(time.time()) * 1000
@@ -34,7 +35,8 @@ def served(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped
 
 
 def program(served: Serving, *arguments: str, code: int = 0) -> str:
-    done = run_program(*arguments, "--data-dir", str(served.settings.data_dir))
+    folder = served.settings.data_dir
+    done = run_command(*arguments, "--data-dir", str(folder), env=environment(), cwd=folder)
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
 

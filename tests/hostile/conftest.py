@@ -10,6 +10,7 @@ import structlog
 from structlog.testing import LogCapture
 
 from antiphon.engines.scripted import ScriptedEngine
+from support.quiet import quiet
 from support.rawhttp import Wire
 from support.serving import Serving, serving
 
@@ -20,7 +21,7 @@ def log() -> Iterator[list[Any]]:
     capture = LogCapture()
     structlog.configure(processors=[capture])
     yield capture.entries
-    structlog.reset_defaults()
+    quiet()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from antiphon.telemetry import logs
+from support.quiet import quiet
 
 
 class Lines:
@@ -42,4 +43,5 @@ def logged(level: logs.Level = "info") -> Iterator[Lines]:
         yield lines
     finally:
         logs.unconfigure()
+        quiet()
     assert sys.stderr is not lines.file

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from antiphon.cli.findings import Finding, State
 from antiphon.cli.shutdown_checks import shutdowns
+from antiphon.cli.upstream_checks import upstreams
 from antiphon.datadir import DataDir
 from antiphon.domain.errors import AntiphonError
 from antiphon.models import gguf, pull
@@ -42,6 +43,7 @@ def all_findings(loaded: Loaded) -> Iterator[Finding]:
         _engine,
         _address,
         _disk,
+        upstreams,
         shutdowns,
     )
     for check in checks:

@@ -1,17 +1,25 @@
-"""What a request would cost: its tokens counted as the model counts them, at the price of the public list."""
+"""What a request would cost: its tokens counted as the model counts them, at the price of its route or of the list."""
 
 from __future__ import annotations
 
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from antiphon.cli.env import base_url
 from antiphon.domain import limits, money
 from antiphon.domain.errors import SetupError
-from antiphon.settings import Loaded
+from antiphon.domain.routing import RouteSpec
+from antiphon.domain.trail import TargetName
+from antiphon.settings import Loaded, Settings
+
+if TYPE_CHECKING:
+    from antiphon.domain.money import Rates
+    from antiphon.protocol.generation import Usage
 
 #: What a running server may take to count (seconds): its model may have to be loaded first.
 _PATIENCE = 60.0
@@ -20,27 +28,69 @@ _PATIENCE = 60.0
 def estimated(
     loaded: Loaded, file: Path | None, model: str, text: str, output_tokens: int | None, provider: str
 ) -> dict[str, Any]:
-    """The lines of the answer, in order; amounts in US dollars as text, None where they are not known."""
-    from antiphon.policy.money.pricing import charged, listed
+    """The lines of the answer, in order; amounts in US dollars as text, None where they are not known.
+
+    Of a route, the dearest of the targets that it chooses from counts.
+    """
     from antiphon.protocol.generation import Usage
 
     body = _request(file, model, text)
     name = str(body["model"])
-    tokens, counted = _count(loaded, body)
+    targets = _targets(loaded.settings, name)
+    tokens, counted = _count(loaded, body, targets[0][1].model if targets else name)
     most = _most(body, output_tokens)
-    rates = listed("", provider, name, tier=body.get("service_tier"))
-
-    def price(usage: Usage) -> str | None:
-        cost = None if rates is None else charged(rates, usage)
-        return None if cost is None else money.to_dollars(cost.nano)
+    rates = _rates(loaded.settings, targets, name, provider, body.get("service_tier"))
 
     lines: dict[str, Any] = {"model": name, "input_tokens": tokens, "counted_with": counted}
-    lines["input"] = price(Usage(input_tokens=tokens))
+    lines["input"] = _dearest(rates.values(), Usage(input_tokens=tokens))
     if most is not None:
         lines["output_tokens"] = f"at most {most}"
-        lines["at_most"] = price(Usage(input_tokens=tokens, output_tokens=most))
-    lines["prices"] = None if rates is None else f"{rates.version}, {provider}"
+        lines["at_most"] = _dearest(rates.values(), Usage(input_tokens=tokens, output_tokens=most))
+    known = [None if rate is None else f"{rate.version}, {whose}" for whose, rate in rates.items()]
+    lines["prices"] = None if None in known else "; ".join(filter(None, known))
     return lines
+
+
+def _targets(settings: Settings, name: str) -> list[tuple[RouteSpec, TargetName]]:
+    """What answers under this name, fallbacks aside, and the route that says so; empty if no route has it."""
+    from antiphon.domain.routes import Names
+
+    tags = {tag: spec for spec in reversed(list(settings.routes.values())) for tag in spec.tags}
+    stars = {each[:-1]: partial(_itself, spec) for each, spec in settings.routes.items() if each.endswith("*")}
+    names = Names(settings.routes, tags, stars)
+    for asked in (name, settings.aliases.get(name, "")):
+        spec = names.plain(asked)
+        if spec is None and (make := names.star(asked)) is not None:
+            spec = make(asked)
+        if spec is not None:
+            stands_for = asked[len(spec.name) - 1 :] if spec.name.endswith("*") else spec.name
+            return [(spec, TargetName(target.upstream, target.model or stands_for)) for target in spec.targets]
+    return []
+
+
+def _itself(spec: RouteSpec, _: str) -> RouteSpec:
+    return spec
+
+
+def _rates(
+    settings: Settings, targets: list[tuple[RouteSpec, TargetName]], model: str, provider: str, tier: str | None
+) -> dict[str, Rates | None]:
+    """Rates by whose they are. None: unknown."""
+    from antiphon.policy.money.pricing import Pricing, listed
+
+    if not targets:
+        return {provider: listed("", provider, model, tier=tier)}
+    pricing = Pricing(settings.upstreams)
+    return {str(target): pricing.rates(spec, target, tier=tier) for spec, target in targets}
+
+
+def _dearest(rates: Iterable[Rates | None], usage: Usage) -> str | None:
+    """The most that this usage may cost. None, if that is unknown for some."""
+    from antiphon.policy.money.pricing import charged
+
+    costs = [None if rate is None else charged(rate, usage) for rate in rates]
+    known = [cost.nano for cost in costs if cost is not None]
+    return money.to_dollars(max(known)) if known and len(known) == len(costs) else None
 
 
 def _request(file: Path | None, model: str, text: str) -> dict[str, Any]:
@@ -71,14 +121,14 @@ def _most(body: dict[str, Any], output_tokens: int | None) -> int | None:
     return output_tokens
 
 
-def _count(loaded: Loaded, body: dict[str, Any]) -> tuple[int, str]:
-    """Input tokens, and by what they were counted."""
+def _count(loaded: Loaded, body: dict[str, Any], model: str) -> tuple[int, str]:
+    """Input tokens, and by what they were counted. `model`: the name of the one that will see them."""
     from antiphon.models import tokens
 
-    encoding = tokens.encoding_name(body["model"])
+    encoding = tokens.encoding_name(model)
     messages = _plain_messages(body)
     if encoding is not None and messages is not None:
-        count = tokens.count_messages(body["model"], messages)
+        count = tokens.count_messages(model, messages)
         assert count is not None
         return count, f"tiktoken, {encoding}"
     return _ask_server(loaded, body), "the running server"

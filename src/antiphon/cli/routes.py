@@ -34,7 +34,7 @@ def _seen(settings: Settings, project: str | None) -> Mapping[str, RouteSpec]:
 
 
 @app.command("list")
-@with_settings("upstreams", "routes", "project_routes", "model")
+@with_settings("data_dir", "upstreams", "routes", "project_routes", "model")
 def list_routes(loaded: Loaded, project: _PROJECT = None, as_json: _AS_JSON = False) -> None:
     """List the routes, with their targets and what follows when none of those serves."""
     from antiphon.cli.output import table
@@ -76,7 +76,9 @@ def _as_dict(owner: str, route: RouteSpec) -> dict[str, object]:
 
 
 @app.command("test")
-@with_settings("upstreams", "routes", "project_routes", "model", "models_dir", "slots", "context", "threads")
+@with_settings(
+    "data_dir", "upstreams", "routes", "project_routes", "model", "models_dir", "slots", "context", "threads"
+)
 def try_routes(
     loaded: Loaded,
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these routes.")] = None,

@@ -119,8 +119,12 @@ UPSTREAM_CONNECT = 5.0
 UPSTREAM_FIRST = 120.0
 #: Between two pieces of a stream.
 UPSTREAM_BETWEEN = 60.0
-#: A whole answer.
-UPSTREAM_WHOLE = 3600.0
+#: A whole stream: as long as something comes, it may go on.
+UPSTREAM_STREAM = 3600.0
+#: An answer that comes at once. The official clients wait as long by default.
+UPSTREAM_ANSWER = 600.0
+#: Characters of a service tier's name, as an upstream tells it.
+MAX_TIER = 32
 #: Further tries of one generation among a route's targets, before its first token. Its fallbacks come after these.
 UPSTREAM_RETRIES = 2
 #: One whole answer. Images and speech in base64 are the largest.

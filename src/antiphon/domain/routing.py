@@ -26,12 +26,21 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long an upstream may take: to connect, to its first token, between two tokens, and as a whole."""
+    """How long an upstream may take: to connect, to its first token, between two tokens, and as a whole.
+
+    `whole` None: longer for a stream, of which something is seen, than for an answer that comes at once.
+    """
 
     connect: float = limits.UPSTREAM_CONNECT
     first: float = limits.UPSTREAM_FIRST
     between: float = limits.UPSTREAM_BETWEEN
-    whole: float = limits.UPSTREAM_WHOLE
+    whole: float | None = None
+
+    def total(self, *, streamed: bool) -> float:
+        """The deadline for the whole, of a stream or of an answer that comes at once."""
+        if self.whole is not None:
+            return self.whole
+        return limits.UPSTREAM_STREAM if streamed else limits.UPSTREAM_ANSWER
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,7 @@ class ConstrainedEngine:
                 what = f"The arguments for '{start.name}'"
                 text = await self._json(generation, rules.arguments[start.name], text or "{}", what, said)
             deltas += [start, *([CallArguments(text)] if text else [])]
-        return [*deltas, Finish("tool_calls", said.finish.usage)]
+        return [*deltas, Finish("tool_calls", said.finish.usage, said.finish.tier)]
 
     async def _forced_call(self, generation: Generation, rules: _Rules, said: _Said) -> list[Delta]:
         """The call that must be there, found in the text; or asked for."""
@@ -191,7 +191,11 @@ class ConstrainedEngine:
         if call is None:
             raise OutputInvalid("The model did not call a tool, also after it was asked again.")
         start = CallStart(call[0], new_id("call_"), rules.tools[call[0]].kind)
-        return [start, *([CallArguments(call[1])] if call[1] else []), Finish("tool_calls", said.finish.usage)]
+        return [
+            start,
+            *([CallArguments(call[1])] if call[1] else []),
+            Finish("tool_calls", said.finish.usage, said.finish.tier),
+        ]
 
     async def _call_in(self, rules: _Rules, text: str) -> tuple[str, str] | None:
         """The name and arguments of the call that `text` is, if it is one that may be made."""
@@ -241,7 +245,7 @@ class ConstrainedEngine:
             async for delta in stream:
                 if not isinstance(delta, Progress):
                     answer.take(delta)
-        said.finish = Finish(said.finish.reason, said.finish.usage.plus(answer.finish.usage))
+        said.finish = Finish(said.finish.reason, said.finish.usage.plus(answer.finish.usage), answer.finish.tier)
         return answer.text
 
 

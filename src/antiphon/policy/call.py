@@ -34,6 +34,8 @@ class Admission:
     first_at: float | None = None
     #: As the engine told it, or our estimate for an answer that was broken off; None if nothing was generated.
     usage: Usage | None = None
+    #: The service tier that it is made in: as it was asked for, until the engine tells.
+    tier: str | None = None
     #: Text that was generated, in pieces, of whatever kind: what an answer that was broken off is estimated by.
     said: list[str] = field(default_factory=list)
     finished: bool = False
@@ -75,6 +77,7 @@ class Call:
     streamed: bool = False
     background: bool = False
     batch: bool = False
+    #: The service tier that was asked for.
     service_tier: str | None = None
     #: The response or completion that is made.
     object_id: str | None = None

@@ -104,7 +104,7 @@ class Gate:
 
     async def begin(self, call: Call, route: Route, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Admit a generation, and give its stream. Raises what a stage or the engine refuses it with."""
-        admission = Admission(call, route, generation)
+        admission = Admission(call, route, generation, tier=call.service_tier)
         call.admissions.append(admission)
         entered: list[Stage] = []
         try:
@@ -254,6 +254,7 @@ class Metered(AsyncGenerator[Delta, None]):
                 admission.saved = delta.usage
             else:
                 admission.usage = delta.usage
+            admission.tier = delta.tier
             admission.finished = True
             for stage in self._entered:
                 stage.finish(admission)

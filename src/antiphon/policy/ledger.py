@@ -158,7 +158,7 @@ class Ledger:
             saved=cost.saved,
             price_version=cost.version,
             batch=int(call.batch),
-            service_tier=call.service_tier or "default",
+            service_tier=(call.service_tier if last is None else last.tier) or "default",
             streamed=int(call.streamed),
             background=int(call.background),
             first_ms=None if first is None else int((first - call.began) * 1000),

@@ -182,7 +182,7 @@ class Generation(msgspec.Struct, frozen=True):
     `streamed`: whether somebody watches; if not, an engine may ask for the whole answer at once. `affinity`: equal for
     generations that had better go to the same target, whose cache knows their beginning. `native`: the same request in
     the words of its surface: an engine may answer it with `NativeDelta`s, or ignore it. `batches`: whoever asks can
-    take a `Batch`.
+    take a `Batch`. `tier`: the service tier that is asked for, for servers that have several.
     """
 
     model: str
@@ -199,6 +199,7 @@ class Generation(msgspec.Struct, frozen=True):
     affinity: str | None = None
     native: Native | None = None
     batches: bool = False
+    tier: str | None = None
 
     def callable_tools(self) -> tuple[Tool, ...]:
         """The tools that may really be called under `tool_choice`."""
@@ -299,10 +300,14 @@ class Progress(_Value, frozen=True, tag="progress"):
 
 
 class Finish(_Value, frozen=True, tag="finish"):
-    """The end of the generation, always the last delta. "length": out of tokens or of context."""
+    """The end of the generation, always the last delta. "length": out of tokens or of context.
+
+    `tier`: the service tier that it was made in, if the engine tells.
+    """
 
     reason: Literal["stop", "length", "tool_calls", "content_filter"]
     usage: Usage = Usage()
+    tier: str | None = None
 
 
 class NativeDelta(_Value, frozen=True, tag="native"):

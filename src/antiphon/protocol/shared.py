@@ -9,6 +9,9 @@ from antiphon.protocol.generation import TokenLogprob
 #: What `verbosity` asks of a model that has no such switch of its own; "medium" asks nothing.
 VERBOSITY: Final = {"low": "Answer as briefly as you can.", "high": "Answer thoroughly and in detail."}
 
+#: Service tiers as answers may show them (schema `ServiceTier`). Other servers have others.
+TIERS: Final = frozenset({"default", "flex", "scale", "priority"})
+
 
 def logprob(token: TokenLogprob) -> dict[str, Any]:
     """A token's log probability (schemas `LogProb` and `ChatCompletionTokenLogprob`)."""

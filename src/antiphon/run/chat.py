@@ -162,6 +162,7 @@ class Chat:
         """Admit a request: everything that can be refused is refused here, before anything is made."""
         request = requests.parse(body, extra)
         call.model, call.streamed, call.store = request.model, request.stream, body.get("store")
+        call.service_tier = body.get("service_tier")
         engine = self._gate.bound(call, self._routes.find(request.model, call.project_id))
         if extra and not engine.capabilities.passes_extra:
             raise unknown_parameter(next(iter(extra)))

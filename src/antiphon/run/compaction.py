@@ -180,7 +180,7 @@ class Compaction:
         generation = msgspec.structs.replace(await self.rest(places), track=track)
         async with aclosing(await _patiently(lambda: self.engine.generate(generation))) as deltas:
             async for delta in deltas:
-                yield Finish(delta.reason, usage.plus(delta.usage)) if isinstance(delta, Finish) else delta
+                yield Finish(delta.reason, usage.plus(delta.usage), delta.tier) if isinstance(delta, Finish) else delta
 
 
 class _Owning(DeltaStream[Delta | ItemDelta]):

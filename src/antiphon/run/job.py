@@ -245,7 +245,8 @@ class Job:
         engine: Engine = prepared.engine
         continues = engine.capabilities.continues
         if not machine.begun:
-            return msgspec.structs.replace(prepared.generation, track=continues, batches=True)
+            # Every event is kept, so it comes as a stream, whoever watches.
+            return msgspec.structs.replace(prepared.generation, track=continues, batches=True, streamed=True)
         if not (continues and progress):
             raise EngineFailed(f"{_CUT_OFF}, and its model cannot go on with an answer.")
-        return msgspec.structs.replace(prepared.generation, track=True, progress=progress)
+        return msgspec.structs.replace(prepared.generation, track=True, progress=progress, streamed=True)

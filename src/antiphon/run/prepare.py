@@ -115,6 +115,7 @@ class Preparer:
     ) -> Prepared:
         project_id = call.project_id
         call.model, call.store = request.model, request.body.get("store")
+        call.service_tier = request.body.get("service_tier")
         engine = self._gate.bound(call, self._routes.find(request.model, project_id))
         relays = "responses" in engine.capabilities.native
         if request.unserved is not None and not relays:

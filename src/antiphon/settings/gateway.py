@@ -224,7 +224,7 @@ def _price(table: Table) -> PriceSpec | None:
 def _decimal(table: Table, key: str) -> str:
     """A price as decimal text. A TOML float is read as it was written, as far as its shortest form tells."""
     raw = table.raw[key]
-    wanted = table.wrong(key, 'must be a number that is not negative, such as 0.25 or "0.25"')
+    wanted = table.wrong(key, 'must be a number from 0 to 1000000, such as 0.25 or "0.25"')
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         raise wanted
     try:

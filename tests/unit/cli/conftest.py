@@ -1,4 +1,4 @@
-"""The command line as a user runs it: a process of its own, with a home of its own."""
+"""The command line as a user runs it, with a home of its own: in this process, or in one of its own."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from support.commands import run_command
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    """Variables for a process that sees nothing of this user's settings."""
+    """Variables for a command that sees nothing of this user's settings."""
     foreign = ("ANTIPHON_", "XDG_", "PIP_", "COVERAGE_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {
@@ -27,20 +29,29 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, environ: dict[str, str]) -> Run:
-    """Run `antiphon ARGS…` in an empty working directory."""
+def cwd(tmp_path: Path) -> Path:
+    """An empty working directory."""
+    path = tmp_path / "cwd"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def run(cwd: Path, environ: dict[str, str]) -> Run:
+    """Run `antiphon ARGS…` in an empty working directory, in this process."""
 
     def run(*args: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        cwd = tmp_path / "cwd"
-        cwd.mkdir(exist_ok=True)
-        return subprocess.run(
-            [sys.executable, "-m", "antiphon", *args],
-            cwd=cwd,
-            env={**environ, **(env or {})},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_command(*args, env={**environ, **(env or {})}, cwd=cwd)
+
+    return run
+
+
+@pytest.fixture
+def start(cwd: Path, environ: dict[str, str]) -> Run:
+    """Run `antiphon ARGS…` in an empty working directory, in a process of its own."""
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "antiphon", *args]
+        return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
     return run

@@ -50,8 +50,13 @@ def test_every_setting_is_a_flag_of_serve(run: Run) -> None:
         assert f"{item.flag} " in shown
 
 
-def test_version(run: Run) -> None:
-    assert run("--version").stdout == f"antiphon {__version__}\n"
+def test_a_process_of_its_own_does_as_the_commands_here(start: Run, run: Run) -> None:
+    version = start("--version")
+    assert (version.returncode, version.stdout, version.stderr) == (0, f"antiphon {__version__}\n", "")
+    for args in (("config", "--port", "x"), ("serve", "--prt", "1"), ("env",)):
+        there, here = start(*args), run(*args)
+        assert there.returncode == here.returncode > 0
+        assert (there.stdout, there.stderr) == (here.stdout, here.stderr)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ class Breaker:
         self._slices: deque[list[int]] = deque()
         self._open_until: float | None = None
         self._open_for = limits.BREAKER_OPEN
-        self._probe_since: float | None = None
+        #: Until when a probe is waited for; after that, another may be made.
+        self._probe_until: float | None = None
 
     def state(self, now: float) -> State:
         """What it is now."""
@@ -45,7 +46,7 @@ class Breaker:
             return True
         if now < self._open_until:
             return False
-        return self._probe_since is None or now - self._probe_since >= limits.BREAKER_PROBE
+        return self._probe_until is None or now >= self._probe_until
 
     def opens_at(self, now: float) -> float:
         """When it may admit a call (monotonic seconds); `now` if it does already."""
@@ -54,13 +55,14 @@ class Breaker:
         assert self._open_until is not None
         if now < self._open_until:
             return self._open_until
-        return (self._probe_since or now) + limits.BREAKER_PROBE
+        assert self._probe_until is not None
+        return self._probe_until
 
     def enter(self, now: float) -> bool:
         """A call goes to the target, which was admitted. Whether it is a probe."""
         if self._open_until is None:
             return False
-        self._probe_since = now
+        self._probe_until = now + limits.BREAKER_PROBE
         return True
 
     def succeeded(self, now: float) -> None:
@@ -71,11 +73,11 @@ class Breaker:
         else:
             self._count(now, failed=False)
 
-    def failed(self, now: float) -> None:
-        """A call failed, and the target is to blame."""
+    def failed(self, now: float, *, probe: bool = False) -> None:
+        """A call failed, and the target is to blame. `probe`: as `enter` said of the call."""
         if self._open_until is not None:
-            # A call from before it opened tells nothing new; a probe does.
-            if self._probe_since is not None:
+            # A call from before it opened tells nothing new; a probe does, unless another has told it already.
+            if probe and now >= self._open_until:
                 self._open_for = min(self._open_for * 2, limits.BREAKER_OPEN_MAX)
                 self._open(now)
             return
@@ -87,16 +89,16 @@ class Breaker:
     def abandoned(self, *, probe: bool) -> None:
         """A call ended before anything could be told of the target. Another may be the probe then."""
         if probe:
-            self._probe_since = None
+            self._probe_until = None
 
     def _open(self, now: float) -> None:
         self._open_until = now + self._open_for
-        self._probe_since = None
+        self._probe_until = None
 
     def _close(self) -> None:
         self._open_until = None
         self._open_for = limits.BREAKER_OPEN
-        self._probe_since = None
+        self._probe_until = None
         self._slices.clear()
 
     def _count(self, now: float, *, failed: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import random
 
 import msgspec
@@ -21,7 +21,7 @@ from antiphon.domain.errors import (
     RateLimited,
     ShuttingDown,
 )
-from antiphon.domain.routing import RouteSpec
+from antiphon.domain.routing import RouteSpec, TargetSpec
 from antiphon.domain.trail import Attempt, Trail
 from antiphon.engines.routed import retry
 from antiphon.engines.routed.choice import Chance, PriceOf, listed_price, order
@@ -63,10 +63,16 @@ class RoutedRoute:
     def __init__(
         self, name: str, spec: RouteSpec, tiers: Sequence[Tier], surroundings: Surroundings, created_at: int
     ) -> None:
-        """`name`: as clients ask for it, which may be an alias, or stand for the `*` of `spec.name`."""
+        """`name`: as clients ask for it, which may be an alias, or stand for the `*` of `spec.name`.
+
+        The route's own `spec` shows its targets as they are asked: with names in place of a star, and with the targets
+        of other routes that it falls back to.
+        """
         self.name = name
         self.created_at = created_at
-        self.spec: RouteSpec | None = spec
+        first, *others = [tuple([_as_asked(target) for target in tier.targets]) for tier in tiers]
+        fallbacks = tuple([target for tier in others for target in tier])
+        self.spec: RouteSpec | None = replace(spec, targets=first, fallbacks=fallbacks)
         self._spec = spec
         self._tiers = tuple(tiers)
         self._around = surroundings
@@ -104,7 +110,7 @@ class RoutedRoute:
         """See the port: the stream has begun when this returns."""
         now = self._around.clock.monotonic()
         self._budget.called(now)
-        until = asyncio.get_running_loop().time() + self._spec.deadlines.whole
+        until = asyncio.get_running_loop().time() + self._spec.deadlines.total(streamed=generation.streamed)
         last: AntiphonError | None = None
         fitting = False
         for depth, tier in enumerate(self._tiers):
@@ -293,6 +299,10 @@ class _deadline:  # noqa: N801  (used like a function)
             await self._timeout.__aexit__(*exc)  # type: ignore[arg-type]  # what it is given by the interpreter
         except TimeoutError:
             raise DeadlineExceeded("The model took too long to begin its answer.") from None
+
+
+def _as_asked(target: Target) -> TargetSpec:
+    return replace(target.spec, model=target.name.model)
 
 
 def _asked_of(target: Target, generation: Generation) -> Generation:

@@ -55,7 +55,7 @@ class Ticket:
             self._health.rest(now + wait, limited=isinstance(error, RateLimited))
         if blames_target(error):
             self._health.failures += 1
-            breaker.failed(now)
+            breaker.failed(now, probe=self._probe)
         elif isinstance(error, RateLimited):
             breaker.abandoned(probe=self._probe)
         else:  # it was there, and has said what is wrong with the request

@@ -7,10 +7,12 @@ from typing import Protocol
 
 import msgspec
 
+from antiphon.domain import limits
 from antiphon.engines.upstream import errors
 from antiphon.engines.upstream.chat_calls import Calls
 from antiphon.engines.upstream.chat_chunks import (
     Choice,
+    Completion,
     Reason,
     Said,
     logprobs_of,
@@ -62,10 +64,14 @@ class _Ending:
         self.characters = 0
         self.reason: Reason | None = None
         self.usage: Usage | None = None
+        self.tier: str | None = None
         self.begun = False
 
-    def used(self, usage: msgspec.Raw) -> None:
-        self.usage = usage_of(usage) or self.usage
+    def used(self, completion: Completion) -> None:
+        """Where servers tell what was used, they tell the service tier, too."""
+        self.usage = usage_of(completion.usage) or self.usage
+        if isinstance(completion.service_tier, str):
+            self.tier = completion.service_tier[: limits.MAX_TIER]
 
     def finish(self, *, calls: bool, done: bool) -> Finish:
         """`done`: the server has ended the stream in so many words. Some give no reason then."""
@@ -80,7 +86,7 @@ class _Ending:
         usage = self.usage
         if usage is None:
             usage = Usage(self._input_tokens(), output_tokens=-(-self.characters // 4), estimated=True)
-        return Finish(reason, usage)
+        return Finish(reason, usage, self.tier)
 
 
 class NeutralAnswer:
@@ -104,7 +110,7 @@ class NeutralAnswer:
         """The deltas that a chunk makes."""
         completion = read(data, self._scrubber)
         if completion.usage:
-            self._ending.used(completion.usage)
+            self._ending.used(completion)
         choices = completion.choices or ()
         if choices and (text := self._only_text(choices)):
             self._ending.begun = True
@@ -185,7 +191,7 @@ class NativeAnswer:
         completion = read(data, self._scrubber)
         ending = self._ending
         if completion.usage:
-            ending.used(completion.usage)
+            ending.used(completion)
         if b"\n" in data:
             # An event's data is one line; JSON has line feeds between values only.
             data = msgspec.json.format(data, indent=-1)

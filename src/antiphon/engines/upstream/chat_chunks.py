@@ -114,6 +114,7 @@ class Completion(_Read):
 
     choices: list[Choice] | None = None
     usage: msgspec.Raw = msgspec.Raw()
+    service_tier: Any = None
     error: msgspec.Raw = msgspec.Raw()
 
 

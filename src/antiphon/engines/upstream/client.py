@@ -97,7 +97,8 @@ class UpstreamClient:
     ) -> Reply:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        until = began + (min(deadlines.first, deadlines.whole) if stream else deadlines.whole)
+        whole = deadlines.total(streamed=stream)
+        until = began + (min(deadlines.first, whole) if stream else whole)
         response = await self._send(method, path, body, accept, deadlines, until)
         if response.status == 401 and self._secret.refresh():
             response.close()

@@ -25,7 +25,8 @@ class Profile:
 
     What it knows: `custom_tools` (else they are sent as functions with one text), `strict_tools`, `images`, `audio`,
     `files`, `logprobs`, `logit_bias`, `names` (of participants), `developer_role` (else "system"), `reasoning_effort`,
-    `prompt_cache_key`, `stream_usage` (`stream_options.include_usage`), `extra` (fields that are not in the API).
+    `prompt_cache_key`, `tiers` (`service_tier`), `stream_usage` (`stream_options.include_usage`), `extra` (fields that
+    are not in the API).
 
     Its words: `max_tokens_field`, `seed_field`, `required_word` (of `tool_choice`), `reasoning_field` (of assistant
     messages that are sent back; None: their reasoning is left out), `short_call_ids` (nine letters or digits).
@@ -52,6 +53,7 @@ class Profile:
     developer_role: bool = False
     reasoning_effort: bool = True
     prompt_cache_key: bool = False
+    tiers: bool = False
     stream_usage: bool = True
     extra: bool = True
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -111,6 +113,7 @@ _OPENAI = Profile(
     files=True,
     developer_role=True,
     prompt_cache_key=True,
+    tiers=True,
     max_tokens_field="max_completion_tokens",
     unit_defaults=True,
 )

@@ -86,7 +86,7 @@ class Reply:
         self._released = released
         self._between = deadlines.between
         self._first: float | None = began + deadlines.first
-        self._end = began + deadlines.whole
+        self._end = began + deadlines.total(streamed=self.streamed)
         self._parser = SSEParser(max_event=limits.MAX_UPSTREAM_EVENT)
         self._watch = Watch(loop, self._expire)
         self._late: str | None = None

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, InvalidRequest
 from antiphon.engines.upstream import errors
 from antiphon.engines.upstream.errors import Scrubber
@@ -58,12 +59,14 @@ def fault_of(event: Json, scrubber: Scrubber) -> AntiphonError:
 def finish_of(response: Json, estimated: Usage) -> Finish:
     """How a response has ended. `estimated`: what it used, if it does not tell."""
     usage = usage_of(response.get("usage")) or estimated
+    tier = response.get("service_tier")
+    tier = tier[: limits.MAX_TIER] if isinstance(tier, str) else None
     if response["status"] == "incomplete":
-        return Finish("content_filter" if _reason(response) == "content_filter" else "length", usage)
+        return Finish("content_filter" if _reason(response) == "content_filter" else "length", usage, tier)
     output = response.get("output")
     items = output if isinstance(output, list) else []
     calls = any(isinstance(item, dict) and item.get("type") in _CALLS for item in items)
-    return Finish("tool_calls" if calls else "stop", usage)
+    return Finish("tool_calls" if calls else "stop", usage, tier)
 
 
 def _reason(response: Json) -> Any:

@@ -52,6 +52,8 @@ def body_of(generation: Generation, profile: Profile, model: str) -> Json:
         body["reasoning"] = {"effort": generation.effort}
     if generation.affinity is not None and profile.prompt_cache_key:
         body["prompt_cache_key"] = generation.affinity
+    if generation.tier is not None and profile.tiers:
+        body["service_tier"] = generation.tier
     return body | _sampling(generation, profile)
 
 

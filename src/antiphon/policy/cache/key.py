@@ -101,6 +101,7 @@ def _canonical(generation: Generation) -> Generation:
         affinity=None,
         track=False,
         batches=False,
+        tier=None,
     )
 
 

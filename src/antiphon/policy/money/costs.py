@@ -44,7 +44,7 @@ def of_admission(pricing: Pricing, admission: Admission) -> Cost | None:
     target, call = admission.trail.target, admission.call
     if target is None:
         return None
-    return pricing.price(admission.route.spec, target, admission.usage, tier=call.service_tier, batch=call.batch)
+    return pricing.price(admission.route.spec, target, admission.usage, tier=admission.tier, batch=call.batch)
 
 
 def saved_by(pricing: Pricing, admission: Admission) -> Cost | None:
@@ -53,7 +53,7 @@ def saved_by(pricing: Pricing, admission: Admission) -> Cost | None:
         return None
     call = admission.call
     target = admission.trail.target or _first_target(admission.route.spec, call.model or admission.route.model)
-    return pricing.price(admission.route.spec, target, admission.saved, tier=call.service_tier, batch=call.batch)
+    return pricing.price(admission.route.spec, target, admission.saved, tier=admission.tier, batch=call.batch)
 
 
 def _first_target(spec: RouteSpec | None, model: str) -> TargetName:

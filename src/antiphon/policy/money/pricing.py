@@ -24,8 +24,8 @@ from antiphon.protocol.generation import Usage
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice
 
-#: Service tiers that mean the ordinary price.
-_ORDINARY = frozenset({None, "auto", "default", "standard"})
+#: Service tiers that mean the ordinary price ("on_demand": Groq).
+_ORDINARY = frozenset({None, "auto", "default", "standard", "on_demand"})
 #: What the built-in engine costs: known, and nothing.
 FREE = Rates(0, 0, 0, 0, 0, 0, 0, 0, "local")
 #: A list's price may change on any minute of the day (some providers are cheaper at night).
@@ -66,6 +66,8 @@ class Pricing:
         self, spec: RouteSpec | None, target: TargetName, *, tier: str | None = None, batch: bool = False
     ) -> Rates | None:
         """The rates of a target now. None: unknown."""
+        if tier == "fast":  # another word for it (published specification, `ServiceTier`)
+            tier = "priority"
         minute = int(self._now()) // _MINUTE
         key = (id(spec), target, tier, batch)
         known = self._known.get(key)

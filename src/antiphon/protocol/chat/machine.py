@@ -23,7 +23,7 @@ from antiphon.protocol.generation import (
     TextDelta,
     Usage,
 )
-from antiphon.protocol.shared import logprob
+from antiphon.protocol.shared import TIERS, logprob
 
 Json = dict[str, Any]
 
@@ -287,6 +287,8 @@ class ChatMachine:
     def _finish(self, index: int, choice: _Choice, delta: AnswerDelta) -> Event:
         assert isinstance(delta, Finish)
         choice.finish = delta
+        if delta.tier in TIERS:
+            self._base["service_tier"] = self._chunk_base["service_tier"] = delta.tier
         return self._chunk(index, {}, finish=self._reason(delta))
 
 

@@ -76,6 +76,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
             extra=self.extra,
             streamed=self.stream,
             affinity=self.body.get("prompt_cache_key"),
+            tier=self.body.get("service_tier"),
         )
 
 

@@ -25,6 +25,7 @@ from antiphon.protocol.responses.objects import Json
 from antiphon.protocol.responses.output import Output
 from antiphon.protocol.responses.relay import Relay
 from antiphon.protocol.responses.table import INCOMPLETE, TRANSITIONS, Fact, ResponseDelta, State, fact_of
+from antiphon.protocol.shared import TIERS
 
 
 class ResponseMachine(Output):
@@ -222,6 +223,8 @@ class ResponseMachine(Output):
     def _do_finish(self, _: AnswerDelta | None) -> None:
         theirs = self._relay.end() if self._relay is not None else {}
         told = {"usage": objects.usage(self._finish.usage), **theirs}
+        if self._finish.tier in TIERS:
+            told["service_tier"] = self._finish.tier
         reason = INCOMPLETE.get(self._finish.reason)
         if reason is None:
             final = self._end("completed", **{**told, "incomplete_details": None, "completed_at": int(self._clock())})

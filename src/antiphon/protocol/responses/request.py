@@ -87,6 +87,7 @@ class ResponseRequest(msgspec.Struct, frozen=True):
             extra=self.extra,
             streamed=bool(self.body.get("stream")),
             affinity=self.body.get("prompt_cache_key"),
+            tier=self.body.get("service_tier"),
         )
 
 

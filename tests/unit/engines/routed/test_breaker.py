@@ -50,13 +50,13 @@ class Histories(RuleBasedStateMachine):
     def fail(self, data: st.DataObject) -> None:
         probe, _ = self.calls.pop(data.draw(st.integers(0, len(self.calls) - 1)))
         before = self.breaker.state(self.now)
-        self.breaker.failed(self.now)
+        self.breaker.failed(self.now, probe=probe)
         self.failed_in_a_row += 1
         after = self.breaker.state(self.now)
         if before == "closed" and self.failed_in_a_row >= limits.BREAKER_FAILURES:
             assert after == "open"
-        if before == "half_open" and probe:
-            assert after == "open"
+        if before == "half_open":
+            assert after == ("open" if probe else "half_open"), "only a probe tells something new"
         if after == "closed":
             assert self.failed_in_a_row < limits.BREAKER_FAILURES
 
@@ -123,7 +123,7 @@ def test_each_probe_that_fails_doubles_the_wait_up_to_a_limit() -> None:
     for _ in range(8):
         now = breaker.opens_at(now)
         assert breaker.enter(now)
-        breaker.failed(now)
+        breaker.failed(now, probe=True)
         wait = min(wait * 2, limits.BREAKER_OPEN_MAX)
         assert breaker.opens_at(now) == now + wait
     assert wait == limits.BREAKER_OPEN_MAX
@@ -141,3 +141,20 @@ def test_a_probe_that_is_left_makes_room_at_once() -> None:
     assert breaker.enter(10.0)
     breaker.abandoned(probe=True)
     assert breaker.admits(10.0)
+
+
+def test_a_call_from_before_it_opened_is_not_taken_for_the_probe() -> None:
+    breaker = broken()
+    assert breaker.enter(10.0)
+    breaker.failed(11.0)
+    assert breaker.state(11.0) == "half_open"
+    assert not breaker.admits(11.0), "the probe is still out"
+    breaker.failed(12.0, probe=True)
+    assert breaker.opens_at(12.0) == 12.0 + 2 * limits.BREAKER_OPEN
+
+
+def test_a_probe_s_time_is_over_when_it_says_so_whatever_the_rounding() -> None:
+    breaker = broken()
+    for start in (5.854758585035283, 1005.1, 1234.5678901234567):
+        assert breaker.enter(start)
+        assert breaker.admits(breaker.opens_at(start))

@@ -17,6 +17,7 @@ from antiphon.domain.errors import EngineFailed, InvalidRequest, StoreFailed
 from antiphon.domain.routing import TargetSpec
 from antiphon.domain.trail import TargetName
 from antiphon.engines.scripted import Script, ScriptedEngine, Step, saying
+from antiphon.models.tokens import count_text
 from antiphon.policy.cache.stage import Cache
 from antiphon.policy.call import Admission, Call
 from antiphon.policy.gate import Gate
@@ -413,7 +414,14 @@ def test_a_fault_after_the_first_delta_is_everybodys_and_nothing_is_kept() -> No
     run(test)
 
 
-def test_the_last_to_leave_ends_the_generation_and_pays_for_what_was_made() -> None:
+def test_the_last_to_leave_ends_the_generation_and_pays_for_what_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ready:
+        """Counts as the gate's does once its vocabulary is loaded."""
+
+        count = staticmethod(count_text)
+
+    monkeypatch.setattr("antiphon.policy.gate._counter", Ready())
+
     async def test() -> None:
         script, _ = gated(before=[TextDelta("x" * 40), TextDelta("y" * 40)])
         world = World(script)
@@ -425,7 +433,8 @@ def test_the_last_to_leave_ends_the_generation_and_pays_for_what_was_made() -> N
         assert world.engine.closed == 1
         usage = call.admissions[0].usage
         assert usage is not None
-        assert (usage.output_tokens, usage.estimated) == (20, True), "the second delta was made, if not taken"
+        made = count_text("gpt-4o", "x" * 40 + "y" * 40)
+        assert (usage.output_tokens, usage.estimated) == (made, True), "the second delta was made, if not taken"
         assert not world.cache._all
 
     run(test)
