@@ -37,7 +37,9 @@ class Limits:
         if not call.caller.limits:
             return
         route = admission.route
-        applying = call.caller.limits.applying(call.model, route.name, route.model)
+        # An alias of a route is a route of its own, with the other's configuration.
+        configured = None if route.spec is None else route.spec.name
+        applying = call.caller.limits.applying(call.model, route.name, route.model, configured)
         requests = () if call.counted else applying.requests
         places = () if call.places else applying.concurrent
         amount = most_tokens(admission.generation) if applying.tokens else 0
