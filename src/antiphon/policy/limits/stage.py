@@ -48,7 +48,11 @@ class Limits:
             refused, readings = await self._counters.take(requests, (), (*places, *tokens))
         else:
             refused, readings = await self._counters.take(requests, (*places, *tokens))
-        call.rates = _told(readings, refused)
+        told = _told(readings, refused)
+        if call.rates:  # a further generation takes no request: what was said of those stays said
+            names = {name for name, _ in told}
+            told = [*(pair for pair in call.rates if pair[0] not in names), *told]
+        call.rates = told
         if refused is not None:
             raise _refusal(refused, call, applying)
         call.counted = True
