@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from antiphon.settings.declared import declared
+from support.commands import run_command
 from support.pages import anchors, blocks, links, pages, prose
-from support.real import ROOT, run_program
+from support.real import ROOT, environment
 
 GUIDE = ROOT / "docs" / "guide"
 
@@ -56,11 +57,15 @@ def test_named_variables_and_flags_exist() -> None:
     assert shown
 
 
+def _help(*group: str) -> str:
+    return run_command(*group, "--help", env=environment(), cwd=ROOT).stdout
+
+
 def test_named_commands_exist() -> None:
-    listed = run_program("--help").stdout
+    listed = _help()
     groups = {"admin-keys", "budgets", "cache", "cost", "models", "keys", "limits", "projects", "prompts", "users"}
     groups |= {"routes"}
-    helps = {group: run_program(group, "--help").stdout for group in groups}
+    helps = {group: _help(group) for group in groups}
     named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z-]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
     assert {command for command, _ in named} >= {"serve", "env", "models", "keys", "config", "doctor"}
     for command, more in named:

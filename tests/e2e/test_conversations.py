@@ -63,10 +63,9 @@ class Director:
             case text:
                 return [TextDelta(f"echo {text}"), DONE]
 
-    def until_waiting(self, *, background: bool = False) -> None:
-        """Until a response has come to its gate. One in the background was admitted once before."""
-        for _ in range(1 + background):
-            assert self.waiting.acquire(timeout=30)
+    def until_waiting(self) -> None:
+        """Until a response has come to its gate."""
+        assert self.waiting.acquire(timeout=30)
 
     def open(self) -> None:
         """Let all go on, and forget them."""
@@ -418,7 +417,7 @@ def test_in_the_background(client: OpenAI) -> None:
     queued = client.responses.create(**ASK, input="wait", conversation=made.id, background=True)
     assert queued.conversation is not None
     assert queued.conversation.id == made.id
-    director.until_waiting(background=True)
+    director.until_waiting()
     with pytest.raises(openai.ConflictError):
         client.responses.create(**ASK, input="y", conversation=made.id)
     director.open()
@@ -427,12 +426,12 @@ def test_in_the_background(client: OpenAI) -> None:
     assert said(client, made.id) == ["wait", "waited long"]
     # A cancelled one adds nothing, and frees it.
     cancelled = client.responses.create(**ASK, input="wait", conversation=made.id, background=True)
-    director.until_waiting(background=True)
+    director.until_waiting()
     assert client.responses.cancel(cancelled.id).status == "cancelled"
     assert client.responses.create(**ASK, input="then", conversation=made.id).output_text == "echo then"
     # So does one that is deleted, and one that fails.
     deleted = client.responses.create(**ASK, input="wait", conversation=made.id, background=True)
-    director.until_waiting(background=True)
+    director.until_waiting()
     client.responses.delete(deleted.id)
     failed = client.responses.create(**ASK, input="break", conversation=made.id, background=True)
     list(client.responses.retrieve(failed.id, stream=True))

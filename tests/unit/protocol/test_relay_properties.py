@@ -123,7 +123,7 @@ def play(events: list[Body], end: str, *, obfuscate: bool) -> tuple[ResponseMach
     return machine, out
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(streams, ends, st.booleans())
 def test_any_stream_becomes_a_legal_one(events: list[Body], end: str, obfuscate: bool) -> None:
     machine, out = play(events, end, obfuscate=obfuscate)

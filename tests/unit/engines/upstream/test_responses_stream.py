@@ -65,12 +65,12 @@ def test_a_rich_stream() -> None:
         CallStart("f", "call_1"),
         CallArguments('{"a"'),
         CallArguments(": 1}"),
-        Finish("tool_calls", USED),
+        Finish("tool_calls", USED, "default"),
     ]
 
 
 def test_hosted_tools_are_left_out() -> None:
-    assert told(searching()) == [TextDelta("Cats "), TextDelta("sleep."), Finish("stop", USED)]
+    assert told(searching()) == [TextDelta("Cats "), TextDelta("sleep."), Finish("stop", USED, "priority")]
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -80,9 +80,9 @@ def test_a_response_that_comes_with_its_end(whole: bool) -> None:
     if whole:
         events = answer()
         assert events.whole(json.dumps(last["response"]).encode()) == deltas
-        assert events.finish() == [Finish("tool_calls", USED)]
+        assert events.finish() == [Finish("tool_calls", USED, "default")]
     else:
-        assert told([last]) == [*deltas, Finish("tool_calls", USED)]
+        assert told([last]) == [*deltas, Finish("tool_calls", USED, "default")]
 
 
 def test_calls_side_by_side_come_one_after_the_other() -> None:
@@ -117,7 +117,7 @@ def test_a_custom_call_and_a_refusal() -> None:
         RefusalDelta("No."),
         CallStart("note", "c", "custom"),
         CallArguments("hi"),
-        Finish("tool_calls", USED),
+        Finish("tool_calls", USED, "default"),
     ]
 
 
@@ -127,18 +127,20 @@ def test_a_custom_call_and_a_refusal() -> None:
 def test_what_is_incomplete(reason: str, finish: str) -> None:
     last = {**end(), "type": "response.incomplete"}
     last["response"] |= {"status": "incomplete", "incomplete_details": {"reason": reason}}
-    assert told([event("output_text.delta", delta="a"), last])[-1] == Finish(finish, USED)  # type: ignore[arg-type]
+    assert told([event("output_text.delta", delta="a"), last])[-1] == Finish(finish, USED, "default")  # type: ignore[arg-type]
 
 
 def test_usage_that_is_not_told_is_estimated() -> None:
-    assert told([event("output_text.delta", delta="eight ch"), end(usage=None)])[-1] == Finish("stop", GUESSED)
+    assert told([event("output_text.delta", delta="eight ch"), end(usage=None)])[-1] == Finish(
+        "stop", GUESSED, "default"
+    )
 
 
 def test_it_ends_before_a_stop() -> None:
     events = [event("output_text.delta", delta=text) for text in ("one ST", "OP two")]
     assert told([*events, end()], "STOP") == [TextDelta("one "), Finish("stop", Usage(9, 0, 3, estimated=True))]
     held = told([*events[:1], end()], "STOP")
-    assert held == [TextDelta("one "), TextDelta("ST"), Finish("stop", USED)]
+    assert held == [TextDelta("one "), TextDelta("ST"), Finish("stop", USED, "default")]
 
 
 def test_a_stream_that_only_ends() -> None:
@@ -174,7 +176,7 @@ def test_native_events_are_passed_on_from_the_first_that_says_something() -> Non
     deltas = [delta for data in given for delta in events.feed(data)]
     assert [delta.data for delta in deltas if isinstance(delta, NativeDelta)] == given[2:]
     assert "".join(delta.text for delta in deltas if isinstance(delta, NativeDelta)) == "Cats sleep."
-    assert events.finish() == [Finish("stop", USED)]
+    assert events.finish() == [Finish("stop", USED, "priority")]
 
 
 anything = st.recursive(
