@@ -112,8 +112,10 @@ class Relay:
         stem = _ALIASES.get(stem, stem) if step in {"delta", "done"} else stem
         if kind in _OURS:
             return
+        # Only events of a whole response have one, and what is newer than this may.
+        response = event.pop("response", None)
         if kind in TERMINAL:
-            self._end(event.get("response"))
+            self._end(response)
         elif kind == ADDED:
             self._add(event.get("output_index"), event.get("item"))
         elif kind == DONE:
@@ -125,7 +127,7 @@ class Relay:
         elif kind == ANNOTATION:
             self._texts.annotation(self._item(event), event)
         else:
-            self._other(kind, stem, event)
+            self._other(kind, stem, event, shows=response is not None)
 
     def conclude(self) -> None:
         """The generation has ended. Raises `UpstreamFailed` if its response has not."""
@@ -257,7 +259,7 @@ class Relay:
         return done
 
     # --- the rest -----------------------------------------------------------------------------------------------------
-    def _other(self, kind: str, stem: str, event: Json) -> None:
+    def _other(self, kind: str, stem: str, event: Json, *, shows: bool) -> None:
         """An event that changes nothing here: a step of a hosted tool, or what is newer than this."""
         index = event.get("output_index")
         item = self._theirs.get(index) if isinstance(index, int) else None
@@ -270,9 +272,7 @@ class Relay:
             if "item_id" in event or stem in _STEPS:
                 event["item_id"] = item.body["id"]
         ours = self._snapshot()
-        if stem in _STEPS:
-            event.pop("response", None)  # none of these has one
-        elif "response" in event:
+        if shows and stem not in _STEPS:
             event["response"] = ours
         if "response_id" in event:
             event["response_id"] = ours["id"]
