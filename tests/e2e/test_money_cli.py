@@ -7,6 +7,7 @@ import io
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,3 +127,54 @@ def test_budgets(served: Serving) -> None:
 def test_bad_budgets(served: Serving, arguments: tuple[str, ...], said: str) -> None:
     assert said in program(served, "budgets", "set", *arguments, code=1)
     assert "There is no budget" in program(served, "budgets", "clear", "none", code=1)
+
+
+def test_an_estimate_has_the_prices_of_the_route(served: Serving) -> None:
+    own = {"upstream": "u", "model": "gpt-5-mini", "price": {"input": 1000, "output": 10_000}}
+    dearer = {**own, "model": "gpt-5", "price": {"input": 2000, "output": 5000}}
+    routes = {
+        "mine": {"targets": [own, dearer], "tags": ["best"]},
+        "u/*": {"targets": [{"upstream": "u"}]},
+        "unknown": {"targets": [own, {"upstream": "u", "model": "nobody-knows"}]},
+    }
+    variables = environment(
+        ANTIPHON_UPSTREAMS=json.dumps({"u": {"kind": "chat", "url": "http://127.0.0.1:9/v1"}}),
+        ANTIPHON_ROUTES=json.dumps(routes),
+        ANTIPHON_ALIASES="mine-too=mine",
+    )
+
+    def estimate(model: str) -> dict[str, Any]:
+        asked = ("--model", model, "--input", "hello there", "--output-tokens", "100", "--json")
+        where = ("--data-dir", str(served.settings.data_dir))
+        done = run_command("cost", "estimate", *asked, *where, env=variables, cwd=served.settings.data_dir)
+        assert done.returncode == 0, done.stderr
+        shown: dict[str, Any] = json.loads(done.stdout)
+        return shown
+
+    for name in ("mine", "best", "mine-too"):
+        shown = estimate(name)
+        # 9 tokens at the dearer input, 100 at the dearer sum.
+        assert (shown["input"], shown["at_most"]) == ("0.018", "1.009"), name
+        assert shown["prices"] == "own, u/gpt-5-mini; own, u/gpt-5"
+    assert estimate("unknown")["at_most"] is None
+    # A server that the list does not know has no listed prices, whatever its model is called.
+    assert estimate("u/gpt-5-mini")["prices"] is None
+
+
+def test_doctor_misses_the_secrets_of_upstreams(served: Serving) -> None:
+    upstreams = {"u": {"kind": "chat", "url": "http://127.0.0.1:9/v1", "secret": {"env": "NOT_SET_ANYWHERE"}}}
+    routes = {"r": {"targets": [{"upstream": "u", "model": "m"}]}}
+    variables = {"ANTIPHON_UPSTREAMS": json.dumps(upstreams), "ANTIPHON_ROUTES": json.dumps(routes)}
+
+    def findings(**more: str) -> list[dict[str, Any]]:
+        where = ("--data-dir", str(served.settings.data_dir), "--model", "none", "--json")
+        done = run_command("doctor", *where, env=environment(**variables, **more), cwd=served.settings.data_dir)
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return [finding for finding in found if finding["subject"] == "upstreams"]
+
+    [missing] = findings()
+    assert missing["state"] == "fail"
+    assert "NOT_SET_ANYWHERE is not set" in missing["text"]
+    [there] = findings(NOT_SET_ANYWHERE="sk-secret")
+    assert there["state"] == "ok"
+    assert "sk-secret" not in there["text"]
