@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -24,6 +23,7 @@ from antiphon.engines.upstream.reply import Reply
 from antiphon.ports import Capabilities, Engine
 from antiphon.protocol.chat.request import check_neutral
 from antiphon.protocol.generation import Batch, Delta, Finish, Generation, Native
+from antiphon.protocol.streams import Stream
 
 _PATH = "/chat/completions"
 _DONE = b"[DONE]"
@@ -31,7 +31,7 @@ _DONE = b"[DONE]"
 _SHARED = frozenset({"model", "temperature", "top_p", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs"})
 
 
-class ChatStream(AsyncGenerator[Delta, None]):
+class ChatStream(Stream[Delta]):
     """The deltas of one answer. Whatever way it ends, its connection is given back or closed."""
 
     def __init__(
@@ -116,20 +116,6 @@ class ChatStream(AsyncGenerator[Delta, None]):
     def stop(self) -> None:
         """End it now, also for whoever is waiting for more."""
         self._reply.abort()
-
-    async def asend(self, value: None) -> Delta:
-        """The next delta."""
-        return await self.__anext__()
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> Delta:
-        """End with this error."""
-        await self.aclose()
-        raise typ
 
     async def aclose(self) -> None:
         """End the generation now: the upstream stops when its connection is closed."""
