@@ -28,6 +28,6 @@ def another_key(served: Serving, **changes: Any) -> tuple[str, Key]:
     return in_store(served, make)
 
 
-def limited(served: Serving, key: Key, **rates: int) -> None:
+def limited(served: Serving, key: Key, **rates: Any) -> None:
     """Limit a key. It must not have been used in the last two seconds, or it is remembered as it was."""
     in_store(served, lambda store: store.put_rate_limit(RateLimit("key", key.id, **rates)))
