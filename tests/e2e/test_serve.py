@@ -18,6 +18,7 @@ import pytest
 
 from antiphon.domain import limits
 from support.checking import Answers
+from support.gate import until
 from support.long import LONG, begin, ends_as
 from support.real import ROOT, SMALL, Server, banner_of, environment, launch, program, run_program, wait_for
 
@@ -89,9 +90,14 @@ def test_the_log_has_no_content_and_no_secrets(small: Server, answers: Answers) 
             client.responses.create(model="gpt-5-mini", input="Zebras wear pyjamas.", extra_body={"pyjamas": 1})
         with pytest.raises(openai.AuthenticationError):
             client.with_options(api_key="sk-antiphon-pyjamas").models.list()
+
+    def logged() -> list[tuple[str, int]]:
+        calls = [json.loads(line) for line in small.log().splitlines() if line.startswith("{")]
+        return [(call.get("path"), call.get("status")) for call in calls]
+
+    # Calls are noted a moment after they are over.
+    until(lambda: ("/v1/responses", 400) in logged(), "the refused call is logged")
     log = small.log()
-    calls = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    assert ("/v1/responses", 400) in [(call.get("path"), call.get("status")) for call in calls]
     for secret in ("pyjamas", said.output_text, small.key):
         assert secret not in log
 

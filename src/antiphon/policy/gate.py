@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
-from types import TracebackType
 from typing import Protocol
 
 from antiphon.domain import limits
@@ -25,6 +24,7 @@ from antiphon.protocol.generation import (
     TextDelta,
     Usage,
 )
+from antiphon.protocol.streams import Stream
 from antiphon.telemetry import logs
 from antiphon.telemetry.logs import logger
 
@@ -217,7 +217,7 @@ class Bound:
         return True
 
 
-class Metered(AsyncGenerator[Delta, None]):
+class Metered(Stream[Delta]):
     """A generation's stream that notes what came of it, and leaves the stages at its end, however that comes."""
 
     def __init__(self, admission: Admission, entered: list[Stage], stream: AsyncGenerator[Delta, None]) -> None:
@@ -269,20 +269,6 @@ class Metered(AsyncGenerator[Delta, None]):
         if admission.usage is None and admission.first_at is not None:
             admission.usage = estimated(admission)
         _leave(self._entered, admission)
-
-    async def asend(self, value: None) -> Delta:
-        """The next delta."""
-        return await self.__anext__()
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> Delta:
-        """End with this error."""
-        await self.aclose()
-        raise typ
 
     async def aclose(self) -> None:
         """End the generation now."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import replace
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -14,16 +12,17 @@ import msgspec
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, EngineUnavailable, InvalidRequest
 from antiphon.domain.routing import Deadlines
-from antiphon.engines.constrained import ConstrainedEngine
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.engines.upstream import chat_request, tokens
 from antiphon.engines.upstream.chat_answer import Answer, NativeAnswer, NeutralAnswer
 from antiphon.engines.upstream.client import UpstreamClient
+from antiphon.engines.upstream.enforced import Enforced
 from antiphon.engines.upstream.profiles import Profile, profile_named
 from antiphon.engines.upstream.reply import Reply
-from antiphon.ports import Capabilities, Engine
+from antiphon.ports import Capabilities
 from antiphon.protocol.chat.request import check_neutral
 from antiphon.protocol.generation import Batch, Delta, Finish, Generation, Native
+from antiphon.protocol.streams import Stream
 
 _PATH = "/chat/completions"
 _DONE = b"[DONE]"
@@ -31,7 +30,7 @@ _DONE = b"[DONE]"
 _SHARED = frozenset({"model", "temperature", "top_p", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs"})
 
 
-class ChatStream(AsyncGenerator[Delta, None]):
+class ChatStream(Stream[Delta]):
     """The deltas of one answer. Whatever way it ends, its connection is given back or closed."""
 
     def __init__(
@@ -116,20 +115,6 @@ class ChatStream(AsyncGenerator[Delta, None]):
     def stop(self) -> None:
         """End it now, also for whoever is waiting for more."""
         self._reply.abort()
-
-    async def asend(self, value: None) -> Delta:
-        """The next delta."""
-        return await self.__anext__()
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> Delta:
-        """End with this error."""
-        await self.aclose()
-        raise typ
 
     async def aclose(self) -> None:
         """End the generation now: the upstream stops when its connection is closed."""
@@ -237,7 +222,7 @@ class LooseChat:
         return stream
 
 
-class ChatEngine:
+class ChatEngine(Enforced[LooseChat]):
     """One model of one upstream. What its kind of server does not keep to by itself is enforced here."""
 
     def __init__(
@@ -256,27 +241,9 @@ class ChatEngine:
         `profile`: None for the one that the client's upstream names. `worker` checks schemas; engines may share one.
         Raises `SetupError` for a profile that does not exist.
         """
-        self._profile = profile or profile_named(client.spec.profile)
-        self._loose = LooseChat(
-            client,
-            model,
-            name=name,
-            profile=self._profile,
-            deadlines=deadlines,
-            context_tokens=context_tokens,
-        )
-        self._kept = ConstrainedEngine(self._loose, worker)
-        self._capabilities = replace(self._loose.capabilities, constrains=True)
-
-    @property
-    def name(self) -> str:
-        """The model's name as answers show it."""
-        return self._loose.name
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the profile says, with everything enforced."""
-        return self._capabilities
+        profile = profile or profile_named(client.spec.profile)
+        loose = LooseChat(client, model, name=name, profile=profile, deadlines=deadlines, context_tokens=context_tokens)
+        super().__init__(loose, profile, worker)
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Ask the upstream: see the port. Raises also what `UpstreamClient.post` does, while awaited or iterated."""
@@ -303,22 +270,3 @@ class ChatEngine:
             return native
         check_neutral(dict(native.body))
         return None
-
-    def _translating(self, generation: Generation) -> Engine:
-        return self._loose if self._profile.keeps(generation) else self._kept
-
-    async def count_tokens(self, generation: Generation) -> int:
-        """As the server counts them, where it does; else estimated."""
-        return await self._loose.count_tokens(generation)
-
-    async def start(self) -> None:
-        """Nothing is asked of the upstream."""
-        await self._kept.start()
-
-    async def stop(self) -> None:
-        """End what is running."""
-        await self._kept.stop()
-
-    async def ready(self) -> bool:
-        """Whether it was started."""
-        return await self._kept.ready()

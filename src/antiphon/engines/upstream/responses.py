@@ -12,12 +12,12 @@ import msgspec
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, EngineUnavailable, InvalidRequest, NotFound, UpstreamFailed
 from antiphon.domain.routing import Deadlines
-from antiphon.engines.constrained import ConstrainedEngine
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.engines.upstream import responses_request, tokens
 from antiphon.engines.upstream.chat import ChatStream
 from antiphon.engines.upstream.chat_answer import Answer
 from antiphon.engines.upstream.client import UpstreamClient
+from antiphon.engines.upstream.enforced import Enforced
 from antiphon.engines.upstream.profiles import Profile, profile_named
 from antiphon.engines.upstream.responses_stream import NativeEvents, NeutralEvents
 from antiphon.ports import Capabilities
@@ -148,7 +148,7 @@ class LooseResponses:
         return stream
 
 
-class ResponsesEngine:
+class ResponsesEngine(Enforced[LooseResponses]):
     """One model of one upstream. What its kind of server does not keep to by itself is enforced here."""
 
     def __init__(
@@ -168,31 +168,18 @@ class ResponsesEngine:
         `worker` checks schemas; engines may share one. Raises `SetupError` for a profile that does not exist.
         """
         named = client.spec.profile
-        self._profile = profile or (_AT_ITS_WORD if named == "generic" else profile_named(named))
-        self._loose = LooseResponses(
-            client, model, name=name, profile=self._profile, deadlines=deadlines, context_tokens=context_tokens
+        profile = profile or (_AT_ITS_WORD if named == "generic" else profile_named(named))
+        loose = LooseResponses(
+            client, model, name=name, profile=profile, deadlines=deadlines, context_tokens=context_tokens
         )
-        self._kept = ConstrainedEngine(self._loose, worker)
-        self._capabilities = replace(self._loose.capabilities, constrains=True)
-
-    @property
-    def name(self) -> str:
-        """The model's name as answers show it."""
-        return self._loose.name
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the profile says, with everything enforced."""
-        return self._capabilities
+        super().__init__(loose, profile, worker)
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Ask the upstream: see the port. Raises also what `UpstreamClient.post` does, while awaited or iterated."""
         native = self._native(generation)
         if native is not None:
             return await self._loose.relay(generation, native)
-        if not self._profile.keeps(generation):
-            return await self._kept.generate(generation)
-        return await self._loose.generate(generation)
+        return await self._translating(generation).generate(generation)
 
     def _native(self, generation: Generation) -> Native | None:
         """The client's own words, if they are to be sent on."""
@@ -204,24 +191,7 @@ class ResponsesEngine:
     async def check(self, generation: Generation) -> None:
         """Raise what can be told without asking the upstream."""
         if self._native(generation) is None:
-            engine = self._loose if self._profile.keeps(generation) else self._kept
-            await engine.check(generation)
-
-    async def count_tokens(self, generation: Generation) -> int:
-        """As the server counts them, where it does; else estimated."""
-        return await self._loose.count_tokens(generation)
-
-    async def start(self) -> None:
-        """Nothing is asked of the upstream."""
-        await self._kept.start()
-
-    async def stop(self) -> None:
-        """End what is running."""
-        await self._kept.stop()
-
-    async def ready(self) -> bool:
-        """Whether it was started."""
-        return await self._kept.ready()
+            await self._translating(generation).check(generation)
 
 
 class _Count(msgspec.Struct):
