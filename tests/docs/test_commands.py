@@ -19,9 +19,10 @@ import pytest
 
 from support import node
 from support.pages import Block, blocks, guides
-from support.real import ROOT, Server, environment
+from support.real import ROOT, Server, environment, launch
 
 SHOWN = {"console", ""}
+GATEWAY = ROOT / "docs/guide/gateway.md"
 
 
 @dataclass
@@ -119,13 +120,27 @@ def reader(coder: Server, tmp_path: Path) -> Reader:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", guides(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in guides() if page != GATEWAY], ids=lambda page: page.name)
 def test_page(page: Path, reader: Reader, coder: Server) -> None:
     if "antiphon env" not in page.read_text("utf-8"):
         # A page further in: its reader has come from the first steps, in a shell that knows the server.
         reader.variables |= {"OPENAI_BASE_URL": coder.base_url, "OPENAI_API_KEY": coder.key}
     for block in blocks(page):
         reader.run(block)
+
+
+@pytest.mark.timeout(300)
+def test_the_gateway(reader: Reader, coder: Server, tmp_path: Path) -> None:
+    """Its page is for another server: the one that it describes, before the one that is there."""
+    steps = blocks(GATEWAY)
+    settings = next(block.text for block in steps if block.language == "toml")
+    assert "http://127.0.0.1:8000/v1" in settings
+    (tmp_path / "front").mkdir()
+    (tmp_path / "front" / "antiphon.toml").write_text(settings.replace("http://127.0.0.1:8000/v1", coder.base_url))
+    with launch(tmp_path / "front", HOUSE_KEY=coder.key) as front:
+        reader.variables |= {**front.variables, "ANTIPHON_DATA_DIR": str(front.data_dir.path)}
+        for block in steps:
+            reader.run(block)
 
 
 def test_the_readme_can_be_followed() -> None:

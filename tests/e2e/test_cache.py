@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from antiphon.protocol.generation import CallArguments, CallStart, Finish, Gener
 from antiphon.stores.store import SqlStore
 from conformance.sequence import check_sequence
 from support.gate import Gate, until
+from support.inside import in_store
 from support.loglines import logged
 from support.serving import Serving, other_project, serving
 from support.sockets import Client
@@ -62,16 +62,11 @@ def chat(client: OpenAI, headers: dict[str, str] | None = None, **more: Any) -> 
 def rule(served: Serving, ttl: int | None) -> None:
     """Set the rule of the server's project. What it knew of it before is forgotten."""
 
-    async def work() -> None:
-        store = SqlStore(served.settings.database, backups=None)
-        await store.open()
-        try:
-            (project,) = await store.list_projects()
-            await store.set_cache_ttl(project.id, ttl)
-        finally:
-            await store.close()
+    async def work(store: SqlStore) -> None:
+        (project,) = await store.list_projects()
+        await store.set_cache_ttl(project.id, ttl)
 
-    asyncio.run(work())
+    in_store(served, work)
 
 
 def test_nothing_is_cached_unless_somebody_asks(served: Serving, counting: Counting) -> None:
@@ -367,16 +362,11 @@ def test_the_database_tells_nothing_of_what_was_asked(served: Serving) -> None:
     client = served.client(default_headers=ON)
     chat(client, messages=[{"role": "user", "content": "the secret question"}])
 
-    async def answers() -> list[bytes]:
-        store = SqlStore(served.settings.database, backups=None)
-        await store.open()
-        try:
-            rows = await store._database.read(
-                lambda session: session._cursor.execute("SELECT key, body FROM cached_answers", {}).fetchall()
-            )
-            return [bytes(value) for row in rows for value in row]
-        finally:
-            await store.close()
+    async def answers(store: SqlStore) -> list[bytes]:
+        rows = await store._database.read(
+            lambda session: session._cursor.execute("SELECT key, body FROM cached_answers", {}).fetchall()
+        )
+        return [bytes(value) for row in rows for value in row]
 
-    until(lambda: len(asyncio.run(answers())) == 2, "nothing was kept")
-    assert not any(b"secret question" in value for value in asyncio.run(answers()))
+    until(lambda: len(in_store(served, answers)) == 2, "nothing was kept")
+    assert not any(b"secret question" in value for value in in_store(served, answers))

@@ -300,6 +300,19 @@ def test_what_a_key_may_ask_for_holds_for_every_kind_of_name(tmp_path: Path) -> 
                     assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
 
 
+@pytest.mark.parametrize("asked", ["r", "fast", "x"])
+def test_a_limit_for_a_route_holds_under_all_its_names(tmp_path: Path, asked: str) -> None:
+    more = {"route": {"tags": ["fast"]}, "aliases": {"x": "r"}, "routes": {"s": {"targets": [{"upstream": "up"}]}}}
+    with gateway(tmp_path, telling_all(), **more) as (served, _):
+        secret, key = another_key(served)
+        limited(served, key, model="r", rpm=1)
+        ask = openai.OpenAI(base_url=served.base_url, api_key=secret, max_retries=0).chat.completions.create
+        ask(model="r", messages=ASKED)
+        with pytest.raises(openai.RateLimitError):
+            ask(model=asked, messages=ASKED)
+        ask(model="s", messages=ASKED)
+
+
 # --- the built-in model -----------------------------------------------------------------------------------------------
 def test_the_built_in_model_under_a_route_is_free(tmp_path: Path) -> None:
     routes = {"home": {"targets": [{"upstream": "local"}]}}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, time
 from typing import Any
@@ -15,6 +14,7 @@ from antiphon.domain.tenancy import Key
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.policy.keys.first_run import make_key
 from antiphon.stores.store import SqlStore
+from support.inside import in_store
 from support.manners import BODY, Gated, refused
 from support.rawhttp import Wire
 from support.serving import Serving, serving
@@ -90,20 +90,6 @@ def test_no_key_and_wrong_keys(wire: Wire) -> None:
 def wire_key(wire: Wire) -> str:
     head = wire.head("GET", "/", {}, None).decode()
     return head.partition("Bearer ")[2].partition("\r\n")[0]
-
-
-def in_store(served: Serving, work: Callable[[SqlStore], Any]) -> Any:
-    """Do something in the server's database, as another process would."""
-
-    async def run() -> Any:
-        store = SqlStore(served.settings.database, backups=None)
-        await store.open()
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(run())
 
 
 def another_key(served: Serving, **changes: Any) -> tuple[str, Key]:

@@ -18,7 +18,7 @@ from antiphon.engines.scripted import ScriptedEngine, saying
 from antiphon.policy.keys.rotation import rotate
 from antiphon.stores.store import SqlStore
 from support.access import another_key
-from support.admin import with_store
+from support.inside import in_store
 from support.manners import refused
 from support.rawhttp import Wire
 from support.serving import Serving, serving
@@ -137,7 +137,7 @@ def test_a_rotated_key_works_until_its_overlap_ends(served: Serving) -> None:
         assert successor == replace(key, id=successor.id, digest=successor.digest, hint=successor.hint, created_at=now)
         return made
 
-    new = with_store(served, work)
+    new = in_store(served, work)
     for working in (secret, new):
         assert client(served, working).models.list().data
         with pytest.raises(openai.PermissionDeniedError):
@@ -169,6 +169,6 @@ def test_when_a_key_was_last_used_is_written_when_the_server_stops(tmp_path: Pat
         for _ in range(5):
             assert client(plain, secret).models.list().data
         kept = plain
-    used = {found.id: found.last_used_at for found in with_store(kept, lambda store: store.list_keys())}
+    used = {found.id: found.last_used_at for found in in_store(kept, lambda store: store.list_keys())}
     assert used[unused.id] is None
     assert before <= (used[key.id] or 0) <= time()

@@ -13,7 +13,7 @@ import pytest
 from antiphon.domain.ledger import Entry
 from antiphon.domain.money import DOLLAR, MILLION, to_dollars
 from support.fault_proxy import FAULTS
-from support.money import in_store
+from support.inside import in_store
 from support.spoilt import DEADLINES, KINDS, SOUND, SPOILT, SURFACES, TEXT, Wired, events_of, spoilt
 
 #: Those that say nothing for a while run into the deadlines of a route of their own.

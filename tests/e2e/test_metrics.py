@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from antiphon.domain.errors import EngineFailed
 from antiphon.domain.tenancy import AdminKey
 from antiphon.engines.scripted import ScriptedEngine, Step
 from antiphon.protocol.generation import Finish, Generation, Message, TextDelta, Usage
-from antiphon.stores.store import SqlStore
+from support.inside import in_store
 from support.loglines import Lines, logged
 from support.rawhttp import Wire
 from support.serving import Serving, serving
@@ -206,16 +205,8 @@ def test_requests_without_a_key_have_a_line_and_no_project(served: Serving, line
 def admin_key(served: Serving) -> str:
     secret = "sk-admin-of-the-test"
 
-    async def make() -> None:
-        store = SqlStore(served.settings.database, backups=None)
-        await store.open()
-        try:
-            digest = keys.digest(served.data_dir.secret(), secret)
-            await store.create_admin_key(AdminKey("key_a", "test", digest, "hint", "reader", 1))
-        finally:
-            await store.close()
-
-    asyncio.run(make())
+    digest = keys.digest(served.data_dir.secret(), secret)
+    in_store(served, lambda store: store.create_admin_key(AdminKey("key_a", "test", digest, "hint", "reader", 1)))
     return secret
 
 

@@ -16,7 +16,8 @@ from antiphon.domain.routing import PriceSpec
 from antiphon.engines.scripted import ScriptedEngine, saying
 from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
 from support.gate import Gate
-from support.money import admin_client, entries, in_store, selling
+from support.inside import in_store
+from support.money import admin_client, entries, selling
 from support.serving import Serving
 
 ASKED: list[Any] = [{"role": "user", "content": "hi"}]

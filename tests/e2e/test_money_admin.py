@@ -13,8 +13,9 @@ from openai import OpenAI
 
 from antiphon.engines.scripted import ScriptedEngine
 from conformance import spec
+from support.inside import in_store
 from support.ledger import entry
-from support.money import admin_client, in_store
+from support.money import admin_client
 from support.serving import Serving, serving
 
 DAY = 86_400

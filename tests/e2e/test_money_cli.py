@@ -12,8 +12,8 @@ import pytest
 
 from antiphon.engines.scripted import ScriptedEngine
 from support.commands import run_command
+from support.inside import in_store
 from support.ledger import entry
-from support.money import in_store
 from support.real import environment
 from support.serving import Serving, serving
 

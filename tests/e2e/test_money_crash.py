@@ -11,7 +11,7 @@ from typing import Any
 
 from openai import OpenAI
 
-from support.money import store_at
+from support.inside import store_at
 from support.real import environment
 
 #: A server of its own process, whose engine says one word and then nothing for ever.

@@ -13,8 +13,9 @@ from openai import OpenAI
 
 from antiphon.engines.scripted import ScriptedEngine
 from conformance import spec
-from support.admin import admin_client, admin_key, with_store
+from support.admin import admin_client, admin_key
 from support.gate import until
+from support.inside import in_store
 from support.rawhttp import Wire
 from support.serving import Serving, serving
 
@@ -188,7 +189,7 @@ def test_an_archived_projects_keys_stop_and_it_takes_no_changes(served: Serving,
             change()
     assert project.id not in [found.id for found in org.projects.list(limit=100)]
     assert project.id in [found.id for found in org.projects.list(limit=100, include_archived=True)]
-    kept = with_store(served, lambda store: store.get_response(project.id, stored.id))
+    kept = in_store(served, lambda store: store.get_response(project.id, stored.id))
     assert kept is not None, "what it had stored is gone"
 
 

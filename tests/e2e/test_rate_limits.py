@@ -23,8 +23,9 @@ from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
 from antiphon.stores.store import SqlStore
 from conformance import spec
 from support.access import another_key, limited
-from support.admin import admin_client, admin_key, with_store
+from support.admin import admin_client, admin_key
 from support.gate import until
+from support.inside import in_store
 from support.manners import BODY, Gated, refused, streaming
 from support.rawhttp import Wire
 from support.serving import Serving, serving
@@ -153,7 +154,7 @@ def test_the_sdk_comes_back_for_requests_too(tmp_path: Path) -> None:
 def test_calls_at_once_are_bounded_and_a_client_that_hangs_up_frees_its_place(tmp_path: Path) -> None:
     engine = Gated()
     with serving(engine, tmp_path) as served:
-        with_store(served, lambda store: store.put_rate_limit(RateLimit("organization", "", concurrent=1)))
+        in_store(served, lambda store: store.put_rate_limit(RateLimit("organization", "", concurrent=1)))
         engine.gate()
         wire, _ = streaming(served)
         with Wire(served.url, served.headers) as other:
@@ -246,7 +247,7 @@ def admin(served: Serving) -> Any:
 
 
 def project_of(served: Serving) -> str:
-    return with_store(served, lambda store: store.list_projects())[0].id
+    return in_store(served, lambda store: store.list_projects())[0].id
 
 
 def test_a_projects_limits_are_listed_and_set(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +274,7 @@ def test_a_projects_limits_are_listed_and_set(served: Serving, monkeypatch: pyte
     client.responses.create(model="gpt-5-nano", input="hi")
     mine.update_rate_limit("rl-gpt-5-mini", project_id=project, max_requests_per_1_minute=limits.MAX_RATE)
     client.responses.create(model="gpt-5-mini", input="hi")
-    entries = with_store(
+    entries = in_store(
         served, lambda store: store.list_audit(AuditFilter(types=("rate_limit.updated",)), limit=10)
     ).data
     assert [entry.resource_id for entry in entries] == ["rl-gpt-5-mini"] * 3

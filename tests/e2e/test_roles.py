@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.stores.store import SqlStore
 from support.admin import admin_client, admin_key
+from support.inside import in_store
 from support.rawhttp import Wire
 from support.serving import Serving, serving
 
@@ -135,7 +135,7 @@ def rights(world: World) -> dict[str, tuple[str, dict[str, str]]]:
         users = await store.list_users(after=None, limit=100)
         return {user.id: (user.role, await store.member_roles(user.id)) for user in users.data}
 
-    return _read(world, work)
+    return in_store(world.served, work)
 
 
 def other_project(world: World) -> tuple[str, bool, int, int]:
@@ -149,16 +149,4 @@ def other_project(world: World) -> tuple[str, bool, int, int]:
         keys = await store.page_of_keys(project_id, after=None, limit=10)
         return project.name, project.archived_at is not None, len(accounts.data), len(keys.data)
 
-    return _read(world, work)
-
-
-def _read(world: World, work: Any) -> Any:
-    async def main() -> Any:
-        store = SqlStore(world.served.settings.database, backups=None)
-        await store.open()
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(main())
+    return in_store(world.served, work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 import time
@@ -25,6 +24,7 @@ from antiphon.settings import Settings
 from antiphon.stores.store import SqlStore
 from conformance.spec import check_model
 from support.databases import Postgres
+from support.inside import store_at
 from support.real import run_program
 from support.serving import serving
 
@@ -57,15 +57,7 @@ def test_headers_on_an_endpoint_whose_namesake_goes(tmp_path: Path) -> None:
 
 
 def uses(settings: Settings) -> list[Use]:
-    async def work() -> list[Use]:
-        store = SqlStore(settings.database, backups=None)
-        await store.open()
-        try:
-            return await store.list_uses()
-        finally:
-            await store.close()
-
-    return asyncio.run(work())
+    return store_at(settings.database, lambda store: store.list_uses())
 
 
 def note(url: str, *noted: tuple[str, str, int]) -> str:
@@ -73,21 +65,16 @@ def note(url: str, *noted: tuple[str, str, int]) -> str:
     from antiphon.domain.tenancy import Project
     from antiphon.policy.keys.first_run import make_key
 
-    async def work() -> str:
-        store = SqlStore(url, backups=None)
-        await store.open()
-        try:
-            await store.create_project(Project("proj_x", "shop", 1))
-            _, key = make_key("proj_x", "web", b"s" * 32)
-            await store.create_key(key)
-            for subject, key_id, days in noted:
-                day = day_of(time.time()) - days * 24 * 3600
-                await store.note_use(Use("proj_x", key_id or key.id, subject, day, 7))
-            return key.id
-        finally:
-            await store.close()
+    async def work(store: SqlStore) -> str:
+        await store.create_project(Project("proj_x", "shop", 1))
+        _, key = make_key("proj_x", "web", b"s" * 32)
+        await store.create_key(key)
+        for subject, key_id, days in noted:
+            day = day_of(time.time()) - days * 24 * 3600
+            await store.note_use(Use("proj_x", key_id or key.id, subject, day, 7))
+        return key.id
 
-    return asyncio.run(work())
+    return store_at(url, work)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

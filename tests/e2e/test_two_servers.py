@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import time
 from pathlib import Path
@@ -11,9 +10,9 @@ import openai
 from bench.chaos_server import Process, running
 
 from antiphon.domain import limits
-from antiphon.stores.store import SqlStore
 from conformance.sequence import check_sequence
 from support.gate import until
+from support.inside import store_at
 
 
 def pair(tmp_path: Path, url: str, *, pace: float, words: int, continues: bool = True) -> tuple[Process, Process]:
@@ -67,15 +66,7 @@ def test_both_give_the_answers_that_one_has_made(tmp_path: Path, postgres_url: s
 def kept(url: str) -> int:
     """How many answers are cached."""
 
-    async def work() -> int:
-        store = SqlStore(url, backups=None)
-        await store.open()
-        try:
-            return sum(state.answers for state in await store.cache_states())
-        finally:
-            await store.close()
-
-    return asyncio.run(work())
+    return sum(state.answers for state in store_at(url, lambda store: store.cache_states()))
 
 
 def test_the_work_of_a_dead_server_is_taken_over(tmp_path: Path, postgres_url: str) -> None:

@@ -9,7 +9,7 @@ from antiphon.domain.rates import RateLimit
 from antiphon.domain.tenancy import Key
 from antiphon.policy.keys.first_run import make_key
 from antiphon.stores.store import SqlStore
-from support.admin import with_store
+from support.inside import in_store
 from support.serving import Serving
 
 T = TypeVar("T")
@@ -25,9 +25,9 @@ def another_key(served: Serving, **changes: Any) -> tuple[str, Key]:
         await store.create_key(key)
         return secret, key
 
-    return with_store(served, make)
+    return in_store(served, make)
 
 
-def limited(served: Serving, key: Key, **rates: int) -> None:
+def limited(served: Serving, key: Key, **rates: Any) -> None:
     """Limit a key. It must not have been used in the last two seconds, or it is remembered as it was."""
-    with_store(served, lambda store: store.put_rate_limit(RateLimit("key", key.id, **rates)))
+    in_store(served, lambda store: store.put_rate_limit(RateLimit("key", key.id, **rates)))

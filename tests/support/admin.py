@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from openai import OpenAI
 
@@ -14,23 +12,8 @@ from antiphon.run.clock import SystemClock
 from antiphon.run.organisation.admin_keys import AdminKeys
 from antiphon.run.organisation.users import Users
 from antiphon.stores.store import SqlStore
+from support.inside import in_store
 from support.serving import Serving
-
-T = TypeVar("T")
-
-
-def with_store(served: Serving, work: Callable[[SqlStore], Awaitable[T]]) -> T:
-    """Do something to the server's database, as the command line does while it runs."""
-
-    async def main() -> T:
-        store = SqlStore(served.settings.database, backups=None)
-        await store.open()
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(main())
 
 
 def admin_key(served: Serving, *, email: str | None = None, role: str = "owner", place: str | None = None) -> str:
@@ -51,7 +34,7 @@ def admin_key(served: Serving, *, email: str | None = None, role: str = "owner",
         secret, _ = await AdminKeys(store, clock, served.data_dir.secret()).create(CLI, user, "test")
         return secret
 
-    return with_store(served, work)
+    return in_store(served, work)
 
 
 def admin_client(served: Serving, key: str, **options: Any) -> OpenAI:

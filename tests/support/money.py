@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from openai import OpenAI
@@ -22,9 +21,9 @@ from antiphon.domain.tenancy import AdminKey
 from antiphon.engines.single import SingleRoute
 from antiphon.ports import Engine
 from antiphon.stores.store import SqlStore
+from support.inside import in_store
 from support.serving import Serving, serving
 
-T = TypeVar("T")
 #: A dollar for each token of output, and nothing for input.
 DOLLAR_A_TOKEN = PriceSpec(input="0", output="1000000")
 FOR_EVER = Asked(0, 10**11, 10**11)
@@ -57,25 +56,6 @@ def selling(
     monkeypatch.setattr(compose, "routes_of", lambda *_, **__: Routes(routes))
     with serving(engine, path, **options) as served:
         yield served
-
-
-def in_store(served: Serving, work: Callable[[SqlStore], Awaitable[T]]) -> T:
-    """Do something with the server's database, from outside."""
-    return store_at(served.settings.database, work)
-
-
-def store_at(url: str, work: Callable[[SqlStore], Awaitable[T]]) -> T:
-    """Do something with the database at this address."""
-
-    async def main() -> T:
-        store = SqlStore(url, backups=None)
-        await store.open()
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(main())
 
 
 def admin_client(served: Serving, role: str = "owner") -> OpenAI:

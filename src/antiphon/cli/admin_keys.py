@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from antiphon.cli.options import with_settings
+from antiphon.cli.options import AsJson, with_settings
 from antiphon.settings import Loaded
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def create(
 @with_settings("data_dir", "database")
 def list_keys(
     loaded: Loaded,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List admin keys: by their hints, never in clear."""
     from antiphon.cli.output import moment, table

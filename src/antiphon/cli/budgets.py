@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from antiphon.cli.options import with_settings
+from antiphon.cli.options import AsJson, with_settings
 from antiphon.domain import money
 from antiphon.domain.budgets import ORGANIZATION, Budget, Period, Scope
 from antiphon.domain.errors import SetupError
@@ -81,7 +81,7 @@ def set_budget(
 @with_settings("data_dir", "database")
 def list_budgets(
     loaded: Loaded,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List budgets and alerts, with what is spent in their day or month."""
     from antiphon.cli.output import table

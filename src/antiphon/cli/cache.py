@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from antiphon.cli.options import with_settings
+from antiphon.cli.options import AsJson, with_settings
 from antiphon.domain import limits
 from antiphon.domain.caching import OFF, CacheState
 from antiphon.domain.errors import SetupError
@@ -67,7 +67,7 @@ def _words(rule: int | None) -> str:
 @with_settings("data_dir", "database")
 def show(
     loaded: Loaded,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show each project's rule, and how much of it is kept."""
     from antiphon.cli.output import table

@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from antiphon.cli.options import with_settings
+from antiphon.cli.options import AsJson, with_settings
 from antiphon.settings import Loaded
 from antiphon.settings.declared import declared
 
@@ -18,7 +17,7 @@ from antiphon.settings.declared import declared
 @with_settings(*declared())
 def config(
     loaded: Loaded,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the effective settings and where each came from. Passwords are masked."""
     from antiphon.cli.output import table  # here, because `--help` does not need it

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from antiphon.cli.options import with_settings
+from antiphon.cli.options import AsJson, with_settings
 from antiphon.domain import money
 from antiphon.domain.errors import SetupError
 from antiphon.settings import Loaded
@@ -47,7 +47,7 @@ def estimate(
         int | None, typer.Option(min=0, max=100_000_000, help="Tokens of the answer, where the request has no limit.")
     ] = None,
     provider: Annotated[str, typer.Option(help="Whose price it is, by its name in the list of prices.")] = "openai",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Price a request before it is sent. Nothing is sent to anybody but, if need be, the running server."""
     from antiphon.cli.estimate import estimated
@@ -68,7 +68,7 @@ def report(
         "model"
     ),
     days: Annotated[int, typer.Option(min=1, max=36_500, help="So many days back, today (UTC) included.")] = 30,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """What was spent: a table, and a bar for each line of it."""
@@ -102,7 +102,7 @@ def report(
 def show(
     loaded: Loaded,
     name: Annotated[str, typer.Argument(metavar="ID", help="The id of a response, a completion or a request.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """What one call used and cost."""
     from antiphon.cli.tenants import with_store

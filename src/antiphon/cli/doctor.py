@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
-from antiphon.cli.options import with_settings
+from antiphon.cli.options import AsJson, with_settings
 from antiphon.settings import Loaded
 from antiphon.settings.declared import declared
 
@@ -18,7 +17,7 @@ _COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer
 @with_settings(*declared())
 def doctor(
     loaded: Loaded,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what is wrong with this installation, and what to do. Changes nothing. Exit code 1 if anything fails."""
     from antiphon.cli.checks import all_findings  # here, because `--help` does not need them

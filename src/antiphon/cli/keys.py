@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from antiphon.cli.options import with_settings
+from antiphon.cli.options import AsJson, with_settings
 from antiphon.domain.errors import SetupError
 from antiphon.domain.keys import digest
 from antiphon.settings import Loaded
@@ -82,7 +82,7 @@ def create(
 def list_keys(
     loaded: Loaded,
     project: Annotated[str | None, typer.Option(help="Only this project's keys.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List keys: by their hints, never in clear."""
     from antiphon.cli.output import moment, table

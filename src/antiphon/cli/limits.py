@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from antiphon.cli.options import with_settings
+from antiphon.cli.options import AsJson, with_settings
 from antiphon.domain.errors import SetupError
 from antiphon.settings import Loaded
 
@@ -67,7 +67,7 @@ def set_limits(
 @with_settings("data_dir", "database")
 def list_limits(
     loaded: Loaded,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List all limits."""
     from antiphon.cli.output import table

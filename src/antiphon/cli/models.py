@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from antiphon.cli.options import with_settings
+from antiphon.cli.options import AsJson, with_settings
 from antiphon.settings import Loaded
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _STATES = {"ready": "here", "unverified": "here, not verified", "partial": "part
 @with_settings("models_dir")
 def list_models(
     loaded: Loaded,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the models that Antiphon knows by name, and which are on this machine."""
     from antiphon.cli.output import table

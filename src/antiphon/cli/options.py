@@ -18,6 +18,8 @@ _CONFIG = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE", help="Settings file, instead of antiphon.toml.", show_default=False),
 ]
+#: Of every command that lists something.
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from antiphon.cli.options import with_settings
+from antiphon.cli.options import AsJson, with_settings
 from antiphon.domain import limits
 from antiphon.domain.errors import SetupError
 from antiphon.domain.tenancy import NEVER, Project
@@ -134,7 +134,7 @@ def _state(project: Project) -> str:
 @with_settings("data_dir", "database")
 def list_projects(
     loaded: Loaded,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the projects."""
     from antiphon.cli.output import moment, table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from antiphon.cli.options import with_settings
+from antiphon.cli.options import AsJson, with_settings
 from antiphon.settings import Loaded
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _FOLDER = Annotated[Path, typer.Argument(help="The folder that holds a folder fo
 def list_prompts(
     loaded: Loaded,
     project: _PROJECT = "default",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the prompts of a project, and which of their versions answers."""
     from antiphon.cli.output import moment, table

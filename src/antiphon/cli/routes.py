@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from antiphon.cli.options import with_settings
+from antiphon.cli.options import AsJson, with_settings
 from antiphon.domain.errors import SetupError
 from antiphon.domain.routing import RouteSpec, TargetSpec
 from antiphon.settings import Loaded, Settings
@@ -24,7 +24,6 @@ app = typer.Typer(
     help="Routes: list them, and try the targets behind them.", no_args_is_help=True, rich_markup_mode=None
 )
 
-_AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _PROJECT = Annotated[str | None, typer.Option(help="As this project sees them (its name or id, as in project_routes).")]
 
 
@@ -35,7 +34,7 @@ def _seen(settings: Settings, project: str | None) -> Mapping[str, RouteSpec]:
 
 @app.command("list")
 @with_settings("data_dir", "upstreams", "routes", "project_routes", "model")
-def list_routes(loaded: Loaded, project: _PROJECT = None, as_json: _AS_JSON = False) -> None:
+def list_routes(loaded: Loaded, project: _PROJECT = None, as_json: AsJson = False) -> None:
     """List the routes, with their targets and what follows when none of those serves."""
     from antiphon.cli.output import table
 
@@ -84,7 +83,7 @@ def try_routes(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these routes.")] = None,
     project: _PROJECT = None,
     star: Annotated[str | None, typer.Option(help="What stands for the '*' of names that end with one.")] = None,
-    as_json: _AS_JSON = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try each target: reach it, answer, stream, call a tool, keep to a schema, tell what was used.
 

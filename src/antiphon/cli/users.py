@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from antiphon.cli.options import with_settings
+from antiphon.cli.options import AsJson, with_settings
 from antiphon.settings import Loaded
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def add(loaded: Loaded, email: _EMAIL, name: _NAME, role: _ROLE = "reader") -> N
 @with_settings("data_dir", "database")
 def list_users(
     loaded: Loaded,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the users."""
     from antiphon.cli.output import moment, table

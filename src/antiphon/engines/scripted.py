@@ -27,7 +27,12 @@ def echo(generation: Generation) -> Sequence[Step]:
     said = [turn.text for turn in generation.turns if isinstance(turn, Message) and turn.role == "user"]
     words = (said[-1] if said else "").split(" ")
     deltas = [TextDelta(word if not index else f" {word}") for index, word in enumerate(words)]
-    return [*deltas, Finish("stop", Usage(input_tokens=len(words), output_tokens=len(words)))]
+    return [*deltas, Finish("stop", Usage(input_tokens=_words(generation), output_tokens=len(words)))]
+
+
+def _words(generation: Generation) -> int:
+    """Words of the whole conversation: what is a token here."""
+    return sum(len(turn.text.split()) for turn in generation.turns if isinstance(turn, Message))
 
 
 class ScriptedEngine:
@@ -113,7 +118,7 @@ class ScriptedEngine:
 
     async def count_tokens(self, generation: Generation) -> int:
         """One token for each word of the conversation."""
-        return sum(len(turn.text.split()) for turn in generation.turns if isinstance(turn, Message))
+        return _words(generation)
 
     async def start(self) -> None:
         """Nothing to get ready."""
@@ -126,5 +131,5 @@ class ScriptedEngine:
         self._stopped.set()
 
     async def ready(self) -> bool:
-        """Always."""
-        return True
+        """Unless it was stopped: there is nothing to load."""
+        return not self._stopped.is_set()

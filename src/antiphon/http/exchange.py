@@ -241,7 +241,7 @@ class Exchange:
         async with aclosing(chunks):
             first = await anext(chunks, b"")
             await self._start(200, [*_EVENT_STREAM, *headers])
-            await self.unless_gone(self._write_chunks(first, chunks))
+            await self.unless_gone(self._write_chunks(first, chunks), sends=True)
 
     async def _write_chunks(self, first: bytes, chunks: AsyncGenerator[bytes, None]) -> None:
         await self._write(first)
@@ -279,10 +279,11 @@ class Exchange:
             except TimeoutError:
                 self._muted = True
 
-    async def unless_gone(self, work: Awaitable[T]) -> T:
+    async def unless_gone(self, work: Awaitable[T], *, sends: bool = False) -> T:
         """Do `work`, and end it at once if the client hangs up. Raises `ClientGone` then.
 
-        With a recorder it is done to its end.
+        With a recorder it is done to its end. `sends`: part of the work is to send, and a client that takes nothing of
+        that for too long counts as gone.
         """
         if self._recorder is not None:
             return await work
@@ -296,7 +297,7 @@ class Exchange:
                 gone = True
                 doing.cancel()
 
-        stalled = _Stall(self, leave)
+        stalled = _Stall(self, leave) if sends else None
         unwatch = watch(self.scope, self._receive, leave)
         try:
             return await work
@@ -308,7 +309,8 @@ class Exchange:
         finally:
             done = True
             unwatch()
-            stalled.cancel()
+            if stalled is not None:
+                stalled.cancel()
 
     def stalls(self) -> bool:
         """Whether the client takes nothing of what is being sent, for too long."""

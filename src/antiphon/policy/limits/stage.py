@@ -37,7 +37,9 @@ class Limits:
         if not call.caller.limits:
             return
         route = admission.route
-        applying = call.caller.limits.applying(call.model, route.name, route.model)
+        # An alias of a route is a route of its own, with the other's configuration.
+        configured = None if route.spec is None else route.spec.name
+        applying = call.caller.limits.applying(call.model, route.name, route.model, configured)
         requests = () if call.counted else applying.requests
         places = () if call.places else applying.concurrent
         amount = most_tokens(admission.generation) if applying.tokens else 0
@@ -46,7 +48,11 @@ class Limits:
             refused, readings = await self._counters.take(requests, (), (*places, *tokens))
         else:
             refused, readings = await self._counters.take(requests, (*places, *tokens))
-        call.rates = _told(readings, refused)
+        told = _told(readings, refused)
+        if call.rates:  # a further generation takes no request: what was said of those stays said
+            names = {name for name, _ in told}
+            told = [*(pair for pair in call.rates if pair[0] not in names), *told]
+        call.rates = told
         if refused is not None:
             raise _refusal(refused, call, applying)
         call.counted = True

@@ -270,7 +270,9 @@ class Relay:
             if "item_id" in event or stem in _STEPS:
                 event["item_id"] = item.body["id"]
         ours = self._snapshot()
-        if "response" in event:
+        if stem in _STEPS:
+            event.pop("response", None)  # none of these has one
+        elif "response" in event:
             event["response"] = ours
         if "response_id" in event:
             event["response_id"] = ours["id"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ from conformance import spec
 from hostile import valid
 from support.gate import Gate
 from support.rawhttp import Wire
-from support.serving import Serving, serving
+from support.serving import Serving
 from support.streams import (
     USAGE,
     Told,
@@ -36,26 +35,6 @@ from support.streams import (
     response,
     stored,
 )
-
-
-@pytest.fixture(scope="module")
-def engine() -> Told:
-    return Told()
-
-
-@pytest.fixture(scope="module")
-def served(engine: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with serving(engine, tmp_path_factory.mktemp("streams")) as server:
-        yield server
-
-
-@pytest.fixture
-def wire(served: Serving, engine: Told) -> Iterator[Wire]:
-    with Wire(served.url, served.headers) as connection:
-        yield connection
-    assert not engine.scripts, "the engine was not asked as often as the test meant to"
-    assert not engine.refusals
-
 
 LOGPROB = TokenLogprob("o", -0.1, (111,), (TopLogprob("o", -0.1, (111,)), TopLogprob("k", -2.0, (107,))))
 SCRIPTS: dict[str, list[Delta]] = {

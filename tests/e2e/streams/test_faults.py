@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -21,7 +20,7 @@ from antiphon.protocol.generation import (
 from conformance import spec
 from support.gate import Gate, until
 from support.rawhttp import Wire
-from support.serving import Serving, serving
+from support.serving import Serving
 from support.streams import (
     SECRET,
     Told,
@@ -33,26 +32,6 @@ from support.streams import (
     response,
     stored,
 )
-
-
-@pytest.fixture(scope="module")
-def engine() -> Told:
-    return Told()
-
-
-@pytest.fixture(scope="module")
-def served(engine: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with serving(engine, tmp_path_factory.mktemp("streams")) as server:
-        yield server
-
-
-@pytest.fixture
-def wire(served: Serving, engine: Told) -> Iterator[Wire]:
-    with Wire(served.url, served.headers) as connection:
-        yield connection
-    assert not engine.scripts, "the engine was not asked as often as the test meant to"
-    assert not engine.refusals
-
 
 # --- engines that break -----------------------------------------------------------------------------------------------
 BREAKS: dict[str, list[Step]] = {

@@ -1,0 +1,43 @@
+"""The local engine, and what is asked of any."""
+
+from __future__ import annotations
+
+from antiphon.domain.limits.sizes import KIB, MIB
+
+# --- the local engine -------------------------------------------------------------------------------------------------
+#: Loading a model file and warming it up.
+ENGINE_START_TIMEOUT = 180.0
+#: Between two tokens. The prompt's first token may take much longer than the next ones.
+ENGINE_TOKEN_TIMEOUT = 300.0
+#: Requests waiting for a slot, for each slot. More are refused with 503.
+ENGINE_QUEUE_PER_SLOT = 16
+#: Restarts in a row before the engine is left down until the next request asks for it again.
+ENGINE_MAX_RESTARTS = 5
+#: Compiling one schema or grammar of a client, in processor time.
+GRAMMAR_TIMEOUT = 0.2
+#: Checking one answer against its schema or grammar, in processor time.
+SCHEMA_CHECK_TIMEOUT = 1.0
+#: Beyond either, for a process that has to wait for its turn on a busy machine.
+SCHEMA_PATIENCE = 10.0
+#: Starting the process that does both.
+SCHEMA_START_TIMEOUT = 20.0
+#: Characters of one schema or grammar.
+MAX_SCHEMA_CHARS = 256 * KIB
+#: Times a model is asked again when its answer does not fit a schema that its engine cannot enforce.
+MAX_SCHEMA_RETRIES = 2
+
+# --- compaction -------------------------------------------------------------------------------------------------------
+#: Tokens of one summary, in a context that is large enough.
+MAX_SUMMARY_TOKENS = 2_048
+#: Pieces of a long conversation, each summarised with the summary of those before it. Each takes the model seconds.
+MAX_SUMMARY_PIECES = 64
+#: Characters of a compaction item's encrypted content (published specification, CompactionSummaryItemParam).
+MAX_SEALED = 20 * MIB
+
+# --- downloading models -----------------------------------------------------------------------------------------------
+#: A download from which not one byte comes for this long is given up (its next source is tried).
+PULL_STALL_TIMEOUT = 120.0
+#: Connecting to a source, and waiting for its next bytes: short, because without a network it must fail quickly.
+PULL_CONNECT_TIMEOUT = 15
+#: Free disk space that a download leaves for everything else.
+PULL_SPARE_DISK = 64 * MIB

@@ -1,0 +1,75 @@
+"""What a client may send, and how long it may take over it."""
+
+from __future__ import annotations
+
+from antiphon.domain.limits.sizes import KIB, MIB
+
+# --- what a client may send -------------------------------------------------------------------------------------------
+#: One JSON body. OpenAI's own limit for a request with inlined files is 50 MB.
+MAX_BODY = 50 * MIB
+#: Request line and headers together; OpenAI asks for less than 64 KiB.
+MAX_HEADERS = 64 * KIB
+#: Nesting of a JSON body. Deeper than any real schema, and far from the interpreter's recursion limit.
+MAX_JSON_DEPTH = 128
+#: Values in one JSON body. "[]," costs three bytes of body and sixty of memory.
+MAX_JSON_VALUES = 2_000_000
+#: Input items of one response. More is a loop gone wrong.
+MAX_INPUT_ITEMS = 10_000
+#: Responses followed by previous_response_id.
+MAX_CHAIN = 1_000
+#: Items of a conversation that a response can be made in. More would not fit into any model's context.
+MAX_CONVERSATION_ITEMS = 10_000
+#: `X-Client-Request-Id`, in ASCII characters (OpenAI's documented limit).
+MAX_CLIENT_REQUEST_ID = 512
+#: `limit` of list endpoints.
+MAX_PAGE = 100
+DEFAULT_PAGE = 20
+
+#: Characters of an error's message, most of which quote what was sent.
+MAX_ERROR_MESSAGE = 2_000
+
+#: Items of earlier responses that are remembered in memory, as bytes of JSON.
+HISTORY_CACHE = 32 * MIB
+
+# --- how long anything may take ---------------------------------------------------------------------------------------
+#: From the first byte of a request's head to its end: a slow sender must not hold a connection for ever.
+HEAD_TIMEOUT = 15.0
+#: Between two pieces of a body.
+BODY_TIMEOUT = 30.0
+#: A whole body: 50 MiB take this long on a line of 700 kbit/s. Without it, a byte now and then would do for ever.
+BODY_TOTAL_TIMEOUT = 600.0
+#: An idle connection is kept this long for the next request.
+KEEP_ALIVE_TIMEOUT = 75.0
+#: After a stop signal: this long to finish what is running; then it is ended with a stored error.
+DRAIN_TIMEOUT = 20.0
+#: After that, this long for the last writes and closes.
+CLOSE_TIMEOUT = 5.0
+#: A client that takes none of its stream for this long has gone.
+SEND_TIMEOUT = 120.0
+
+# --- prompts ----------------------------------------------------------------------------------------------------------
+#: Characters of a prompt's name.
+MAX_PROMPT_NAME = 256
+#: One version of a prompt, as JSON. It is read for every response that uses it.
+MAX_PROMPT = MIB
+#: Variables and messages of one version.
+MAX_PROMPT_VARIABLES = 256
+MAX_PROMPT_MESSAGES = 256
+#: A prompt after its variables were put in, as JSON: a long value may stand in many places.
+MAX_RESOLVED_PROMPT = MAX_BODY
+
+# --- idempotency keys -------------------------------------------------------------------------------------------------
+#: Characters of an `Idempotency-Key`.
+MAX_IDEMPOTENCY_KEY = 255
+#: How long a key is remembered.
+IDEMPOTENCY_TTL = 24 * 3600
+#: One answer that is kept for its key. Streams are several times as large as what they say.
+MAX_KEPT_ANSWER = 8 * MIB
+#: Answers that may not be stored are kept in memory: all of them together.
+MAX_ANSWERS_IN_MEMORY = 64 * MIB
+#: A server's claim on a key whose request it is answering. After a crash, the key can be used again then.
+KEY_LOCK = 15.0
+#: Between two renewals of that claim.
+KEY_LOCK_RENEWAL = 4.0
+#: Between two looks whether another server has finished with a key.
+KEY_TICK = 0.25

@@ -1,0 +1,34 @@
+"""The database."""
+
+from __future__ import annotations
+
+from antiphon.domain.limits.sizes import MIB
+
+# --- the store --------------------------------------------------------------------------------------------------------
+#: Write operations that wait for the group commit. More are refused with 503.
+MAX_PENDING_WRITES = 20_000
+#: Write operations of one group commit.
+MAX_GROUP_COMMIT = 512
+#: How long SQLite waits for another process's write lock.
+STORE_BUSY_TIMEOUT = 10.0
+#: Reads that wait for a free reader. More are refused with 503.
+MAX_PENDING_READS = 20_000
+#: Threads that read, each with a connection of its own. Reads are short, and the machine is small.
+STORE_READERS = 3
+#: Deleted content is taken out of SQLite's write-ahead log within this time.
+STORE_ERASE_WITHIN = 5.0
+#: SQLite's log file is cut back to this size when it is used anew.
+STORE_JOURNAL_SIZE = 64 * MIB
+#: Copies of the database file that are kept from before migrations.
+STORE_BACKUPS = 5
+#: How long a start waits for another process that is migrating the same database.
+STORE_MIGRATION_WAIT = 300.0
+#: Reaching a database server.
+STORE_CONNECT_TIMEOUT = 10.0
+#: One statement on a database server.
+STORE_STATEMENT_TIMEOUT = 30.0
+#: An id, in bytes: far more than any of ours, and short enough for PostgreSQL to index (2,704 bytes for a whole entry).
+MAX_ID = 512
+#: Metadata of one object, in characters (published specification, Metadata): keys, values.
+MAX_METADATA_KEY = 64
+MAX_METADATA_VALUE = 512
