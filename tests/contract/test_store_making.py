@@ -41,6 +41,21 @@ def test_the_oldest_jobs_are_claimed_first_and_by_one_worker_only(url: str) -> N
     run(url, test)
 
 
+def test_those_that_are_to_end_can_be_claimed_alone(url: str) -> None:
+    async def test(store: SqlStore) -> None:
+        for number in range(4):
+            await store.put_response(job(f"resp_{number}"))
+        assert await store.claim_responses("a", now=1000, until=2000, limit=9, cancelled=True) == []
+        for name in ("resp_1", "resp_3"):
+            await store.request_cancel(ONE, name)
+        [found] = await store.claim_responses("a", now=1000, until=2000, limit=1, cancelled=True)
+        assert (found.id, found.cancel_requested) == ("resp_1", True)
+        assert await claimed(store, "b") == ["resp_0", "resp_2", "resp_3"]
+        assert await store.claim_responses("c", now=1000, until=2000, limit=9, cancelled=True) == []
+
+    run(url, test)
+
+
 def test_two_workers_that_claim_at_once_share_nothing(url: str) -> None:
     async def test(store: SqlStore) -> None:
         for number in range(40):

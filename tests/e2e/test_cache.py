@@ -352,6 +352,7 @@ def test_no_log_holds_what_is_kept(served: Serving, capfd: pytest.CaptureFixture
     with logged("debug") as lines:
         for _ in range(2):
             chat(client, messages=[{"role": "user", "content": "the secret question"}])
+        until(lambda: lines.text.count("/v1/chat/completions") == 2, "the lines of both calls")
     written = lines.text + "".join(capfd.readouterr())
     assert "/v1/chat/completions" in written
     assert "secret question" not in written

@@ -127,6 +127,7 @@ def test_one_line_for_a_call(served: Serving, client: OpenAI, lines: Lines) -> N
     raw = client.chat.completions.with_raw_response.create(
         model="gpt-5-mini", messages=[{"role": "user", "content": SAID}]
     )
+    until(lines.requests)
     [line] = lines.requests()
     assert line["request_id"] == raw.headers["x-request-id"]
     assert line["project"].startswith("proj_")
@@ -147,6 +148,7 @@ def test_one_line_for_a_stream_with_its_tokens(client: OpenAI, lines: Lines) -> 
 
 def test_one_line_for_several_choices(client: OpenAI, lines: Lines) -> None:
     chat(client, n=3)
+    until(lines.requests)
     [line] = lines.requests()
     assert (line["attempts"], line["output_tokens"]) == (3, 6)
 

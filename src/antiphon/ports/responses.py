@@ -73,10 +73,13 @@ class ResponseStore(Protocol):
         """Those of these items that this project has, in responses or conversations."""
 
     # --- leases -------------------------------------------------------------------------------------------------------
-    async def claim_responses(self, owner: str, *, now: int, until: int, limit: int) -> list[StoredResponse]:
+    async def claim_responses(
+        self, owner: str, *, now: int, until: int, limit: int, cancelled: bool = False
+    ) -> list[StoredResponse]:
         """Take unfinished responses that nobody holds: queued ones, and those whose lease ended before `now`.
 
-        The oldest come first. They belong to `owner` until `until` (both Unix milliseconds).
+        The oldest come first. They belong to `owner` until `until` (both Unix milliseconds). `cancelled`: only those
+        that were asked to end.
         """
 
     async def renew_leases(self, owner: str, until: int) -> None:

@@ -39,6 +39,9 @@ class Worker:
         self._clock = clock
         self._alone = alone
         self._jobs: dict[Name, tuple[Job, asyncio.Task[None]]] = {}
+        #: Cancelled since the last claim began, and not made here: that claim may have taken them just before, or they
+        #: wait for their turn.
+        self._missed: set[Name] = set()
         steps = [self._claim_step, self._sweep_step]
         if not alone:
             steps.append(self._cancel_step)
@@ -97,6 +100,8 @@ class Worker:
     def _cancel(self, name: Name) -> None:
         if name in self._jobs:
             self._jobs[name][0].cancel()
+        else:
+            self._missed.add(name)
 
     # --- its habits ---------------------------------------------------------------------------------------------------
     async def _claim_step(self) -> None:
@@ -111,6 +116,13 @@ class Worker:
 
     async def _claim(self, *, ignore_leases: bool = False) -> None:
         now = 2**62 if ignore_leases else int(self._clock.now() * 1000)
+        missed, self._missed = self._missed, set()
+        if missed:
+            # To end them takes no room, and nobody should have to wait for it.
+            for response in await self._store.claim_responses(
+                self.id, now=now, until=self.lease(), limit=len(missed), cancelled=True
+            ):
+                self._begin(response)
         while (room := limits.MAX_BACKGROUND - len(self._jobs)) > 0:
             claimed = await self._store.claim_responses(self.id, now=now, until=self.lease(), limit=room)
             for response in claimed:
@@ -121,6 +133,8 @@ class Worker:
     def _begin(self, response: StoredResponse) -> None:
         name = (response.project_id, response.id)
         job = Job(self._store, self._gate, self._preparer, self._bus, self._clock, response)
+        if name in self._missed:
+            job.cancel()
         task = asyncio.create_task(job.run())
         self._jobs[name] = (job, task)
 

@@ -32,13 +32,15 @@ _END = Query(
     .values(status=bindparam("status"), body=bindparam("body"), owner=null(), lease_until=null(), request=null())
 )
 _FREE = or_(responses.c.lease_until.is_(None), responses.c.lease_until < bindparam("now"))
-_CLAIMABLE = Query(
+_OLDEST = (
     select(responses.c.project_id, responses.c.id)
     .where(_UNFINISHED, _FREE)
     .order_by(responses.c.created_at, responses.c.id)
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
 )
+_CLAIMABLE = Query(_OLDEST)
+_CLAIMABLE_CANCELLED = Query(_OLDEST.where(responses.c.cancel_requested == literal_column("1")))
 # The condition is looked at once more: on PostgreSQL another worker may have been faster.
 _CLAIM = Query(
     update(responses)
@@ -124,6 +126,7 @@ class _Claim(NamedTuple):
     now: int
     until: int
     limit: int
+    cancelled: bool
 
 
 class _Sweep(NamedTuple):
@@ -149,9 +152,11 @@ class Making(Part):
             _advance, _Advance(response, items, events, appended), key=(response.project_id, response.id)
         )
 
-    async def claim_responses(self, owner: str, *, now: int, until: int, limit: int) -> list[StoredResponse]:
+    async def claim_responses(
+        self, owner: str, *, now: int, until: int, limit: int, cancelled: bool = False
+    ) -> list[StoredResponse]:
         """Take unfinished responses that nobody holds; see `ports`."""
-        return await self._database.write(_claim, _Claim(owner, now, until, limit), key="claim")
+        return await self._database.write(_claim, _Claim(owner, now, until, limit, cancelled), key="claim")
 
     async def renew_leases(self, owner: str, until: int) -> None:
         """Hold what `owner` is making until `until` (Unix milliseconds)."""
@@ -221,7 +226,8 @@ def _claim(session: Session, batch: Sequence[_Claim]) -> list[list[StoredRespons
 
 def _claim_one(session: Session, claim: _Claim) -> list[StoredResponse]:
     taken = []
-    for project_id, response_id in session.all(_CLAIMABLE, {"now": claim.now, "limit": claim.limit}):
+    claimable = _CLAIMABLE_CANCELLED if claim.cancelled else _CLAIMABLE
+    for project_id, response_id in session.all(claimable, {"now": claim.now, "limit": claim.limit}):
         name = {"project_id": project_id, "id": response_id}
         if session.run(_CLAIM, {**name, "new_owner": claim.owner, "until": claim.until, "now": claim.now}):
             row = session.one(_GET, name)

@@ -142,11 +142,11 @@ def test_it_empties_continuously_and_exactly() -> None:
     refused, _ = take(counters, [Demand(meter, 1)], [])
     assert refused == Refusal(Demand(meter, 1), 0, 20 * NANOSECONDS)
     # A third of a minute has no end in decimals, nor in binary: nothing is lost on the way there.
-    for _ in range(19_999):
-        time.now += 1_000_000
+    for _ in range(1_999):
+        time.now += 10_000_000
         take(counters, [], [], [Demand(meter, 0)])
     assert take(counters, [Demand(meter, 1)], [])[0] is not None
-    time.now += 1_000_000
+    time.now += 10_000_000
     assert take(counters, [Demand(meter, 1)], [])[0] is None
 
 

@@ -131,9 +131,8 @@ def test_what_is_incomplete(reason: str, finish: str) -> None:
 
 
 def test_usage_that_is_not_told_is_estimated() -> None:
-    assert told([event("output_text.delta", delta="eight ch"), end(usage=None)])[-1] == Finish(
-        "stop", GUESSED, "default"
-    )
+    events = [event("output_text.delta", delta="eight ch"), end(usage=None)]
+    assert told(events)[-1] == Finish("stop", GUESSED, "default")
 
 
 def test_it_ends_before_a_stop() -> None:
