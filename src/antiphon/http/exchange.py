@@ -275,7 +275,8 @@ class Exchange:
         """Send, unless the client takes nothing any more: the answer is then made for who asks for it again."""
         if not self._muted:
             try:
-                await asyncio.wait_for(self._send(message), limits.SEND_TIMEOUT)
+                async with asyncio.timeout(limits.SEND_TIMEOUT):
+                    await self._send(message)
             except TimeoutError:
                 self._muted = True
 

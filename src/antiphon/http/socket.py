@@ -211,7 +211,8 @@ class Session:
             idle.cancel()
         if not reading.done():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._close(), limits.CLOSE_TIMEOUT)
+                async with asyncio.timeout(limits.CLOSE_TIMEOUT):
+                    await self._close()
 
     async def _close(self) -> None:
         if isinstance(self._why, Expired):

@@ -80,7 +80,8 @@ class Ledger:
         while True:
             await self._some.wait()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._enough.wait(), limits.LEDGER_FLUSH)
+                async with asyncio.timeout(limits.LEDGER_FLUSH):
+                    await self._enough.wait()
             self._enough.clear()
             self._tell_lost()
             if not await self._write():

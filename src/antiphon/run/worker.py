@@ -106,7 +106,9 @@ class Worker:
     # --- its habits ---------------------------------------------------------------------------------------------------
     async def _claim_step(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._nudged.wait(), limits.CLAIM_TICK)
+            # Not `wait_for`: Python 3.11's forgets that it was cancelled, if what it waited for came at the same time.
+            async with asyncio.timeout(limits.CLAIM_TICK):
+                await self._nudged.wait()
         self._nudged.clear()
         while self._unsettled:
             # Its lease would otherwise be renewed with the others', and nobody would ever end it.
