@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import openai
 import pytest
 from openai import OpenAI
@@ -175,7 +175,7 @@ def test_what_there_is_none_of_has_empty_buckets(admin: OpenAI, kind: str) -> No
 )
 def test_bad_queries(served: Serving, admin: OpenAI, query: str, param: str | None) -> None:
     headers = {"Authorization": f"Bearer {admin.admin_api_key}"}
-    answer = httpx.get(f"{served.url}/v1/organization/usage/completions?{query}", headers=headers)
+    answer = httpx2.get(f"{served.url}/v1/organization/usage/completions?{query}", headers=headers)
     if param is None:
         assert answer.status_code == 200
         return
@@ -265,7 +265,7 @@ def test_an_alert_belongs_to_one_owner(served: Serving, admin: OpenAI) -> None:
 def test_bad_limits(served: Serving, admin: OpenAI, body: dict[str, Any], param: str) -> None:
     whole = {"threshold_amount": 1, "currency": "USD", "interval": "month"} | body if body else {}
     headers = {"Authorization": f"Bearer {admin.admin_api_key}"}
-    answer = httpx.post(f"{served.url}/v1/organization/spend_limit", headers=headers, json=whole)
+    answer = httpx2.post(f"{served.url}/v1/organization/spend_limit", headers=headers, json=whole)
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["param"] == param
 
