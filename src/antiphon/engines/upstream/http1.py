@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import cast
@@ -322,7 +323,7 @@ class Pool:
         raise Broken
 
     def _take(self) -> Connection | None:
-        oldest = asyncio.get_running_loop().time() - self._keep_alive
+        oldest = time.monotonic() - self._keep_alive
         while self._idle:
             connection = self._idle.pop()
             if not connection.closed:
@@ -359,16 +360,15 @@ class Pool:
 
     def give_back(self, connection: Connection) -> None:
         """This connection may be used again."""
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = time.monotonic()
         self._idle.append(connection)
         if self._sweep is None:
-            self._sweep = loop.call_later(self._keep_alive, self._sweep_idle)
+            self._sweep = asyncio.get_running_loop().call_later(self._keep_alive, self._sweep_idle)
 
     def _sweep_idle(self) -> None:
         """Close what was idle for too long."""
         loop = asyncio.get_running_loop()
-        oldest = loop.time() - self._keep_alive
+        oldest = time.monotonic() - self._keep_alive
         while self._idle and (self._idle[0].closed or self._idle[0].idle_since <= oldest):
             connection = self._idle.popleft()
             if not connection.closed:
