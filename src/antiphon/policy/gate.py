@@ -310,24 +310,18 @@ def tell(call: Call) -> None:
     Only for routes that were configured: the built-in model alone has nothing to tell. Of several generations, the last
     one's target is told, and the tries of all.
     """
-    if len(call.admissions) == 1:
-        trail = call.admissions[0].trail
-        if trail.target is not None and len(trail.attempts) == 1:
-            call.headers += ((_TOLD[1], b"1"), (_TOLD[0], str(trail.target).encode("ascii", "backslashreplace")))
-            if trail.fallback:
-                call.headers.append((_TOLD[2], b"true"))
-            return
     attempts = sum(len(admission.trail.attempts) for admission in call.admissions)
     if not attempts:
         return
-    headers = [header for header in call.headers if header[0] not in _TOLD]
+    headers = call.headers
+    if len(call.admissions) > 1:
+        headers[:] = [header for header in headers if header[0] not in _TOLD]
     headers.append((_TOLD[1], b"%d" % attempts))
     target = call.admissions[-1].trail.target
     if target is not None:
         headers.append((_TOLD[0], str(target).encode("ascii", "backslashreplace")))
     if any(admission.trail.fallback for admission in call.admissions):
         headers.append((_TOLD[2], b"true"))
-    call.headers[:] = headers
 
 
 def _leave(entered: list[Stage], admission: Admission) -> None:

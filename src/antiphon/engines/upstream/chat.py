@@ -7,16 +7,15 @@ from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, EngineUnavailable, InvalidRequest
+from antiphon.domain.errors import AntiphonError
 from antiphon.domain.routing import Deadlines
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.engines.upstream import chat_request, tokens
 from antiphon.engines.upstream.chat_answer import Answer, NativeAnswer, NeutralAnswer
 from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.enforced import Enforced
+from antiphon.engines.upstream.loose import Loose, in_shared_words
 from antiphon.engines.upstream.profiles import Profile, profile_named
 from antiphon.engines.upstream.reply import Reply
 from antiphon.ports import Capabilities
@@ -26,8 +25,6 @@ from antiphon.protocol.streams import Stream
 
 _PATH = "/chat/completions"
 _DONE = b"[DONE]"
-#: Parameters that are called the same by every surface; others of the upstream's mean nothing to another surface.
-_SHARED = frozenset({"model", "temperature", "top_p", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs"})
 
 
 class ChatStream(Stream[Delta]):
@@ -124,7 +121,7 @@ class ChatStream(Stream[Delta]):
             self._close()
 
 
-class LooseChat:
+class LooseChat(Loose):
     """What the server says, as it says it: it may not be what it was asked for. See `ports.Engine`."""
 
     def __init__(
@@ -137,13 +134,7 @@ class LooseChat:
         deadlines: Deadlines,
         context_tokens: int | None,
     ) -> None:
-        self._client = client
-        self._model = model
-        self.name = name or model or client.spec.name
-        self._profile = profile
-        self._deadlines = deadlines
-        self._streams: set[ChatStream] = set()
-        self._running = True
+        super().__init__(client, model, name=name, profile=profile, deadlines=deadlines)
         self.capabilities = Capabilities(
             context_tokens=context_tokens or limits.UPSTREAM_CONTEXT,
             images=profile.images,
@@ -156,45 +147,27 @@ class LooseChat:
             native=frozenset({"chat"}),
         )
 
-    async def start(self) -> None:
-        """Nothing is asked of the upstream: it may come up later, and the next request finds out."""
-        self._running = True
-
-    async def stop(self) -> None:
-        """End what is running."""
-        self._running = False
-        for stream in tuple(self._streams):
-            stream.stop()
-
-    async def ready(self) -> bool:
-        """Whether it was started. Whether the upstream is up is known when it is asked."""
-        return self._running
-
     async def check(self, generation: Generation) -> None:
         """Raise what can be told without asking the upstream."""
         self._body(generation)
 
     async def count_tokens(self, generation: Generation) -> int:
         """As the server counts them, or estimated."""
-        return await tokens.count(generation, self._client, self._profile, self._model or generation.model)
+        return await tokens.count(generation, self._client, self._profile, self._model_of(generation))
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Ask in our words, and translate the answer."""
         body = self._body(generation)
-        try:
-            reply = await self._post(body, streamed=generation.streamed)
-        except InvalidRequest as error:
-            if error.param not in _SHARED:
-                error.param = None
-            raise
+        with in_shared_words():
+            reply = await self._post(_PATH, body, streamed=generation.streamed)
         return self._stream(generation, reply, self._neutral(generation))
 
     async def relay(self, generation: Generation, native: Native) -> AsyncGenerator[Delta, None]:
         """Ask in the client's own words, and pass on the answer."""
         given = native.body
-        model = self._model or generation.model
+        model = self._model_of(generation)
         body = chat_request.native_body(given, self._profile, model, streamed=generation.streamed)
-        reply = await self._post(body, streamed=generation.streamed)
+        reply = await self._post(_PATH, body, streamed=generation.streamed)
         if generation.streamed and not reply.streamed:
             # A server that cannot stream: its whole answer must become chunks.
             return self._stream(generation, reply, self._neutral(generation))
@@ -203,12 +176,7 @@ class LooseChat:
         return self._stream(generation, reply, NativeAnswer(self._client.scrubber, estimated, show_usage=shown))
 
     def _body(self, generation: Generation) -> dict[str, Any]:
-        return chat_request.body_of(generation, self._profile, self._model or generation.model)
-
-    async def _post(self, body: dict[str, Any], *, streamed: bool) -> Reply:
-        if not self._running:
-            raise EngineUnavailable("The model is not available.")
-        return await self._client.post(_PATH, msgspec.json.encode(body), stream=streamed, deadlines=self._deadlines)
+        return chat_request.body_of(generation, self._profile, self._model_of(generation))
 
     def _neutral(self, generation: Generation) -> NeutralAnswer:
         disguised: list[str] = []

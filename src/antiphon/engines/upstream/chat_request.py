@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from antiphon.domain.errors import InvalidRequest
+from antiphon.engines.upstream.loose import drawn
 from antiphon.engines.upstream.profiles import Profile
 from antiphon.protocol.generation import (
     AudioPart,
@@ -262,14 +263,7 @@ def _output(generation: Generation, profile: Profile) -> Json:
 # --- how tokens are drawn ---------------------------------------------------------------------------------------------
 def _sampling(generation: Generation, profile: Profile) -> Json:
     sampling = generation.sampling
-    fields: Json = {}
-    for name in ("temperature", "top_p"):
-        value = getattr(sampling, name)
-        if value is not None and not (profile.unit_defaults and value == 1):
-            fields[name] = value
-    for name in ("frequency_penalty", "presence_penalty"):
-        if getattr(sampling, name):
-            fields[name] = getattr(sampling, name)
+    fields: Json = drawn(sampling, profile)
     if sampling.seed is not None:
         fields[profile.seed_field] = sampling.seed
     if sampling.stop:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, EngineUnavailable, InvalidRequest, NotFound, UpstreamFailed
+from antiphon.domain.errors import AntiphonError, NotFound, UpstreamFailed
 from antiphon.domain.routing import Deadlines
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.engines.upstream import responses_request, tokens
@@ -18,6 +18,7 @@ from antiphon.engines.upstream.chat import ChatStream
 from antiphon.engines.upstream.chat_answer import Answer
 from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.enforced import Enforced
+from antiphon.engines.upstream.loose import Loose, in_shared_words
 from antiphon.engines.upstream.profiles import Profile, profile_named
 from antiphon.engines.upstream.responses_stream import NativeEvents, NeutralEvents
 from antiphon.ports import Capabilities
@@ -26,8 +27,6 @@ from antiphon.protocol.generation import Delta, Generation, Native
 _PATH = "/responses"
 _COUNT_PATH = "/responses/input_tokens"
 _COUNT_DEADLINES = Deadlines(connect=2.0, first=limits.UPSTREAM_COUNT, whole=limits.UPSTREAM_COUNT)
-#: Parameters that are called the same by every surface; others of the upstream's mean nothing to another surface.
-_SHARED = frozenset({"model", "temperature", "top_p", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs"})
 #: A server of which only its API is known is taken at that API's word: it is what OpenAI's own does.
 _AT_ITS_WORD = replace(profile_named("openai"), name="responses")
 SURFACE = "responses"
@@ -43,7 +42,7 @@ class ResponsesStream(ChatStream):
             self._end(done=True)
 
 
-class LooseResponses:
+class LooseResponses(Loose):
     """What the server says, as it says it: it may not be what it was asked for. See `ports.Engine`."""
 
     def __init__(
@@ -56,13 +55,7 @@ class LooseResponses:
         deadlines: Deadlines,
         context_tokens: int | None,
     ) -> None:
-        self._client = client
-        self._model = model
-        self.name = name or model or client.spec.name
-        self._profile = profile
-        self._deadlines = deadlines
-        self._streams: set[ChatStream] = set()
-        self._running = True
+        super().__init__(client, model, name=name, profile=profile, deadlines=deadlines)
         #: Until it is found out that the server does not.
         self._counts = True
         self.capabilities = Capabilities(
@@ -77,23 +70,9 @@ class LooseResponses:
             native=frozenset({SURFACE}),
         )
 
-    async def start(self) -> None:
-        """Nothing is asked of the upstream: it may come up later, and the next request finds out."""
-        self._running = True
-
-    async def stop(self) -> None:
-        """End what is running."""
-        self._running = False
-        for stream in tuple(self._streams):
-            stream.stop()
-
-    async def ready(self) -> bool:
-        """Whether it was started. Whether the upstream is up is known when it is asked."""
-        return self._running
-
     async def check(self, generation: Generation) -> None:
         """Raise what can be told without asking the upstream."""
-        responses_request.body_of(generation, self._profile, self._model or generation.model)
+        responses_request.body_of(generation, self._profile, self._model_of(generation))
 
     async def count_tokens(self, generation: Generation) -> int:
         """As the server counts them, or estimated."""
@@ -110,7 +89,7 @@ class LooseResponses:
         return estimate
 
     async def _count(self, generation: Generation) -> int:
-        model = self._model or generation.model
+        model = self._model_of(generation)
         native = generation.native
         if native is not None and native.surface == SURFACE:
             body = responses_request.native_body(native.body, self._profile, model, streamed=False)
@@ -122,27 +101,20 @@ class LooseResponses:
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Ask in our words, and translate the answer."""
-        body = responses_request.body_of(generation, self._profile, self._model or generation.model)
+        body = responses_request.body_of(generation, self._profile, self._model_of(generation))
         answer = NeutralEvents(self._client.scrubber, partial(tokens.estimate, generation), generation.sampling.stop)
-        try:
+        with in_shared_words():
             return await self._ask(body, answer, generation)
-        except InvalidRequest as error:
-            if error.param not in _SHARED:
-                error.param = None
-            raise
 
     async def relay(self, generation: Generation, native: Native) -> AsyncGenerator[Delta, None]:
         """Ask in the client's own words, and pass on the answer."""
-        model = self._model or generation.model
+        model = self._model_of(generation)
         body = responses_request.native_body(native.body, self._profile, model, streamed=generation.streamed)
         answer = NativeEvents(self._client.scrubber, partial(tokens.estimate, generation))
         return await self._ask(body, answer, generation)
 
     async def _ask(self, body: dict[str, Any], answer: Answer, generation: Generation) -> AsyncGenerator[Delta, None]:
-        if not self._running:
-            raise EngineUnavailable("The model is not available.")
-        data = msgspec.json.encode(body)
-        reply = await self._client.post(_PATH, data, stream=generation.streamed, deadlines=self._deadlines)
+        reply = await self._post(_PATH, body, streamed=generation.streamed)
         stream = ResponsesStream(reply, answer, self._streams.discard)
         self._streams.add(stream)
         return stream

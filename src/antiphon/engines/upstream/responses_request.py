@@ -7,6 +7,7 @@ from typing import Any
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.ids import new_id
+from antiphon.engines.upstream.loose import drawn
 from antiphon.engines.upstream.profiles import Profile
 from antiphon.protocol.generation import (
     FilePart,
@@ -181,15 +182,7 @@ def _sampling(generation: Generation, profile: Profile) -> Json:
     sampling = generation.sampling
     if sampling.logit_bias:
         raise unsupported_value("logit_bias", "'logit_bias' is not supported with this model.")
-    fields: Json = {}
-    # Models that think may refuse both, even where they say what holds anyway.
-    for name in ("temperature", "top_p"):
-        value = getattr(sampling, name)
-        if value is not None and not (profile.unit_defaults and value == 1):
-            fields[name] = value
-    for name in ("frequency_penalty", "presence_penalty"):
-        if getattr(sampling, name):
-            fields[name] = getattr(sampling, name)
+    fields: Json = drawn(sampling, profile)
     if sampling.max_tokens is not None:
         fields["max_output_tokens"] = max(_LEAST_TOKENS, sampling.max_tokens)
     if sampling.top_logprobs is not None:
