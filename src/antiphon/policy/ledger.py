@@ -69,12 +69,6 @@ class Ledger:
         self._waiting.clear()
         self._tell_lost()
 
-    async def written(self) -> None:
-        """Wait until what was seen so far is in the database. For whoever reads it at once."""
-        while self._waiting and self._tasks:
-            self._enough.set()
-            await asyncio.sleep(limits.LEDGER_FLUSH / 10)
-
     # --- writing ------------------------------------------------------------------------------------------------------
     async def _write_on(self) -> None:
         while True:

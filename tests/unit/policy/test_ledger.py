@@ -87,7 +87,7 @@ def test_a_failed_write_is_tried_again_and_nothing_is_lost(monkeypatch: pytest.M
         await store.tries(2)
         writer.closed(call(Usage(2)))
         store.failing = None
-        await writer.written()
+        await store.tries(1)
         await writer.stop()
         assert [entry.input_tokens for entry in store.entries] == [1, 1, 1, 2]
         assert len({entry.id for entry in store.entries}) == 4

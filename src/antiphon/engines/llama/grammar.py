@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from antiphon.engines.llama.thinking import CLOSE, OPEN, Thinking
@@ -189,8 +189,3 @@ def _regex(text: str) -> str:
     """A pattern of llguidance that matches exactly `text`."""
     # An escaped angle bracket is the edge of a word.
     return re.sub(r"[^A-Za-z0-9_ <>]", lambda found: f"\\{found[0]}" if found[0].isascii() else found[0], text)
-
-
-def tool_names(tools: Sequence[Tool]) -> list[str]:
-    """The tools' names, each once, in order."""
-    return list(dict.fromkeys(tool.name for tool in tools))
