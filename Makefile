@@ -46,13 +46,13 @@ $(STAMPS)/venv:
 
 $(STAMPS)/base: $(STAMPS)/venv requirements/serve.txt pyproject.toml
 	@echo "antiphon: installing the locked dependencies (once; about 150 MB)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/serve.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/serve.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/base requirements/dev.txt
 	@echo "antiphon: installing the locked tools for tests and checks (once; about 150 MB)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
 
 $(STAMPS)/serve: $(STAMPS)/base src/antiphon/models/catalog.toml
