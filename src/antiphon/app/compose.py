@@ -55,6 +55,7 @@ from antiphon.run.idempotency import Idempotency
 from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
+from antiphon.run.sweeper import Sweeper
 from antiphon.run.tail import Poller
 from antiphon.run.worker import Worker
 from antiphon.settings import Settings
@@ -159,6 +160,7 @@ def compose(
                 "last_used": last_used,
                 "leases": Ending(worker.close),
                 "keys": keys,
+                "sweeper": Sweeper(store, clock),
                 "lag": observer.lag,
             }
         ),
@@ -171,6 +173,7 @@ def compose(
                 "sockets": Ending(sockets.close),
             }
         ),
+        unattended=worker,
     )
 
 

@@ -158,6 +158,16 @@ class Gate:
             except RuntimeError:  # no loop runs: nobody would come back to it
                 self.settle()
 
+    def put_off(self, call: Call) -> None:
+        """The call was refused for the moment and will come again as another one: nobody is told that it is over.
+
+        What it held, such as a place among those that run, is let go of.
+        """
+        if not call.closed:
+            call.closed = True
+            _tell_of(call, self._witnesses)
+            call.admissions = []
+
     def settle(self) -> None:
         """Tell the chroniclers of all calls that are over."""
         calls, self._over = self._over, []
