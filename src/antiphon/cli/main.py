@@ -78,7 +78,7 @@ def main() -> None:
     try:
         app(prog_name="antiphon")
     except AntiphonError as error:
-        sys.stderr.write(f"antiphon: {error.message}\n")
+        sys.stderr.write(f"antiphon: {error}\n")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

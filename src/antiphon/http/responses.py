@@ -123,6 +123,9 @@ async def without_padding(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator
     parser = sse.SSEParser()
     async with aclosing(chunks):
         async for chunk in chunks:
+            if chunk.startswith(b":"):  # a comment, which comes alone
+                yield chunk
+                continue
             plain = []
             for event in parser.feed(chunk):
                 body = wire_json.decode(event.data)

@@ -12,8 +12,12 @@ from antiphon.policy.habits import Habit
 from antiphon.ports import ResponseStore
 from antiphon.run.bus import Bus
 from antiphon.telemetry.logs import logger
+from antiphon.wire import sse
 
 _log = logger(__name__)
+
+#: Every client passes over a comment, and every proxy takes it for life.
+HEARTBEAT = sse.comment(b"waiting")
 
 
 async def tail(
@@ -22,7 +26,8 @@ async def tail(
     """The events after sequence number `after` (-1: all), as they were or will be sent, until the response has ended.
 
     Raises `NotFound`, and `InvalidRequest` (code "event_log_expired") if events after `after` are no longer kept. Ends
-    early if the server stops: the client goes on from where it was.
+    early if the server stops: the client goes on from where it was. While there is nothing to say, a comment comes
+    every `limits.TAIL_HEARTBEAT`.
     """
     name = (project_id, response_id)
     while not bus.closed:
@@ -34,12 +39,16 @@ async def tail(
             if page.start is None or after + 1 < page.start:
                 raise _expired()
             for batch in page.batches:
+                if batch.first > after + 1:
+                    # Forgotten while the follower was slow, or lost: to go on here would hide that.
+                    raise _expired()
                 yield _from(batch, after)
                 after = batch.first + batch.count - 1
             if page.ended:
                 return
             if len(page.batches) < limits.TAIL_PAGE:
-                await news
+                while not (await asyncio.wait({news}, timeout=limits.TAIL_HEARTBEAT))[0]:
+                    yield HEARTBEAT
         finally:
             bus.forget(name, news)
 

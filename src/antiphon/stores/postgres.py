@@ -11,7 +11,7 @@ import sqlalchemy
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed
+from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed, StoreUnavailable
 from antiphon.stores.driver import Connection, Cursor
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class PostgresDriver:
         try:
             self._open().close()
         except self._psycopg.Error as error:
-            raise SetupError(self.failure(error).message) from None
+            raise SetupError(str(self.failure(error))) from None
 
     def connect(self, *, read_only: bool) -> Connection:
         """A connection in autocommit mode."""
@@ -120,11 +120,21 @@ class PostgresDriver:
         if state == _UNIQUE_VIOLATION:
             return Conflict("An object with this name or id exists already.")
         if state is None:
-            return StoreFailed(_why_not_connected(str(error)))
+            # Without a state the server has said nothing: it was not reached, or never asked, since the driver itself
+            # had refused a value.
+            if isinstance(error, self._psycopg.OperationalError | self._psycopg.InterfaceError):
+                return StoreUnavailable(_why_not_connected(str(error)))
+            return StoreFailed("The database cannot hold one of these values.")
         for prefix, hint in _HINTS.items():
             if state.startswith(prefix):
-                return StoreFailed(hint)
+                return StoreUnavailable(hint)
         return StoreFailed(f"The database refused (SQLSTATE {state}).")
+
+    def check_room(self) -> None:
+        """Its disk is its own matter."""
+
+    def hurry(self, cursor: Cursor, *, hurried: bool) -> None:
+        """A server that is gone is not waited for anyway."""
 
     # --- migrations -------------------------------------------------------------------------------------------------
     @contextmanager

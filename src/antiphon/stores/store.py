@@ -71,6 +71,10 @@ class SqlStore(Tenants, Work, Conversations, Completions, Prompts, Keys, Access,
         self._database.check()
         await self._database.read(_ping)
 
+    async def check_writable(self) -> None:
+        """Raise `StoreUnavailable` unless the database takes writes; see `ports`."""
+        await self._database.check_writable()
+
     @property
     def writes_waiting(self) -> int:
         """Writes that have been asked for and not begun."""

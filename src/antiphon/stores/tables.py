@@ -179,6 +179,14 @@ workers = Table(
     Column("beat", BigInteger, nullable=False),
 )
 
+# One row, which is written to find out whether anything can be.
+probes = Table(
+    "probes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+)
+
 responses = Table(
     "responses",
     metadata,

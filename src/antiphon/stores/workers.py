@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from queue import SimpleQueue
 from typing import Any, ClassVar
 
+from antiphon.domain.errors import StoreFailed
 from antiphon.stores.driver import Connection, Driver
 from antiphon.stores.query import Session
 
@@ -96,7 +97,12 @@ class Worker(ABC):
 
     def explain(self, error: Exception) -> Exception:
         """The domain error for a driver's error. Errors of our own, and bugs, stay what they are."""
-        return self.driver.failure(error) if isinstance(error, self.driver.error) else error
+        if isinstance(error, self.driver.error):
+            return self.driver.failure(error)
+        if isinstance(error, OverflowError | UnicodeEncodeError):
+            # A number of more than 64 bits, half of a surrogate pair: the driver refuses them in Python's words.
+            return StoreFailed("The database cannot hold one of these values.")
+        return error
 
     def deliver(self, jobs: Sequence[Job]) -> None:
         """Tell the callers of these jobs, in one hop to the loop."""

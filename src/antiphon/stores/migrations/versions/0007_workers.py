@@ -1,4 +1,4 @@
-"""Workers that are there, in place of leases that end by the clock; pauses of background responses."""
+"""Workers that are there, in place of leases that end by the clock; pauses of background responses; a row to try on."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ def upgrade() -> None:
         sa.Column("beat", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_workers"),
     )
+    op.create_table(
+        "probes",
+        sa.Column("id", sa.Integer, autoincrement=False, nullable=False),
+        sa.Column("count", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_probes"),
+    )
+    op.execute("INSERT INTO probes (id, count) VALUES (1, 0)")
     op.drop_index("ix_responses_lease", "responses")
     op.execute("UPDATE responses SET lease_until = NULL WHERE lease_until IS NOT NULL")
     # In place: the table may be large.
