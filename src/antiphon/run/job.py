@@ -157,7 +157,8 @@ class Job:
         except (StoreFailed, Overloaded):  # the database's, not the response's
             raise
         except Exception as error:
-            _log.error("a response cannot be read", response=self._response.id, exc_info=error)
+            # Its words may quote what is stored.
+            _log.error("a response cannot be read", response=self._response.id, error=type(error).__name__)
             await self._fail(_UNREADABLE)
             return
         if course is None:

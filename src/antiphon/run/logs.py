@@ -12,6 +12,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import StoreFailed
 from antiphon.domain.records import EventBatch, StoredItem, StoredResponse
 from antiphon.ports import ResponseStore
+from antiphon.protocol.responses import request as requests
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
 
@@ -68,19 +69,6 @@ def _readable(response: StoredResponse) -> dict[str, Any]:
         body = {}
     if body.get("id") == response.id:
         return body
-    return {
-        "id": response.id,
-        "object": "response",
-        "created_at": response.created_at,
-        "model": response.model,
-        "background": response.background,
-        "incomplete_details": None,
-        "instructions": None,
-        "metadata": {},
-        "output": [],
-        "parallel_tool_calls": True,
-        "temperature": None,
-        "tool_choice": "auto",
-        "tools": [],
-        "top_p": None,
-    }
+    # As any request for this model would have begun.
+    request = requests.parse({"model": response.model, "input": [], "background": response.background}, {})
+    return requests.new_response(request, response.model, response.created_at) | {"id": response.id}
