@@ -58,7 +58,7 @@ from antiphon.run.responses import Responses
 from antiphon.run.tail import Poller
 from antiphon.run.worker import Worker
 from antiphon.settings import Settings
-from antiphon.settings.declared import DEFAULT_ALIASES
+from antiphon.settings.declared import DEFAULT_ALIASES, all_aliases
 
 
 class Switch:
@@ -88,7 +88,12 @@ def compose(
     """Put a server together around a store and its engines. `project_routes`: by project id."""
     clock = SystemClock()
     routes = routes_of(
-        engine, settings.routes, project_routes, settings.aliases, optional=settings.aliases == DEFAULT_ALIASES
+        engine,
+        settings.routes,
+        project_routes,
+        all_aliases(settings),
+        # The default ones may lead nowhere; what somebody has written may not.
+        optional=DEFAULT_ALIASES if settings.aliases == DEFAULT_ALIASES else {},
     )
     ledger = Ledger(store, pricing, clock, days=settings.ledger_days)
     budgets = BudgetStage(store, pricing, clock)

@@ -37,7 +37,7 @@ def resources(chat: Chat) -> list[Resource]:
             model=query.text("model"),
             metadata=query.mapping("metadata"),
             after=query.text("after"),
-            limit=query.limit(),
+            limit=query.limit(bounded=False),
             ascending=query.ascending("asc"),
         )
         items = [(completion.id, completion.body) for completion in page.data]
@@ -70,7 +70,7 @@ def resources(chat: Chat) -> list[Resource]:
             exchange.project_id,
             exchange.path_param("completion_id"),
             after=query.text("after"),
-            limit=query.limit(),
+            limit=query.limit(bounded=False),
             ascending=query.ascending("asc"),
         )
         items = [(message["id"], wire_json.encode(message)) for message in page.data]

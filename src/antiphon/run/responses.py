@@ -16,6 +16,7 @@ from antiphon.domain.errors import EngineUnavailable, InvalidRequest, NotFound, 
 from antiphon.domain.ids import new_id
 from antiphon.domain.records import Page, StoredItem, StoredResponse
 from antiphon.policy.call import Call
+from antiphon.policy.keys.touched import permit_touched
 from antiphon.ports import Clock, ResponseStore, Store
 from antiphon.protocol import compaction
 from antiphon.protocol.events import Event
@@ -111,6 +112,7 @@ class Responses:
 
         `chains`: what the client's connection remembers.
         """
+        permit_touched(call.caller, body, writes=True)
         async with self._turns.taken(call.project_id, body) as turn:
             prepared = await self._preparer.prepare(call, body, unknown, chains)
             record, base = await self._record(call, prepared, turn)
@@ -121,6 +123,7 @@ class Responses:
 
     async def begin_background(self, call: Call, body: Json, unknown: Unknown) -> StoredResponse:
         """Accept a request to be made in the background: when this returns, it survives everything but its database."""
+        permit_touched(call.caller, body, writes=True)
         async with self._turns.taken(call.project_id, body) as turn:
             queued = await self._queue(call, body, unknown, turn)
             if turn is not None:
@@ -198,6 +201,7 @@ class Responses:
 
         Without `model`, that of the previous response counts. Raises what making the response would raise.
         """
+        permit_touched(call.caller, body, writes=False)
         if body.get("personality"):
             raise unsupported_parameter("personality", "is not available with this model")
         if not body.get("model") and body.get("previous_response_id"):
@@ -213,6 +217,7 @@ class Responses:
 
         `body` is of schema `CompactResponseMethodPublicBody`.
         """
+        permit_touched(call.caller, body, writes=False)
         for name in unknown.fields:
             raise unknown_parameter(name)
         prepared = await self._prepare_context(call, body, unknown, compaction.forced)
@@ -235,7 +240,7 @@ class Responses:
         self, call: Call, body: Json, unknown: Unknown, change: Callable[[Json], Json] = dict
     ) -> Prepared:
         body = {name: value for name, value in body.items() if value is not None}
-        if not {"input", "previous_response_id", "conversation"} & body.keys():
+        if not {"input", "previous_response_id", "conversation", "prompt"} & body.keys():
             raise missing_parameter("input")
         return await self._preparer.prepare(call, change({"input": [], **body}), unknown)
 

@@ -17,7 +17,13 @@ def permit(caller: Caller, scope: str | None, address: str | None) -> None:
         return
     if not permits.address(address):
         raise Unauthenticated("Your IP address is not authorized to use this API key.", code="ip_not_authorized")
-    if scope is not None and not permits.scope(scope):
+    if scope is not None:
+        permit_scope(caller, scope)
+
+
+def permit_scope(caller: Caller, scope: str) -> None:
+    """Raise `PermissionDenied` unless the key has this scope."""
+    if not caller.permits.scope(scope):
         raise PermissionDenied(
             f"You have insufficient permissions for this operation. Missing scopes: {scope}. "
             "If you are using a restricted API key, check that it has the necessary scopes.",

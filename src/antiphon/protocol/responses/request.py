@@ -21,7 +21,7 @@ from antiphon.protocol.generation import (
     Turn,
 )
 from antiphon.protocol.numbers import make_whole, number_or
-from antiphon.protocol.refusals import Unserved, missing_parameter, unsupported_parameter, unsupported_value
+from antiphon.protocol.refusals import Unserved, check_id, missing_parameter, unsupported_parameter, unsupported_value
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import tools
 from antiphon.protocol.responses.item_types import full_tool
@@ -103,6 +103,8 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
     if not body.get("model"):
         raise missing_parameter("model")
     conversation = conversation_of(body)
+    if body.get("previous_response_id") is not None:
+        check_id(body["previous_response_id"], "resp_", "previous_response_id")
     if body.get("input") is None:
         if conversation is None:
             raise missing_parameter("input")
@@ -177,7 +179,8 @@ def conversation_of(body: Json) -> str | None:
             code="mutually_exclusive_parameters",
             param="conversation",
         )
-    return conversation["id"] if isinstance(conversation, dict) else conversation
+    conversation = conversation["id"] if isinstance(conversation, dict) else conversation
+    return None if conversation is None else check_id(conversation, "conv_", "conversation")
 
 
 def instruction_items(messages: list[Json]) -> list[Json]:
