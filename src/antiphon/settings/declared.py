@@ -135,6 +135,14 @@ class Settings:
     max_body: Annotated[int, Spec(parsers.integer(1024, 1024 * limits.MIB), "Most bytes of one request's body")] = (
         limits.MAX_BODY
     )
+    max_connections: Annotated[
+        int,
+        Spec(
+            parsers.integer(1, 1_000_000),
+            "Connections of clients that may be open at once; more are refused with 503, and fewer are taken where the "
+            "system allows few open files",
+        ),
+    ] = limits.MAX_CONNECTIONS
     cors_origins: Annotated[
         tuple[str, ...], Spec(parsers.texts, "Web origins that may call from a browser; none turns CORS off", "none")
     ] = ()
