@@ -16,6 +16,7 @@ import sqlalchemy
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed
 from antiphon.stores.driver import Connection, Cursor
 
@@ -157,5 +158,5 @@ class SqliteDriver:
         cursor.execute(f"PRAGMA busy_timeout = {_TIDY_PATIENCE}", {})
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)", {})
         busy = bool(cursor.fetchall()[0][0])
-        cursor.execute(f"PRAGMA busy_timeout = {int(limits.STORE_BUSY_TIMEOUT * 1000)}", {})
+        cursor.execute(f"PRAGMA busy_timeout = {milliseconds(limits.STORE_BUSY_TIMEOUT)}", {})
         return not busy
