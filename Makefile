@@ -43,6 +43,6 @@ format: ## format the code
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
 clean: ## remove everything the targets made here (models stay in their cache)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .make .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .PHONY: help serve setup test check bench lock format clean

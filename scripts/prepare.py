@@ -37,6 +37,10 @@ _REMOVED = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", 
 _SET = {"PIP_USER": "0", "PIP_CONSTRAINT": os.devnull, "PIP_ROOT_USER_ACTION": "ignore"}
 
 
+#: How an environment is made.
+_MAKE = ("-m", "venv")
+
+
 class Failed(Exception):
     """What could not be done, and what to do about it."""
 
@@ -66,10 +70,13 @@ class Environment:
         self.python = self.path / "bin" / "python"
         self._state_file = self.path / "antiphon.json"
 
-    def make(self, *, anew: bool = False) -> None:
-        """Make it, unless a sound one is there. One that nobody has written down is taken as it is, and completed."""
+    def make(self, *, anew: bool = False) -> bool:
+        """Make it, unless a sound one is there; returns whether it is new.
+
+        One without a record is taken as it is, and completed.
+        """
         if not anew and self._is_sound():
-            return
+            return False
         if self.path.is_symlink() or self.path.is_file():
             self.path.unlink()
         elif self.path.exists():
@@ -79,10 +86,11 @@ class Environment:
         _check_venv(base)
         version = f"Python {sys.version_info.major}.{sys.version_info.minor}"
         with _step(f"making the virtual environment {self.path.name} with {version}", "about 5 seconds"):
-            done = subprocess.run([base, "-m", "venv", str(self.path)], capture_output=True, text=True, check=False)
+            done = subprocess.run([base, *_MAKE, str(self.path)], capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 raise Failed(f"{base} -m venv failed:\n{done.stdout}{done.stderr}")
         self._write({"place": str(self.path), "python": self._version(), "done": {}})
+        return True
 
     def needs(self, name: str, files: Sequence[Path]) -> bool:
         """Whether step `name`, which depends on these files' contents, is still to be done."""
@@ -136,10 +144,12 @@ def prepare(goal: str, root: Path = ROOT) -> None:
     """Do what `goal` needs and has not got."""
     venv = Environment(root)
     with _alone(root):
-        venv.make()
+        new = venv.make()
         try:
             _install(venv, goal)
         except _Clash as clash:
+            if new:
+                raise
             _say(f"{clash}; made anew")
             venv.make(anew=True)
             _install(venv, goal)
