@@ -8,6 +8,7 @@ from typing import Literal
 
 from antiphon.domain import limits
 from antiphon.domain.errors import SetupError
+from antiphon.domain.sizes import megabytes
 from antiphon.models import archives, files, hub
 from antiphon.models.archives import wrong_hash
 from antiphon.models.catalog import ArchiveSource, Model, Source
@@ -121,7 +122,7 @@ def _check_space(model: Model, source: Source, work: Path, models_dir: Path) -> 
     free = shutil.disk_usage(models_dir).free
     if free < needed + limits.PULL_SPARE_DISK:
         raise SourceFailed(
-            f"{models_dir} has {free / 1e6:.0f} MB free, and {(needed + limits.PULL_SPARE_DISK) / 1e6:.0f} MB "
+            f"{models_dir} has {megabytes(free)} free, and {megabytes(needed + limits.PULL_SPARE_DISK)} "
             "are needed; free some, or set ANTIPHON_MODELS_DIR to a directory on another disk"
         )
 
