@@ -34,20 +34,25 @@ def ensure(model: Model, models_dir: Path, *, progress: Progress | None = None) 
             if not (files.is_verified(path, model.sha256) or _verify_present(model, path, progress)):
                 _download(model, path, progress)
     except OSError as error:
-        raise SetupError(
-            f"The model {model.name} cannot be put into {models_dir}: {error.strerror or error}."
-        ) from error
+        reason = "it is not a directory" if isinstance(error, FileExistsError) else error.strerror or error
+        raise SetupError(f"The model {model.name} cannot be put into {models_dir}: {reason}.") from error
     return path
 
 
 def state(model: Model, models_dir: Path) -> State:
-    """Whether the model's file is "ready" (verified), here but "unverified", "partial"ly fetched, or "absent"."""
+    """Whether the model's file is "ready" (verified), here but "unverified", "partial"ly fetched, or "absent".
+
+    Raises `SetupError` if that cannot be seen.
+    """
     path = model.path(models_dir)
     if files.is_verified(path, model.sha256):
         return "ready"
-    if path.exists():
-        return "unverified"
-    return "partial" if files.work_path(path).exists() or files.part_path(path).exists() else "absent"
+    try:
+        if path.exists():
+            return "unverified"
+        return "partial" if files.work_path(path).exists() or files.part_path(path).exists() else "absent"
+    except OSError as error:
+        raise SetupError(f"The models directory {models_dir} cannot be read: {error.strerror or error}.") from error
 
 
 def remove(model: Model, models_dir: Path) -> bool:

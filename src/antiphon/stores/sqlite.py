@@ -60,6 +60,8 @@ class SqliteDriver:
                 # opened here: closing it would drop the locks that SQLite holds in this process.
                 if not self._path.exists():
                     os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                if not os.access(self._path, os.R_OK | os.W_OK):  # else it would be noticed at the first write only
+                    raise SetupError(f"{self._path} may not be read and written: check its permissions.")
                 with closing(self._open(foreign_keys=True)) as connection:
                     connection.execute("PRAGMA journal_mode = WAL")
         except OSError as error:
