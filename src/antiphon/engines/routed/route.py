@@ -21,6 +21,7 @@ from antiphon.domain.errors import (
     InvalidRequest,
     RateLimited,
     ShuttingDown,
+    used_by,
 )
 from antiphon.domain.routing import RouteSpec, TargetSpec
 from antiphon.domain.trail import Attempt, Trail
@@ -257,7 +258,9 @@ class _Asking:
         except BaseException as error:
             ticket.failed(error)
             code = (error.code or error.type) if isinstance(error, AntiphonError) else "cancelled"
-            self._trail.attempts.append(Attempt(target.name, code, milliseconds(clock.monotonic() - began)))
+            paid = error.paid if isinstance(error, AntiphonError) else True
+            ms = milliseconds(clock.monotonic() - began)
+            self._trail.attempts.append(Attempt(target.name, code, ms, paid, used_by(error)))
             raise
         took = clock.monotonic() - began
         ticket.answers(took)
