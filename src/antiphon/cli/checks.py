@@ -20,6 +20,7 @@ from antiphon.cli.shutdown_checks import shutdowns
 from antiphon.cli.upstream_checks import upstreams
 from antiphon.datadir import DataDir
 from antiphon.domain.errors import AntiphonError
+from antiphon.domain.sizes import megabytes
 from antiphon.models import gguf, pull
 from antiphon.models.files import sha256_of
 from antiphon.models.resolve import ResolvedModel, resolve
@@ -177,10 +178,8 @@ def _memory(model: ResolvedModel, settings: Settings) -> Finding:
     needed = int(size * 1.5) + 100_000_000 + settings.cache_ram_mib * 1024 * 1024
     available = _available_memory()
     if available is None:
-        return Finding(
-            State.OK, "memory", f"about {needed / 1e9:.1f} GB needed (this system does not say what is free)"
-        )
-    text = f"about {needed / 1e9:.1f} GB needed, {available / 1e9:.1f} GB available"
+        return Finding(State.OK, "memory", f"about {megabytes(needed)} needed (this system does not say what is free)")
+    text = f"about {megabytes(needed)} needed, {megabytes(available)} available"
     if available < needed:
         return Finding(State.WARN, "memory", text, "stop other programs, or choose a smaller model or cache_ram_mib")
     return Finding(State.OK, "memory", text)
@@ -239,7 +238,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     for subject, path in (("disk", settings.data_dir), ("models disk", settings.models_dir)):
         there = next(parent for parent in (path, *path.parents) if parent.exists())
         free = shutil.disk_usage(there).free
-        text = f"{free / 1e9:.1f} GB free for {path}"
+        text = f"{megabytes(free)} free for {path}"
         if free < _LITTLE_DISK:
             yield Finding(State.WARN, subject, text, "free some, or move it to another disk")
         else:

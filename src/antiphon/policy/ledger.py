@@ -11,6 +11,7 @@ from collections import deque
 from itertools import islice
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.ids import new_id
 from antiphon.domain.ledger import Entry
@@ -127,7 +128,7 @@ class Ledger:
         key = call.caller.key
         return Entry(
             id=new_id("call_"),
-            at=int(call.began_at * 1000),
+            at=milliseconds(call.began_at),
             project_id=call.caller.project.id,
             key_id=key.id,
             user_id=key.user_id,
@@ -156,8 +157,8 @@ class Ledger:
             service_tier=(call.service_tier if last is None else last.tier) or "default",
             streamed=int(call.streamed),
             background=int(call.background),
-            first_ms=None if first is None else int((first - call.began) * 1000),
-            total_ms=int((call.ended - call.began) * 1000),
+            first_ms=None if first is None else milliseconds(first - call.began),
+            total_ms=milliseconds(call.ended - call.began),
             object_id=call.object_id,
             request_id=call.request_id,
         )

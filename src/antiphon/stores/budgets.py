@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from antiphon.domain.budgets import Budget, Reservation, Spending, window
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import Conflict
 from antiphon.stores.ledger import spent_since
 from antiphon.stores.part import Part, possible, require_possible
@@ -255,7 +256,7 @@ def _renew(session: Session, batch: Sequence[tuple[str, int]]) -> list[None]:
 def _settle_lapsed(session: Session, batch: Sequence[tuple[float, int]]) -> list[int]:
     counts = []
     for now, limit in batch:
-        rows = session.all(_LAPSED, {"now": int(now * 1000), "limit": limit})
+        rows = session.all(_LAPSED, {"now": milliseconds(now), "limit": limit})
         for (reservation_id,) in rows:
             row = session.one(_GET_RESERVATION, {"reservation_id": reservation_id})
             if row is not None:

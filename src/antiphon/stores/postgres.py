@@ -11,6 +11,7 @@ import sqlalchemy
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed
 from antiphon.stores.driver import Connection, Cursor
 
@@ -90,7 +91,7 @@ class PostgresDriver:
 
     def _open(self, **settings: str) -> psycopg.Connection[Any]:
         # An unreachable server must not hold a write for ever: the statement's own timeout, then the socket's.
-        patience = int(limits.STORE_STATEMENT_TIMEOUT * 1000)
+        patience = milliseconds(limits.STORE_STATEMENT_TIMEOUT)
         connection = self._psycopg.connect(
             self._url,
             autocommit=True,
@@ -100,7 +101,7 @@ class PostgresDriver:
         settings = {
             "application_name": "antiphon",
             "statement_timeout": str(patience),
-            "lock_timeout": str(int(limits.STORE_BUSY_TIMEOUT * 1000)),
+            "lock_timeout": str(milliseconds(limits.STORE_BUSY_TIMEOUT)),
             "default_transaction_isolation": "read committed",
             **settings,
         }
@@ -142,7 +143,7 @@ class PostgresDriver:
         connection = self._open()
         connection.autocommit = False
         connection.execute("SET statement_timeout = 0")
-        connection.execute(f"SET lock_timeout = {int(limits.STORE_MIGRATION_WAIT * 1000)}")
+        connection.execute(f"SET lock_timeout = {milliseconds(limits.STORE_MIGRATION_WAIT)}")
         connection.commit()
         return connection
 

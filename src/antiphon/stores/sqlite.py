@@ -16,6 +16,7 @@ import sqlalchemy
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed
 from antiphon.stores.driver import Connection, Cursor
 
@@ -59,6 +60,8 @@ class SqliteDriver:
                 # opened here: closing it would drop the locks that SQLite holds in this process.
                 if not self._path.exists():
                     os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                if not os.access(self._path, os.R_OK | os.W_OK):  # else it would be noticed at the first write only
+                    raise SetupError(f"{self._path} may not be read and written: check its permissions.")
                 with closing(self._open(foreign_keys=True)) as connection:
                     connection.execute("PRAGMA journal_mode = WAL")
         except OSError as error:
@@ -157,5 +160,5 @@ class SqliteDriver:
         cursor.execute(f"PRAGMA busy_timeout = {_TIDY_PATIENCE}", {})
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)", {})
         busy = bool(cursor.fetchall()[0][0])
-        cursor.execute(f"PRAGMA busy_timeout = {int(limits.STORE_BUSY_TIMEOUT * 1000)}", {})
+        cursor.execute(f"PRAGMA busy_timeout = {milliseconds(limits.STORE_BUSY_TIMEOUT)}", {})
         return not busy

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from antiphon.domain import limits, money
 from antiphon.domain.budgets import ORGANIZATION, Budget, Reservation, Spending, window
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import AntiphonError, PermissionDenied, SpendLimitReached
 from antiphon.domain.ids import new_id
 from antiphon.domain.tenancy import Caller
@@ -109,7 +110,7 @@ class BudgetStage:
             owner=self._owner,
             budgets=(*(budget.id for budget in hard), *alerts),
             amount=amount or 0,
-            until=int((now + limits.RESERVATION_LEASE) * 1000),
+            until=milliseconds(now + limits.RESERVATION_LEASE),
         )
         try:
             full = await self._store.reserve(reservation, now)
@@ -211,7 +212,7 @@ class BudgetStage:
             return
         now = self._clock.now()
         if self._held or self._settling:
-            await self._store.renew_reservations(self._owner, int((now + limits.RESERVATION_LEASE) * 1000))
+            await self._store.renew_reservations(self._owner, milliseconds(now + limits.RESERVATION_LEASE))
         while await self._store.settle_lapsed(now, limits.RESERVATION_STEP) == limits.RESERVATION_STEP:
             pass
 
