@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from antiphon.domain import limits
 from antiphon.domain.caching import Wish
 from antiphon.domain.money import CallCost
 from antiphon.domain.rates import Demand
 from antiphon.domain.tenancy import Caller
+from antiphon.domain.texts import label
 from antiphon.domain.trail import TargetName, Trail
 from antiphon.policy.said import Said
 from antiphon.ports import Route
@@ -100,7 +103,7 @@ class Call:
     cache_control: Wish | None = None
     #: The request's own `store`, if it says so.
     store: bool | None = None
-    #: The model's name as the client asked for it.
+    #: The model's name as the client asked for it; None for one that nothing could have.
     model: str | None = None
     streamed: bool = False
     background: bool = False
@@ -124,9 +127,22 @@ class Call:
     ended: float = 0.0
     #: What it has cost, and after how many generations.
     cost: tuple[int, CallCost] | None = None
+    #: Whether the alerts of its budgets are in its headers.
+    alerted: bool = False
     #: Whether the rate limits have counted it as a request, and what they hold for it as long as it runs.
     counted: bool = False
     places: tuple[Demand, ...] = ()
+
+    def asks(self, model: str, body: Mapping[str, Any]) -> None:
+        """Note what the request asks for. What could be nobody's name is not kept: it is the client's own text."""
+        self.model = label(model, limits.MAX_ROUTE_NAME)
+        self.store = body.get("store")
+        self.service_tier = label(body.get("service_tier"), limits.MAX_TIER)
+
+    def say(self, name: bytes, value: bytes) -> None:
+        """Add a header to the answer, in place of one of its name: a call may be refused often until it is made."""
+        self.headers[:] = [pair for pair in self.headers if pair[0] != name]
+        self.headers.append((name, value))
 
     @property
     def project_id(self) -> str:

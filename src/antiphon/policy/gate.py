@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from antiphon.domain import limits
 from antiphon.domain.errors import ModelNotFound
+from antiphon.domain.texts import label
 from antiphon.policy.call import Admission, Call
 from antiphon.policy.metered import Metered, wasted
 from antiphon.policy.stage import Answering, Herald, Stage, Witness, code_of, leave
@@ -99,7 +100,7 @@ class Gate:
             return
         call.closed = True
         call.status = status
-        call.error = call.error or error
+        call.error = call.error or (None if error is None else label(error) or "other")
         call.ended = time.monotonic()
         _tell_of(call, self._witnesses)
         self._over.append(call)

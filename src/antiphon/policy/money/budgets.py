@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from antiphon.domain import limits, money
+from antiphon.domain import amounts, limits, money
 from antiphon.domain.budgets import ORGANIZATION, Budget, Reservation, Spending, window
-from antiphon.domain.errors import AntiphonError, PermissionDenied, SpendLimitReached
+from antiphon.domain.errors import AntiphonError, PermissionDenied, SpendLimitReached, Unstorable
 from antiphon.domain.ids import new_id
 from antiphon.domain.tenancy import Caller
 from antiphon.policy.call import Admission
@@ -61,7 +61,8 @@ class BudgetStage:
         budgets = await self._applicable(admission.call.caller)
         if not budgets:
             return
-        if len(admission.call.admissions) == 1:
+        if not admission.call.alerted:
+            admission.call.alerted = True
             self._tell(admission, budgets)
         hard = [budget for budget in budgets if budget.hard]
         alerts = tuple(budget.id for budget in budgets if not budget.hard)
@@ -76,7 +77,11 @@ class BudgetStage:
         held = self._held.pop(id(admission), None)
         if held is None:
             return
-        cost = costs.of_admission(self._pricing, admission)
+        try:
+            cost = costs.of_admission(self._pricing, admission)
+        except Exception as error:  # whatever a list of prices trips over: what is reserved must not stay so for ever
+            _log.error("what a call cost could not be reckoned", error=type(error).__name__, exc_info=error)
+            cost = None
         if held.reservation is not None:
             # A price that was known before and is not now: what was reserved is the best guess.
             nano = held.reservation.amount if cost is None else cost.nano
@@ -95,7 +100,7 @@ class BudgetStage:
         guess = expected(admission)
         amount = self._pricing.most(spec, model, guess, tier=call.service_tier, batch=call.batch)
         if amount is None and not all(budget.allow_unknown for budget in hard):
-            call.headers.append((b"x-should-retry", b"false"))
+            call.say(b"x-should-retry", b"false")
             raise PermissionDenied(
                 f"The price of the model '{model[:100]}' is not known, and a spend limit applies to this call. Set a "
                 "price for the route's targets, or let the budget allow unknown prices.",
@@ -108,8 +113,10 @@ class BudgetStage:
             id=new_id("res_"),
             owner=self._owner,
             budgets=(*(budget.id for budget in hard), *alerts),
-            amount=amount or 0,
+            amount=amounts.cost(amount or 0),
             until=int((now + limits.RESERVATION_LEASE) * 1000),
+            # Only what is made in the background is gone on with after a crash.
+            object_id=call.object_id if call.background else None,
         )
         try:
             full = await self._store.reserve(reservation, now)
@@ -118,7 +125,7 @@ class BudgetStage:
             self._settle_soon(Spending((), 0, reservation.id))
             raise
         if full is not None:
-            call.headers.append((b"x-should-retry", b"false"))
+            call.say(b"x-should-retry", b"false")
             raise _reached(next(budget for budget in hard if budget.id == full))
         return reservation
 
@@ -128,6 +135,9 @@ class BudgetStage:
             try:
                 reached = await self._store.spend(spending, self._clock.now())
                 break
+            except Unstorable as error:
+                _log.error("what a call cost cannot be settled", reason=error.message)
+                return
             except Exception as error:
                 reason = error.message if isinstance(error, AntiphonError) else type(error).__name__
                 if self._stopping:
