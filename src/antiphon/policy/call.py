@@ -83,6 +83,25 @@ class Admission:
 
 
 @dataclass(slots=True)
+class Refused:
+    """Sums of generations that were refused and of which nothing is left to tell, however many they were.
+
+    `tries`: by target, how often it was asked and failed. A call has no more targets than its route.
+    """
+
+    attempts: int = 0
+    tries: dict[TargetName, int] = field(default_factory=dict)
+    error: str | None = None
+
+    def add(self, admission: Admission) -> None:
+        """One more was refused."""
+        self.attempts += len(admission.trail.attempts)
+        for attempt in admission.trail.attempts:
+            self.tries[attempt.target] = self.tries.get(attempt.target, 0) + 1
+        self.error = admission.error
+
+
+@dataclass(slots=True)
 class Call:
     """One call. `endpoint` is the path of the resource, as it is documented; `began_at` is in Unix seconds.
 
@@ -119,6 +138,12 @@ class Call:
     #: Headers that are known only when nothing more will be generated.
     trailers: Headers = field(default_factory=list)
     admissions: list[Admission] = field(default_factory=list)
+    #: What became of generations that are no longer in that list.
+    refused: Refused = field(default_factory=Refused)
+    #: Attempts of all generations at their targets.
+    attempts: int = 0
+    #: Whether the headers tell of targets.
+    told: bool = False
     #: HTTP status, or what it would have been.
     status: int = 0
     error: str | None = None
@@ -143,6 +168,16 @@ class Call:
         """Add a header to the answer, in place of one of its name: a call may be refused often until it is made."""
         self.headers[:] = [pair for pair in self.headers if pair[0] != name]
         self.headers.append((name, value))
+
+    def admit(self, admission: Admission) -> None:
+        """One more generation begins. A refused one before it, which came to nothing, is only summed up from now on.
+
+        What waits for its turn in the background may be refused for days.
+        """
+        before = self.admissions[-1] if self.admissions else None
+        if before is not None and before.error is not None and before.consumed is None and not before.cached:
+            self.refused.add(self.admissions.pop())
+        self.admissions.append(admission)
 
     @property
     def project_id(self) -> str:

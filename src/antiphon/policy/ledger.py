@@ -140,7 +140,7 @@ class Ledger:
         last = admissions[-1] if admissions else None
         target = last.trail.target if last is not None else None
         first = next((admission.first_at for admission in admissions if admission.first_at is not None), None)
-        attempts, tried = _attempts(admissions)
+        attempts, tried = _attempts(call)
         key = call.caller.key
         return Entry(
             id=new_id("call_"),
@@ -180,11 +180,11 @@ class Ledger:
         )
 
 
-def _attempts(admissions: list[Admission]) -> tuple[int, str]:
+def _attempts(call: Call) -> tuple[int, str]:
     """How often a target was tried, and which ones. A route with one engine behind it notes no attempts."""
-    count = 0
-    targets: dict[str, None] = {}
-    for admission in admissions:
+    count = call.refused.attempts
+    targets = dict.fromkeys(map(str, call.refused.tries))
+    for admission in call.admissions:
         trail = admission.trail
         for attempt in trail.attempts:
             targets[str(attempt.target)] = None
