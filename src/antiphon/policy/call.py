@@ -18,6 +18,7 @@ from antiphon.policy.said import Said
 from antiphon.ports import Route
 from antiphon.protocol import estimate
 from antiphon.protocol.generation import Delta, Generation, Usage
+from antiphon.protocol.outputs import Outputs, outputs
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -65,6 +66,14 @@ class Admission:
     #: What the rate limits' counters hold for it.
     held: tuple[Demand, ...] = ()
     _input: int | None = None
+    _outputs: Outputs | None = None
+
+    @property
+    def outputs(self) -> Outputs:
+        """What fields that we do not know ask for. Raises `InvalidRequest` for what cannot be counted."""
+        if self._outputs is None:
+            self._outputs = outputs(self.generation)
+        return self._outputs
 
     @property
     def expected_input(self) -> int:

@@ -16,11 +16,11 @@ from antiphon.domain.ids import new_id
 from antiphon.domain.tenancy import Caller
 from antiphon.policy.call import Admission
 from antiphon.policy.habits import Habit
-from antiphon.policy.metered import most_output
 from antiphon.policy.money import costs
 from antiphon.policy.money.pricing import Pricing
 from antiphon.ports import BudgetStore, Clock
 from antiphon.protocol.generation import Usage
+from antiphon.protocol.outputs import limited
 from antiphon.telemetry.logs import logger
 
 _log = logger(__name__)
@@ -108,6 +108,9 @@ class BudgetStage:
             )
         if amount == 0:
             return None  # what costs nothing needs no money
+        if amount and admission.generation.sampling.max_tokens is None:
+            # No more may come than what money is reserved for.
+            admission.generation = limited(admission.generation, limits.BUDGET_OUTPUT_TOKENS)
         now = self._clock.now()
         reservation = Reservation(
             id=new_id("res_"),
@@ -228,7 +231,11 @@ class BudgetStage:
 
 def expected(admission: Admission) -> Usage:
     """What a generation may come to use: its input at a guess, and all the output that it may have."""
-    return Usage(admission.expected_input, output_tokens=most_output(admission)).bounded()
+    asked, most = admission.outputs, admission.generation.sampling.max_tokens
+    most = limits.BUDGET_OUTPUT_TOKENS if most is None else most
+    if most < limits.LEAST_OUTPUT and "responses" in admission.route.capabilities.native:
+        most = limits.LEAST_OUTPUT
+    return Usage(admission.expected_input * asked.times, output_tokens=max(most, asked.tokens) * asked.times).bounded()
 
 
 def _reached(budget: Budget) -> SpendLimitReached:
