@@ -140,16 +140,18 @@ class Reply:
         """
         if not self._response.is_whole:
             self._watch.wait(self._end)
-        pieces: list[bytes] = []
-        size = 0
-        while data := await self._read():
-            pieces.append(data)
-            size += len(data)
-            if size > limits.MAX_UPSTREAM_BODY:
+        # Not kept as pieces: they may be tiny, and each would cost more than what is in it.
+        body: bytes | bytearray = await self._read()
+        while len(body) <= limits.MAX_UPSTREAM_BODY:
+            data = b"" if self._response.is_eof() else await self._read()
+            if not data:
                 self.close()
-                raise errors.invalid("a body that is too large")
+                return bytes(body)
+            if not isinstance(body, bytearray):
+                body = bytearray(body)
+            body += data
         self.close()
-        return b"".join(pieces)
+        raise errors.invalid("a body that is too large")
 
     # --- both ---------------------------------------------------------------------------------------------------------
     async def _read(self) -> bytes:
