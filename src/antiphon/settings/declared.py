@@ -124,6 +124,14 @@ class Settings:
         Mapping[str, Mapping[str, RouteSpec]],
         Spec(gateway.project_routes, "Routes of single projects, by the project's name or id", "none"),
     ] = field(default_factory=dict)
+    unserved_tools: Annotated[
+        Literal["refuse", "ignore"],
+        Spec(
+            parsers.one_of("refuse", "ignore"),
+            "What becomes of a request with tools that OpenAI runs and this server does not, such as web_search: it is "
+            "refused, or the tools are left out",
+        ),
+    ] = "refuse"
     max_body: Annotated[int, Spec(parsers.integer(1024, 1024 * limits.MIB), "Most bytes of one request's body")] = (
         limits.MAX_BODY
     )

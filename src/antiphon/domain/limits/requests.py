@@ -18,6 +18,8 @@ PARSE_STEP = 4 * KIB
 MAX_JSON_DEPTH = 128
 #: Values in one JSON body. "[]," costs three bytes of body and sixty of memory.
 MAX_JSON_VALUES = 2_000_000
+#: Characters of a function's name as every Chat Completions server takes it (published specification, FunctionObject).
+MAX_FUNCTION_NAME = 64
 #: Input items of one response. More is a loop gone wrong.
 MAX_INPUT_ITEMS = 10_000
 #: Responses followed by previous_response_id.
