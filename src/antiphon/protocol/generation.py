@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from antiphon.domain import amounts
+
 JsonSchema = Mapping[str, Any]
 Role = Literal["system", "developer", "user", "assistant"]
 
@@ -284,6 +286,20 @@ class Usage(_Value, frozen=True):
     input_audio_tokens: int = 0
     output_audio_tokens: int = 0
     estimated: bool = False
+
+    def bounded(self) -> Usage:
+        """The same, with no count beyond what can be (`limits.MAX_TOKENS`), and no part greater than its whole."""
+        given, made = amounts.count(self.input_tokens), amounts.count(self.output_tokens)
+        return Usage(
+            given,
+            max(0, min(self.cached_tokens, given)),
+            made,
+            max(0, min(self.reasoning_tokens, made)),
+            max(0, min(self.cache_write_tokens, given)),
+            max(0, min(self.input_audio_tokens, given)),
+            max(0, min(self.output_audio_tokens, made)),
+            self.estimated,
+        )
 
     def plus(self, other: Usage) -> Usage:
         """Both together."""

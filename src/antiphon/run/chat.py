@@ -162,8 +162,8 @@ class Chat:
     async def begin(self, call: Call, body: Json, unknown: Unknown) -> ChatRun:
         """Admit a request: everything that can be refused is refused here, before anything is made."""
         request = requests.parse(body, unknown.fields)
-        call.model, call.streamed, call.store = request.model, request.stream, body.get("store")
-        call.service_tier = body.get("service_tier")
+        call.asks(request.model, body)
+        call.streamed = request.stream
         engine = self._gate.bound(call, self._routes.find(request.model, call.project_id))
         if not engine.capabilities.passes_extra:
             knobs.refuse(unknown, "chat")

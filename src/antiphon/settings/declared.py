@@ -86,7 +86,9 @@ class Settings:
     context: Annotated[
         int | None,
         Spec(
-            parsers.integer(256, 1_048_576), "Tokens of each slot: prompt and answer together", "what suits the model"
+            parsers.integer(256, 1_048_576),
+            "Most tokens of one request, prompt and answer together; the slots share them",
+            "what the model was trained for, up to 32768, and less where memory is short",
         ),
     ] = None
     threads: Annotated[int, Spec(parsers.integer(1, 1024), "Threads of the engine", "the number of physical cores")] = (
@@ -144,6 +146,14 @@ class Settings:
     max_body: Annotated[int, Spec(parsers.integer(1024, 1024 * limits.MIB), "Most bytes of one request's body")] = (
         limits.MAX_BODY
     )
+    max_connections: Annotated[
+        int,
+        Spec(
+            parsers.integer(1, 1_000_000),
+            "Connections of clients that may be open at once; more are refused with 503, and fewer are taken where the "
+            "system allows few open files",
+        ),
+    ] = limits.MAX_CONNECTIONS
     cors_origins: Annotated[
         tuple[str, ...], Spec(parsers.texts, "Web origins that may call from a browser; none turns CORS off", "none")
     ] = ()
