@@ -22,11 +22,18 @@ test: ## the whole test suite
 	@$(BIN)/python -m compileall -q src
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: ## lint, types, import directions, unit tests
+check: ## lint and unit, beside each other
+	$(PREPARE) dev
+	@$(MAKE) --no-print-directory -j2 lint unit
+
+lint: ## lint, types, import directions
 	$(PREPARE) dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+unit: ## unit tests
+	$(PREPARE) dev
 	@$(BIN)/python -m pytest -q tests/unit tests/playbooks $(ARGS)
 
 bench: ## every benchmark, each printing its ratio
@@ -45,4 +52,4 @@ format: ## format the code
 clean: ## remove everything the targets made here (models stay in their cache)
 	rm -rf .venv .make .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help serve setup test check bench lock format clean
+.PHONY: help serve setup test check lint unit bench lock format clean
