@@ -114,6 +114,6 @@ def _as_dict(model: Model, directory: Path) -> dict[str, object]:
         "licence": model.licence,
         "kind": model.kind,
         "description": model.description,
-        "context": model.context,
         "trained_context": model.trained_context,
+        "kv_bytes": model.kv_bytes,
     }

@@ -82,7 +82,10 @@ Source = ArchiveSource | HubSource
 
 
 class Model(_Table, frozen=True):
-    """A model of the catalog. Sizes are in bytes, contexts in tokens of one slot (prompt and answer together)."""
+    """A model of the catalog. Sizes are in bytes, `trained_context` in tokens (prompt and answer together).
+
+    `kv_bytes`: what each token takes in the KV cache.
+    """
 
     name: str
     file: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -91,8 +94,8 @@ class Model(_Table, frozen=True):
     licence: str
     kind: Literal["chat"]
     description: str
-    context: Count
     trained_context: Count
+    kv_bytes: Count
     chat: ChatSettings
     sources: tuple[Source, ...]
 

@@ -242,6 +242,11 @@ class Observer:
         row = self.models[model]
         row.calls += 1
         row.total.observe(seconds)
+        facts.attempts = call.refused.attempts
+        for target, count in call.refused.tries.items():
+            refused = self.targets[_target(target, model)]
+            refused.attempts += count
+            refused.failed += count
         for admission in call.admissions:
             row.add(admission)
             self._tried(admission, model, call.began, facts)

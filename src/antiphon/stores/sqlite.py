@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from antiphon.domain import limits
 from antiphon.domain.durations import milliseconds
-from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed
+from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed, Unstorable
 from antiphon.stores.driver import Connection, Cursor
 
 #: What a user can put right, by SQLite's name of the error (https://www.sqlite.org/rescode.html).
@@ -32,6 +32,8 @@ _HINTS = {
     "SQLITE_NOTADB": "The database file is not a SQLite database.",
 }
 _CONFLICTS = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}
+#: Values that it will never take: too large a text or blob, one of the wrong kind, one that breaks a rule of its table.
+_REFUSED = ("SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_CONSTRAINT")
 _WRITER_CACHE_KIB = 8 * 1024
 _READER_CACHE_KIB = 2 * 1024
 #: A checkpoint gives way to readers after this long (milliseconds), so that writes do not wait for it.
@@ -100,6 +102,8 @@ class SqliteDriver:
         for prefix, hint in _HINTS.items():
             if name.startswith(prefix):
                 return StoreFailed(hint)
+        if name.startswith(_REFUSED):
+            return Unstorable(name)
         return StoreFailed(f"The database refused ({name}).")
 
     # --- migrations -------------------------------------------------------------------------------------------------

@@ -342,7 +342,7 @@ def test_doctor_of_a_good_installation(run: Run, model_file: str, free_port: str
     assert found.pop("shutdowns")[0] in {"ok", "warn"}  # the list it comes with grows old
     assert {state for state, _ in found.values()} == {"ok"}
     assert set(found) == {
-        *("python", "data dir", "secret", "first key", "database", "model", "memory", "engine", "address"),
+        *("python", "data dir", "secret", "first key", "database", "model", "context", "memory", "engine", "address"),
         *("disk", "models disk"),
     }
     shown = run("doctor", "--model", model_file, "--port", free_port).stdout
@@ -404,10 +404,21 @@ def test_doctor_finds_a_wrong_model_file(run: Run, tmp_path: Path) -> None:
 
 
 def test_memory_is_compared_with_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "_available_memory", lambda: 1000)
+    monkeypatch.setattr(checks, "available_memory", lambda: 1000)
     from antiphon.models.resolve import resolve
     from antiphon.settings import Settings
 
-    finding = checks._memory(resolve("default", Path("/nonexistent")), Settings())
-    assert finding.state is checks.State.WARN
-    assert "about 1,106 MB needed" in finding.text
+    context, memory = checks._context(resolve("default", Path("/nonexistent")), Settings(context=32_768))
+    assert context.state is checks.State.OK
+    assert context.text == "32768 tokens for a request, 32768 shared by 2 slots; KV cache 403 MB"
+    assert memory.state is checks.State.WARN
+    assert "about 1,513 MB needed" in memory.text
+
+
+def test_a_context_beyond_what_was_trained_is_told() -> None:
+    from antiphon.models.resolve import resolve
+    from antiphon.settings import Settings
+
+    context, _ = checks._context(resolve("default", Path("/nonexistent")), Settings(context=100_000))
+    assert context.state is checks.State.WARN
+    assert context.text.startswith("32768 tokens")
