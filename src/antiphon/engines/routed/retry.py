@@ -47,7 +47,7 @@ def retry(error: AntiphonError) -> Retry:
 
 def blames_target(error: AntiphonError) -> bool:
     """Whether the error says that the target is broken, and not that it is busy, or was asked for nonsense."""
-    return retry(error) != "never" and not isinstance(error, RateLimited) and error.status >= 500
+    return retry(error) not in {"never", "at once"} and not isinstance(error, RateLimited) and error.status >= 500
 
 
 def rest(error: AntiphonError) -> float:

@@ -229,6 +229,8 @@ class _Asking:
                 tries[target] = tries.get(target, 0) + 1
                 if again == "same":
                     left.append(target)
+                elif again == "at once":
+                    left.insert(0, target)
         return None
 
     async def _may_retry(self, target: Target, tries: int, left: int) -> bool:
@@ -239,6 +241,8 @@ class _Asking:
         if not tries:
             return self._budget.take()
         assert self.error is not None
+        if retry.retry(self.error) == "at once":
+            return True
         wait = retry.rest(self.error)
         if wait > limits.RETRY_AFTER_WAIT:
             return False

@@ -92,5 +92,5 @@ def _conversation(generation: Generation, profile: Profile) -> dict[str, Any]:
 
 
 async def _ask(client: UpstreamClient, path: str, body: dict[str, Any]) -> bytes:
-    reply = await client.post(path, msgspec.json.encode(body), stream=False, deadlines=_DEADLINES)
+    reply = await client.post(path, msgspec.json.encode(body), stream=False, deadlines=_DEADLINES, repeatable=True)
     return await reply.body()
