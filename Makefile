@@ -20,10 +20,12 @@ setup: ## virtual environment, locked dependencies, the default model
 test: ## the whole test suite
 	$(PREPARE) test
 	@$(BIN)/python -m compileall -q src
+	@echo "antiphon: running the whole test suite (about 10 minutes on two processors)"
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: ## lint and unit, beside each other
 	$(PREPARE) dev
+	@echo "antiphon: checking (about a minute on two processors)"
 	@$(MAKE) --no-print-directory -j2 lint unit
 
 lint: ## lint, types, import directions
