@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from antiphon.http.api import Resource
 from antiphon.http.bodies import checked
-from antiphon.http.exchange import Exchange, bare
+from antiphon.http.events import bare, error_chunk
+from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
 from antiphon.policy.call import Call
@@ -21,10 +23,12 @@ def resources(chat: Chat) -> list[Resource]:
     async def create(exchange: Exchange) -> None:
         body, extra = await checked(exchange, "CreateChatCompletionRequest")
         if body.get("stream"):
-            run = await exchange.unless_gone(chat.begin(exchange.made_call, body, extra))
-            await exchange.stream(bare(run.events()))
+            await exchange.stream(streamed(exchange.made_call, body, extra), failed=error_chunk)
         else:
             await exchange.reply(200, await exchange.unless_gone(whole(exchange.made_call, body, extra)))
+
+    async def streamed(call: Call, body: dict[str, Any], extra: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+        return bare((await chat.begin(call, body, extra)).events())
 
     async def whole(call: Call, body: dict[str, Any], extra: dict[str, Any]) -> bytes:
         return await (await chat.begin(call, body, extra)).result()
