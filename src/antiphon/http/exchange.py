@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Message, Receive, Scope, Send
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import (
     AntiphonError,
     InvalidRequest,
@@ -236,7 +237,7 @@ class Exchange:
     @property
     def milliseconds(self) -> int:
         """Time since the request's head had arrived."""
-        return int((time.monotonic() - self.began) * 1000)
+        return milliseconds(time.monotonic() - self.began)
 
     def record(self, recorder: Recorder) -> None:
         """Tell `recorder` what is answered. From here on the answer is made to its end, whoever hangs up."""

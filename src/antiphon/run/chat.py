@@ -161,8 +161,8 @@ class Chat:
     async def begin(self, call: Call, body: Json, extra: Mapping[str, Any]) -> ChatRun:
         """Admit a request: everything that can be refused is refused here, before anything is made."""
         request = requests.parse(body, extra)
-        call.model, call.streamed, call.store = request.model, request.stream, body.get("store")
-        call.service_tier = body.get("service_tier")
+        call.asks(request.model, body)
+        call.streamed = request.stream
         engine = self._gate.bound(call, self._routes.find(request.model, call.project_id))
         if extra and not engine.capabilities.passes_extra:
             raise unknown_parameter(next(iter(extra)))

@@ -128,8 +128,7 @@ class Preparer:
         compacted: Sequence[Json] = (),
     ) -> Prepared:
         project_id = call.project_id
-        call.model, call.store = request.model, request.body.get("store")
-        call.service_tier = request.body.get("service_tier")
+        call.asks(request.model, request.body)
         engine = self._gate.bound(call, self._routes.find(request.model, project_id))
         relays = "responses" in engine.capabilities.native
         if not relays:

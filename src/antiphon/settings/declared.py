@@ -86,7 +86,9 @@ class Settings:
     context: Annotated[
         int | None,
         Spec(
-            parsers.integer(256, 1_048_576), "Tokens of each slot: prompt and answer together", "what suits the model"
+            parsers.integer(256, 1_048_576),
+            "Most tokens of one request, prompt and answer together; the slots share them",
+            "what the model was trained for, up to 32768, and less where memory is short",
         ),
     ] = None
     threads: Annotated[int, Spec(parsers.integer(1, 1024), "Threads of the engine", "the number of physical cores")] = (

@@ -77,7 +77,10 @@ def test_sampling() -> None:
     assert sampling.logit_bias == {42: -100.0}
     assert sampling.top_logprobs == 3
     assert sampling.temperature == 0
-    assert parsed(max_tokens=5, max_completion_tokens=9).sampling.max_tokens == 9
+    assert parsed(max_tokens=9, max_completion_tokens=9).sampling.max_tokens == 9
+    with pytest.raises(InvalidRequest) as refused:
+        parsed(max_tokens=5, max_completion_tokens=9)
+    assert (refused.value.param, refused.value.code) == ("max_tokens", "mutually_exclusive_parameters")
     assert parsed().sampling.top_logprobs is None
 
 

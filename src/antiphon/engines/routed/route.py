@@ -11,6 +11,7 @@ from random import random
 import msgspec
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import (
     AntiphonError,
     ContextLengthExceeded,
@@ -262,12 +263,12 @@ class _Asking:
             ticket.failed(error)
             code = (error.code or error.type) if isinstance(error, AntiphonError) else "cancelled"
             paid = error.paid if isinstance(error, AntiphonError) else True
-            ms = _ms(clock.monotonic() - began)
+            ms = milliseconds(clock.monotonic() - began)
             self._trail.attempts.append(Attempt(target.name, code, ms, paid, used_by(error)))
             raise
         took = clock.monotonic() - began
         ticket.answers(took)
-        self._trail.attempts.append(Attempt(target.name, None, _ms(took)))
+        self._trail.attempts.append(Attempt(target.name, None, milliseconds(took)))
         self._trail.target = target.name
         return Served(first, stream, ticket, patience)
 
@@ -317,7 +318,3 @@ def _asked_of(target: Target, generation: Generation) -> Generation:
     if generation.model == target.name.model:
         return generation
     return msgspec.structs.replace(generation, model=target.name.model)
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)

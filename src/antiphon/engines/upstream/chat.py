@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from functools import partial
 from typing import Any
 
 from antiphon.domain import limits
@@ -12,16 +11,20 @@ from antiphon.domain.errors import AntiphonError
 from antiphon.domain.routing import Deadlines
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.engines.upstream import chat_request, tokens
-from antiphon.engines.upstream.chat_answer import Answer, NativeAnswer, NeutralAnswer
+from antiphon.engines.upstream.chat_answer import Answer, NeutralAnswer
+from antiphon.engines.upstream.chat_native import NativeAnswer
 from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.enforced import Enforced
 from antiphon.engines.upstream.loose import Loose, in_shared_words
 from antiphon.engines.upstream.profiles import Profile, profile_named
 from antiphon.engines.upstream.reply import Reply
+from antiphon.engines.upstream.scrubber import Scrubber
+from antiphon.engines.upstream.used import Counted
 from antiphon.ports import Capabilities
 from antiphon.protocol.chat.request import check_neutral
 from antiphon.protocol.generation import Batch, Delta, Finish, Generation, Native
 from antiphon.protocol.streams import Stream
+from antiphon.wire.sse import Event
 
 _PATH = "/chat/completions"
 _DONE = b"[DONE]"
@@ -31,11 +34,23 @@ class ChatStream(Stream[Delta]):
     """The deltas of one answer. Whatever way it ends, its connection is given back or closed."""
 
     def __init__(
-        self, reply: Reply, answer: Answer, released: Callable[[ChatStream], None], *, batches: bool = False
+        self,
+        reply: Reply,
+        answer: Answer,
+        counted: Counted,
+        released: Callable[[ChatStream], None],
+        *,
+        scrubber: Scrubber,
+        batches: bool = False,
     ) -> None:
-        """`batches`: deltas that come at once are given at once."""
+        """`counted`: what `answer` says. `batches`: deltas that come at once are given at once."""
         self._reply = reply
         self._answer = answer
+        self._counted = counted
+        self._scrubber = scrubber
+        self._begun = False
+        #: Events since the server has said why it ended.
+        self._after = 0
         self._released = released
         self._batches = batches
         self._pending: deque[Delta] = deque()
@@ -67,17 +82,18 @@ class ChatStream(Stream[Delta]):
 
     async def _more(self) -> None:
         """Take what has come. Errors are kept until all that came before them was given."""
+        reply = self._reply
         try:
-            if not self._reply.streamed:
-                self._pending.extend(self._answer.whole(await self._reply.body()))
+            if not self._begun:
+                self._begun = True
+                await reply.begin()
+            if not reply.streamed:
+                self._pending.extend(self._answer.whole(self._scrubber.masked(await reply.body())))
                 self._end()
                 return
-            for event in await self._reply.__anext__():
-                if event.data == _DONE:
-                    self._reply.done()
-                    self._end(done=True)
+            for event in await reply.__anext__():
+                if self._take(event):
                     return
-                self._pending.extend(self._answer.feed(event.data))
         except StopAsyncIteration:
             self._end()
         except AntiphonError as error:
@@ -89,9 +105,30 @@ class ChatStream(Stream[Delta]):
             self._close()
             raise
 
+    def _take(self, event: Event) -> bool:
+        """One event. Whether it was the last."""
+        answer, data = self._answer, event.data
+        if data[:1] == b"[" and data.strip().upper() == _DONE:
+            self._reply.done()
+            self._end(done=True)
+            return True
+        if not data.strip() and event.event != "error":
+            return False  # it keeps the stream alive
+        self._pending.extend(answer.feed(self._scrubber.masked(data), event.event))
+        if not answer.finished:
+            return False
+        # What may still come is what it cost; a server that has more to say is not waited for.
+        self._after += 1
+        self._reply.hurry()
+        if self._counted.too_much or self._after > limits.UPSTREAM_EVENTS_AFTER:
+            self._end()
+            return True
+        return False
+
     def _end(self, *, done: bool = False) -> None:
+        """`done`: the server has ended the stream in so many words, and the connection may be used again."""
         try:
-            self._pending.extend(self._answer.finish(done=done))
+            self._pending.extend(self._answer.finish())
         except AntiphonError as error:
             self._fail(error)
             return
@@ -160,7 +197,8 @@ class LooseChat(Loose):
         body = self._body(generation)
         with in_shared_words():
             reply = await self._post(_PATH, body, streamed=generation.streamed)
-        return self._stream(generation, reply, self._neutral(generation))
+        counted = tokens.counted(generation, self.capabilities.context_tokens)
+        return self._stream(generation, reply, self._neutral(generation, counted), counted)
 
     async def relay(self, generation: Generation, native: Native) -> AsyncGenerator[Delta, None]:
         """Ask in the client's own words, and pass on the answer."""
@@ -168,24 +206,40 @@ class LooseChat(Loose):
         model = self._model_of(generation)
         body = chat_request.native_body(given, self._profile, model, streamed=generation.streamed)
         reply = await self._post(_PATH, body, streamed=generation.streamed)
-        if generation.streamed and not reply.streamed:
-            # A server that cannot stream: its whole answer must become chunks.
-            return self._stream(generation, reply, self._neutral(generation))
-        shown = bool((given.get("stream_options") or {}).get("include_usage"))
-        estimated = partial(tokens.estimate, generation)
-        return self._stream(generation, reply, NativeAnswer(self._client.scrubber, estimated, show_usage=shown))
+        counted = tokens.counted(generation, self.capabilities.context_tokens)
+        if reply.streamed and not generation.streamed:
+            # A server that streams whatever it is asked for: its chunks must become one answer.
+            return self._stream(generation, reply, self._neutral(generation, counted), counted)
+        shown = generation.streamed and bool((given.get("stream_options") or {}).get("include_usage"))
+        answer = NativeAnswer(
+            self._client.scrubber,
+            counted,
+            show_usage=shown,
+            streamed=generation.streamed,
+            model=self.name,
+            tools=[tool.name for tool in generation.tools],
+        )
+        return self._stream(generation, reply, answer, counted)
 
     def _body(self, generation: Generation) -> dict[str, Any]:
         return chat_request.body_of(generation, self._profile, self._model_of(generation))
 
-    def _neutral(self, generation: Generation) -> NeutralAnswer:
+    def _neutral(self, generation: Generation, counted: Counted) -> NeutralAnswer:
         disguised: list[str] = []
         if not self._profile.custom_tools:
             disguised = [tool.name for tool in generation.tools if tool.kind == "custom"]
-        return NeutralAnswer(self._client.scrubber, partial(tokens.estimate, generation), disguised)
+        names = [tool.name for tool in generation.tools]
+        return NeutralAnswer(self._client.scrubber, counted, disguised, names)
 
-    def _stream(self, generation: Generation, reply: Reply, answer: Answer) -> ChatStream:
-        stream = ChatStream(reply, answer, self._streams.discard, batches=generation.batches)
+    def _stream(self, generation: Generation, reply: Reply, answer: Answer, counted: Counted) -> ChatStream:
+        stream = ChatStream(
+            reply,
+            answer,
+            counted,
+            self._streams.discard,
+            scrubber=self._client.scrubber,
+            batches=generation.batches,
+        )
         self._streams.add(stream)
         return stream
 

@@ -68,11 +68,10 @@ def native_body(given: Mapping[str, Any], profile: Profile, model: str, *, strea
         body["stream"] = True
         if profile.stream_usage:
             body["stream_options"] = {**(given.get("stream_options") or {}), "include_usage": True}
-    most = body.get("max_completion_tokens", body.get("max_tokens"))
-    if most is not None and profile.max_tokens_field not in body:
-        body.pop("max_tokens", None)
-        body.pop("max_completion_tokens", None)
-        body[profile.max_tokens_field] = most
+    # One limit goes there, under the name that is read there.
+    former, most = body.pop("max_tokens", None), body.pop("max_completion_tokens", None)
+    if most is not None or former is not None:
+        body[profile.max_tokens_field] = former if most is None else most
     if not profile.developer_role:
         body["messages"] = [
             {**message, "role": "system"} if message.get("role") == "developer" else message

@@ -14,7 +14,8 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, Overloaded
 from antiphon.domain.routing import Deadlines, UpstreamSpec
 from antiphon.engines.upstream import errors, http1
-from antiphon.engines.upstream.reply import Reply
+from antiphon.engines.upstream.reply import Bodies, Reply
+from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.secrets import SecretSource
 
 _PORTS = {"http": 80, "https": 443}
@@ -25,6 +26,7 @@ class Connections:
 
     def __init__(self) -> None:
         self._room = http1.Room()
+        self.bodies = Bodies()
         self._pools: dict[tuple[str, int, bool], http1.Pool] = {}
 
     def pool(self, host: str, port: int, *, tls: bool) -> http1.Pool:
@@ -54,17 +56,18 @@ class UpstreamClient:
         self._path = parts.path
         self._name = parts.netloc
         tls = parts.scheme == "https"
+        self._bodies = connections.bodies
         self._pool = connections.pool(self._host, parts.port or _PORTS[parts.scheme], tls=tls)
         self._heads: tuple[str | None, dict[tuple[str, str, str], bytes]] = (None, {})
         self._running: set[Reply] = set()
-        self._scrubber: tuple[str | None, errors.Scrubber] | None = None
+        self._scrubber: tuple[str | None, Scrubber] | None = None
 
     @property
-    def scrubber(self) -> errors.Scrubber:
+    def scrubber(self) -> Scrubber:
         """What cleans this upstream's words."""
         secret = self._secret.value
         if self._scrubber is None or self._scrubber[0] != secret:
-            self._scrubber = secret, errors.Scrubber(secret, self._host)
+            self._scrubber = secret, Scrubber(secret, self._host)
         return self._scrubber[1]
 
     async def post(
@@ -114,7 +117,7 @@ class UpstreamClient:
         if not 200 <= response.status < 300:
             raise await self._refused(response)
         kind = response.content_type
-        if not (kind == "application/json" or kind.endswith("+json") or (stream and kind == "text/event-stream")):
+        if kind == "text/html" or kind.startswith(("image/", "audio/", "video/", "multipart/")):
             response.close()
             raise errors.invalid("a body that is not JSON")
         if response.headers.get("Content-Encoding", "").lower() not in {"", "identity"}:  # type: ignore[union-attr]
@@ -126,6 +129,8 @@ class UpstreamClient:
             deadlines=deadlines,
             loop=loop,
             released=self._running.discard,
+            asked=stream,
+            bodies=self._bodies,
         )
         self._running.add(reply)
         return reply

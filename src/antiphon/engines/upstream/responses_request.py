@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.ids import new_id
 from antiphon.engines.upstream.loose import drawn
@@ -28,8 +29,6 @@ from antiphon.protocol.refusals import unsupported_value
 
 Json = dict[str, Any]
 
-#: The published API takes no smaller `max_output_tokens`.
-_LEAST_TOKENS = 16
 #: Members that count as input (published specification, `TokenCountsBody`).
 _COUNTED = frozenset(
     {
@@ -184,7 +183,7 @@ def _sampling(generation: Generation, profile: Profile) -> Json:
         raise unsupported_value("logit_bias", "'logit_bias' is not supported with this model.")
     fields: Json = drawn(sampling, profile)
     if sampling.max_tokens is not None:
-        fields["max_output_tokens"] = max(_LEAST_TOKENS, sampling.max_tokens)
+        fields["max_output_tokens"] = max(limits.LEAST_OUTPUT, sampling.max_tokens)
     if sampling.top_logprobs is not None:
         fields |= {"top_logprobs": sampling.top_logprobs, "include": ["message.output_text.logprobs"]}
     return fields

@@ -197,7 +197,6 @@ def _sampling(body: Json) -> Sampling:
             param="top_logprobs",
         )
     stop = body.get("stop") or ()
-    max_tokens = body.get("max_completion_tokens")
     return Sampling(
         temperature=number_or(body.get("temperature"), 1.0),
         top_p=number_or(body.get("top_p"), 1.0),
@@ -206,9 +205,22 @@ def _sampling(body: Json) -> Sampling:
         seed=body.get("seed"),
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         logit_bias=_logit_bias(body.get("logit_bias") or {}),
-        max_tokens=body.get("max_tokens") if max_tokens is None else max_tokens,
+        max_tokens=_max_tokens(body),
         top_logprobs=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
     )
+
+
+def _max_tokens(body: Json) -> int | None:
+    """The output limit, by its name or by its former one."""
+    most: int | None = body.get("max_completion_tokens")
+    former: int | None = body.get("max_tokens")
+    if most is not None and former is not None and most != former:
+        raise InvalidRequest(
+            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
+            code="mutually_exclusive_parameters",
+            param="max_tokens",
+        )
+    return former if most is None else most
 
 
 def _logit_bias(bias: Mapping[str, float]) -> dict[int, float]:

@@ -231,7 +231,7 @@ class ResponseMachine(Output):
         return self._final
 
     def _do_finish(self, _: AnswerDelta | None) -> None:
-        theirs = self._relay.end() if self._relay is not None else {}
+        theirs = self._relay.end(counted=self._finish.usage.estimated) if self._relay is not None else {}
         told = {"usage": objects.usage(self._finish.usage), **theirs}
         if self._finish.tier in TIERS:
             told["service_tier"] = self._finish.tier

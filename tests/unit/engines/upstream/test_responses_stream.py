@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.domain.errors import AntiphonError, InvalidRequest, RateLimited, UpstreamFailed
-from antiphon.engines.upstream.errors import Scrubber
 from antiphon.engines.upstream.responses_stream import NativeEvents, NeutralEvents
+from antiphon.engines.upstream.scrubber import Scrubber
+from antiphon.engines.upstream.used import Counted
 from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
@@ -34,7 +35,7 @@ GUESSED = Usage(input_tokens=9, output_tokens=2, estimated=True)
 
 
 def answer(*stops: str) -> NeutralEvents:
-    return NeutralEvents(Scrubber(SECRET, "up.example"), lambda: 9, stops)
+    return NeutralEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9), stops)
 
 
 def told(events: list[Body], *stops: str) -> list[Delta]:
@@ -148,7 +149,7 @@ def test_a_stream_that_only_ends() -> None:
     assert caught.value.code == "upstream_truncated"
 
 
-@pytest.mark.parametrize("events", [answer, lambda: NativeEvents(Scrubber(SECRET, "up.example"), lambda: 9)])
+@pytest.mark.parametrize("events", [answer, lambda: NativeEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))])
 @pytest.mark.parametrize(
     ("said", "kind", "code"),
     [
@@ -170,7 +171,7 @@ def test_errors(events: Any, said: Body, kind: type[AntiphonError], code: str) -
 
 
 def test_native_events_are_passed_on_from_the_first_that_says_something() -> None:
-    events = NativeEvents(Scrubber(SECRET, "up.example"), lambda: 9)
+    events = NativeEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))
     given = [json.dumps(event).encode() for event in searching()]
     deltas = [delta for data in given for delta in events.feed(data)]
     assert [delta.data for delta in deltas if isinstance(delta, NativeDelta)] == given[2:]
