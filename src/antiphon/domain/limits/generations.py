@@ -31,6 +31,8 @@ ENGINE_PIECE_TOKENS = 8
 ENGINE_PIECE_REST = 0.6
 #: Memory that is left for everything else when the context is chosen.
 ENGINE_SPARE_MEMORY = 256 * MIB
+#: JSON of what a client says to the model's chat template: switches, and perhaps a few texts.
+MAX_TEMPLATE_ARGUMENTS = 16 * KIB
 #: Restarts in a row before the engine is left down until the next request asks for it again.
 ENGINE_MAX_RESTARTS = 5
 #: Compiling one schema or grammar of a client, in processor time.
