@@ -115,6 +115,8 @@ class NeutralAnswer:
 
     def finish(self) -> list[Delta]:
         """The calls and texts that still wait, and the end."""
+        if self._ending.reason is not None and self._calls.cut_off:
+            self._ending.reason = "length"
         finish = self._ending.finish(calls=self._calls.any)
         calls = self._calls.finish(whole=finish.reason not in {"length", "content_filter"})
         return [*calls, *self._later, finish]

@@ -75,6 +75,11 @@ class CallPieces:
         """Whether there was a call."""
         return bool(self._placing.open) or self._legacy is not None
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the arguments of some call end in the middle: the answer is not whole, whatever its server says."""
+        return self._placing.cut_off
+
     def take(self, said: Said) -> tuple[list[Json], bool]:
         """The pieces of calls as the client gets them now; and whether these are the very ones that came."""
         if said.function_call is not None:

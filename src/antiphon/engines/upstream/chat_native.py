@@ -95,8 +95,8 @@ class NativeAnswer:
             return [self._completion(data, completion, completion.choices[0])]
         deltas = self._with_choice(data, completion, completion.choices)
         if not self.finished:
-            self._ending.reason = "tool_calls" if self._calls.any else "stop"
-            deltas += [*self._rest(None), self._made({}, self._ending.reason)]
+            self._ending.reason = "length" if self._calls.cut_off else "tool_calls" if self._calls.any else "stop"
+            deltas += [*self._rest(self._ending.reason), self._made({}, self._ending.reason)]
         return deltas
 
     def finish(self) -> list[Delta]:
@@ -110,7 +110,7 @@ class NativeAnswer:
     # --- chunks -------------------------------------------------------------------------------------------------------
     def _without_choices(self, data: bytes, completion: Completion) -> list[Delta]:
         """The chunk with the usage is shown to whoever has asked for it, once; or one like it is made at the end."""
-        shown = self._show_usage and not self._usage_shown and self.finished
+        shown = self._show_usage and not self._usage_shown and self.finished and self._reader.value is None
         if not shown or not self._has_envelope(completion, _CHUNK) or not self._is_exact(completion.usage):
             return []
         self._usage_shown = True
@@ -153,6 +153,8 @@ class NativeAnswer:
         text = "".join((*texts_of(said), said.refusal or "", *called(said)))
         self._counted.say(text)
         pieces, same = self._calls.take(said)
+        if choice.finish_reason is not None and self._calls.cut_off and not cut_off(choice.finish_reason):
+            choice.finish_reason, same = "length", False
         before = self._rest(choice.finish_reason, pieces) if choice.finish_reason is not None else []
         if choice.finish_reason is not None:
             self._ending.reason = reason_of(choice.finish_reason)
@@ -244,6 +246,8 @@ class NativeAnswer:
         text = "".join((*texts_of(said), said.refusal or "", *called(said)))
         self._counted.say(text)
         calls, same = self._calls.take(said)
+        if self._calls.cut_off and not cut_off(choice.finish_reason):
+            choice.finish_reason, same = "length", False
         rest = self._calls.rest(cut=cut_off(choice.finish_reason))
         legacy = self._calls.rest_of_legacy(cut=cut_off(choice.finish_reason))
         self._ending.reason = reason_of(choice.finish_reason or ("tool_calls" if self._calls.any else "stop"))

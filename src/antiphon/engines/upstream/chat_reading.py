@@ -40,7 +40,8 @@ class Reader:
                 completion = _decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 return self._unusual(data, name)
-            if completion.choices and completion.error is None:
+            told = completion.choices or (completion.choices == [] and completion.usage)
+            if told and completion.error is None:
                 return completion
         return self._unusual(data, name)
 

@@ -11,6 +11,7 @@ from antiphon.domain.errors import AntiphonError, InvalidRequest, UpstreamFailed
 from antiphon.engines.upstream import errors, loosely
 from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.used import Counted, usage_of
+from antiphon.protocol.balance import cut_off
 from antiphon.protocol.generation import Finish, TokenLogprob, TopLogprob
 from antiphon.protocol.responses.objects import ERROR_CODES
 
@@ -152,7 +153,9 @@ def finish_of(response: Json, counted: Counted) -> Finish:
         return Finish("content_filter" if _reason(response) == "content_filter" else "length", usage, tier)
     output = response.get("output")
     items = output if isinstance(output, list) else []
-    calls = any(isinstance(item, dict) and item.get("type") in _CALLS for item in items)
+    calls = [item for item in items if isinstance(item, dict) and item.get("type") in _CALLS]
+    if any(item["type"] == "function_call" and cut_off(str(item.get("arguments") or "")) for item in calls):
+        return Finish("length", usage, tier)  # whatever it says, it is not whole
     return Finish("tool_calls" if calls else "stop", usage, tier)
 
 
