@@ -6,6 +6,7 @@ role that is said again, or a call without an id. What nobody knows goes on with
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -33,6 +34,8 @@ from antiphon.protocol.generation import Delta, NativeDelta
 
 Json = dict[str, Any]
 
+#: Members of calls that may be left out, and may not be null.
+_NULLS = re.compile(rb'"(?:id|type|name|arguments|input)"\s*:\s*null')
 _CHUNK, _WHOLE = "chat.completion.chunk", "chat.completion"
 
 
@@ -169,6 +172,7 @@ class NativeAnswer:
         text = "".join((*texts_of(said), said.refusal or "", *called(said)))
         self._counted.say(text)
         pieces, same = self._calls.take(said)
+        same = same and not (said.tool_calls and _NULLS.search(data))
         if choice.finish_reason is not None and self._calls.cut_off and not cut_off(choice.finish_reason):
             choice.finish_reason, same = "length", False
         before = self._rest(choice.finish_reason, pieces) if choice.finish_reason is not None else []
@@ -262,6 +266,7 @@ class NativeAnswer:
         text = "".join((*texts_of(said), said.refusal or "", *called(said)))
         self._counted.say(text)
         calls, same = self._calls.take(said)
+        same = same and not (said.tool_calls and _NULLS.search(data))
         if self._calls.cut_off and not cut_off(choice.finish_reason):
             choice.finish_reason, same = "length", False
         rest = self._calls.rest(cut=cut_off(choice.finish_reason))
