@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, InvalidRequest, UpstreamFailed
+from antiphon.domain.errors import AntiphonError, InvalidRequest
 from antiphon.engines.upstream import errors, loosely
 from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.used import Counted, usage_of
@@ -23,8 +23,6 @@ SILENT = frozenset({"response.created", "response.queued", "response.in_progress
 TERMINAL = frozenset({"response.completed", "response.incomplete", "response.done"})
 FAILED = frozenset({"response.failed", "error"})
 _CALLS = ("function_call", "custom_tool_call")
-#: Words that servers send as data to keep a stream alive.
-_PINGS = frozenset({b"", b"ping", b"pong", b"heartbeat", b"keepalive", b"keep-alive"})
 _ENDED = ("completed", "incomplete")
 #: Members of items that hold what they say.
 _SAYING = ("text", "refusal", "arguments", "input", "code", "name")
@@ -53,23 +51,14 @@ class Reader:
 
         Raises the error that it tells, or `UpstreamFailed` for what is no event.
         """
-        try:
-            value = loosely.value_of(data)
-        except UpstreamFailed:
-            if name == "error":
-                raise errors.in_stream({"error": None}, self._scrubber) from None
-            if not name.startswith(("response.", "message")) or data.strip(b" :").lower() in _PINGS:
-                return None
-            raise
-        if value is None or (isinstance(value, str) and value.lower().encode() in _PINGS):
+        value = loosely.object_of(data, "message" if name.startswith("response.") else name, self._scrubber)
+        if value is None:
             return None
-        if isinstance(value, dict) and isinstance(value.get("type"), str) and value["type"] in FAILED:
+        if isinstance(value.get("type"), str) and value["type"] in FAILED:
             raise fault_of(value, self._scrubber)
         error = errors.in_band(value, self._scrubber, name)
         if error is not None:
             raise error
-        if not isinstance(value, dict):
-            raise errors.invalid("something that is no event")
         return self._typed(value, name)
 
     def _typed(self, value: Json, name: str) -> Json | None:

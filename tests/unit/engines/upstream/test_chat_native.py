@@ -15,12 +15,12 @@ from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.used import Counted
 from antiphon.protocol.generation import Delta, Finish, NativeDelta, Usage
 from conformance.spec import check_chat_chunk
+from support.call_pieces import OSLO, ROME, WAYS, piece
 from support.upstreams import ENVELOPE, Json, chunk, usage_chunk
 
 SECRET = "sk-secret-0123456789"
 FIRST = chunk({"role": "assistant", "content": ""})
 END, CALLED = chunk(finish="stop"), chunk(finish="tool_calls")
-OSLO, ROME = '{"city":"Oslo"}', '{"city":"Rome"}'
 
 
 def machine(*, most: int | None = None, **options: Any) -> NativeAnswer:
@@ -58,10 +58,6 @@ def message(*events: bytes | Json, **options: Any) -> Json:
     assert choice["index"] == 0
     assert choice["message"]["role"] == "assistant"
     return {**choice["message"], "finish_reason": choice["finish_reason"]}
-
-
-def piece(arguments: Any = None, name: str | None = None, **more: Any) -> Json:
-    return {"function": {"name": name, "arguments": arguments}, **more}
 
 
 def calls(*pieces: Json) -> bytes:
@@ -193,39 +189,7 @@ def test_halves_of_characters_in_arguments() -> None:
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    "pieces",
-    [
-        [piece(OSLO, "get_weather", id="a", type="function"), piece(ROME, "get_weather", id="b", type="function")],
-        [piece(OSLO, "get_weather", index=1, id="a"), piece(ROME, "get_weather", index=2, id="b")],
-        [piece(OSLO, "get_weather", index=0), piece(ROME, "get_weather", index=0)],
-        [piece(OSLO, "get_weather", index=0, id="a"), piece(ROME, "get_weather", index=0, id="a")],
-        [piece(OSLO, "get_weather"), piece(ROME, "get_weather")],
-        [piece(OSLO, "get_weather", index="0", id="a"), piece(ROME, "get_weather", index="1", id="b")],
-        [piece(OSLO, "get_weather", index=0.0, id=1), piece(ROME, "get_weather", index=1.0, id=2)],
-        [piece(OSLO, "get_weather", index=-1), piece(ROME, "get_weather", index=10**30)],
-        [piece({"city": "Oslo"}, "get_weather", index=0), piece({"city": "Rome"}, "get_weather", index=1)],
-        [
-            *(piece('{"city":', "get_weather", id=name) for name in "ab"),
-            *(piece(f'"{city}"}}', id=name) for name, city in (("a", "Oslo"), ("b", "Rome"))),
-        ],
-        [piece("", "get_weather", index=0, id="a"), piece("", "get_weather", index=1, id="b"),
-         piece(ROME, index=1), piece(OSLO, index=0)],
-        [piece('{"city":', "get_weather", index=0, id="a"), piece('"Oslo"}', "get_weather", index=0, id="a"),
-         piece(ROME, "get_weather", index=0, id="b")],
-        [piece('{"city":', "get_weather", index=0, id="a"), piece('"Oslo"}', index=0, id="z"),
-         piece(ROME, "get_weather", index=1, id="b")],
-        [piece("", "get_", index=0, id="a"), piece("", "weather", index=0), piece(OSLO, index=0),
-         piece(ROME, "get_weather", index=1)],
-        [piece(None, "get_", index=0), piece(None, "get_weather", index=0), piece(OSLO, index=0),
-         piece(ROME, "get_weather", index=1)],
-        [piece(OSLO, None, index=0), piece(None, "get_weather", index=0), piece(ROME, "get_weather", index=1)],
-        [piece('{"city":', "get_weather", index=0, id="a"), piece('"Oslo"}', index=5),
-         piece(ROME, "get_weather", index=1)],
-        [piece(OSLO, "get_weather", index=0, id="a"), piece(OSLO, "get_weather", index=0, id="a"),
-         piece(ROME, "get_weather", index=1, id="b")],
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("pieces", WAYS)
 def test_which_call_a_piece_belongs_to(pieces: list[Json]) -> None:
     expected = [("get_weather", OSLO), ("get_weather", ROME)]
     one_by_one = message(FIRST, *(calls(each) for each in pieces), CALLED)
