@@ -366,7 +366,8 @@ class NeutralEvents:
             known = self._places.get(name) if isinstance(name, str) else None
             fresh = max((*self._slots, *self._over), default=-1) + 1
             last = max(self._slots, default=fresh)
-            index = known if known is not None else fresh if "item" in event else last
+            new = "item" in event or isinstance(name, str)
+            index = known if known is not None else fresh if new else last
         if isinstance(name, str):
             self._places.setdefault(name, index)
         return index
