@@ -31,7 +31,7 @@ from antiphon.run.compaction import Compactor
 from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
-from antiphon.run.tail import HEARTBEAT, Poller
+from antiphon.run.tail import Poller
 from antiphon.run.worker import Worker
 from conformance.sequence import check_sequence
 from simulation.world import Database, Faulty, VirtualClock, VirtualLoop, play, predictable_ids
@@ -114,8 +114,7 @@ class World:
                 await server.responses.cancel(PROJECT, accepted.id)
                 return
             async for chunk in await server.responses.follow(PROJECT, accepted.id, after=-1):
-                if chunk != HEARTBEAT:
-                    self.told[accepted.id] += chunk
+                self.told[accepted.id] += chunk
 
     # --- afterwards ---------------------------------------------------------------------------------------------------
     async def settled(self, server: Server) -> None:

@@ -17,6 +17,7 @@ from antiphon.domain.errors import AntiphonError, SetupError
 from antiphon.engines.constrained import ConstrainedEngine
 from antiphon.engines.routed.fleet import Fleet
 from antiphon.engines.routed.route import Surroundings
+from antiphon.http.crowd import Crowd, raise_file_limit
 from antiphon.http.server import HttpServer, with_cors
 from antiphon.policy.keys.first_run import first_owner, first_run
 from antiphon.policy.money.pricing import Pricing
@@ -24,6 +25,7 @@ from antiphon.ports import Engine
 from antiphon.run.clock import SystemClock
 from antiphon.settings import Settings
 from antiphon.stores.store import SqlStore
+from antiphon.tasks import end
 from antiphon.telemetry import logs
 
 _log = logs.logger(__name__)
@@ -76,6 +78,7 @@ async def _serve(
         with_cors(parts.api, settings.cors_origins),
         drain_timeout=settings.drain_timeout,
         max_message=settings.max_body,
+        crowd=Crowd(settings.max_connections, raise_file_limit()),
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     host, port = listener.getsockname()[:2]
@@ -92,7 +95,7 @@ async def _serve(
         data_dir.remove_server()
         await parts.stop()
         if starting is not None:
-            starting.cancel()
+            await end(starting)
         await _drain(server, serving, parts, settings.drain_timeout)
 
 
@@ -101,10 +104,10 @@ async def _drain(server: HttpServer, serving: asyncio.Task[None], parts: Parts, 
 
     What a client waits for ends with a stored error. What nobody waits for is left as it is.
     """
-    server.should_exit = True
+    server.stop()
     unattended = asyncio.create_task(parts.unattended.finished())
     _, late = await asyncio.wait({serving, unattended}, timeout=patience)
-    unattended.cancel()
+    await end(unattended)
     await _leave_all(parts)
     if serving in late:
         _log.warning("ending what is still running", after_seconds=patience)
@@ -112,9 +115,9 @@ async def _drain(server: HttpServer, serving: asyncio.Task[None], parts: Parts, 
         await parts.engine.stop()
         await asyncio.wait({serving}, timeout=limits.CLOSE_TIMEOUT)
     if not serving.done():
-        serving.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await serving
+        await end(serving)
+    if not serving.cancelled():
+        serving.result()
 
 
 async def _leave_all(parts: Parts) -> None:

@@ -19,6 +19,7 @@ from antiphon.ports import Clock, Engine, Store
 from antiphon.protocol.generation import Generation
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
+from antiphon.protocol.unknown import Unknown
 from antiphon.run.bus import Bus
 from antiphon.run.compaction import Stream
 from antiphon.run.driver import drive
@@ -183,15 +184,15 @@ class Job:
             except AntiphonError as error:
                 pause = pause_after(error, self._response.waited / 1000)
                 if pause is not None:
-                    raise PutOff(pause, counted=call.counted) from None
+                    raise PutOff(error, pause, counted=call.counted) from None
                 await keeper.keep(machine.fault(error))
                 return
             opening = machine.start() if machine.waiting else []
             async with aclosing(drive(machine, opening, stream, keeper)) as events:
                 async for _ in events:
                     pass
-        except PutOff:
-            self._gate.put_off(call)
+        except PutOff as put_off:
+            self._gate.put_off(call, put_off.error)
             raise
         finally:
             fault = machine.error
@@ -265,8 +266,11 @@ class Job:
     async def _admit(self, call: Call, course: Course) -> Stream:
         """The engine's stream."""
         machine, accepted = course.machine, course.accepted
-        prepared = await self._preparer.again(call, accepted.body, accepted.extra, course.items, machine.output)
+        prepared = await self._preparer.again(
+            call, accepted.body, Unknown(accepted.extra), course.items, machine.output
+        )
         machine.taken = prepared.taken
+        machine.forms = prepared.offered.forms
         generation = self._generation(prepared, machine, course.progress)
         engine: Engine = prepared.engine
         # From here on it may be paid for.

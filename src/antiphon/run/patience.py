@@ -9,10 +9,14 @@ from antiphon.domain.errors import AntiphonError, EngineUnavailable, NeverFits, 
 
 
 class PutOff(Exception):
-    """A response has to wait, for `seconds`. `counted`: the rate limits have counted it as a request by now."""
+    """A response has to wait, for `seconds`, since it was refused with `error`.
 
-    def __init__(self, seconds: float, *, counted: bool) -> None:
+    `counted`: the rate limits have counted it as a request by now.
+    """
+
+    def __init__(self, error: AntiphonError, seconds: float, *, counted: bool) -> None:
         super().__init__(f"put off for {seconds:.1f} seconds")
+        self.error = error
         self.seconds = seconds
         self.counted = counted
 

@@ -12,12 +12,8 @@ from antiphon.policy.habits import Habit
 from antiphon.ports import ResponseStore
 from antiphon.run.bus import Bus
 from antiphon.telemetry.logs import logger
-from antiphon.wire import sse
 
 _log = logger(__name__)
-
-#: Every client passes over a comment, and every proxy takes it for life.
-HEARTBEAT = sse.comment(b"waiting")
 
 
 async def tail(
@@ -26,8 +22,8 @@ async def tail(
     """The events after sequence number `after` (-1: all), as they were or will be sent, until the response has ended.
 
     Raises `NotFound`, and `InvalidRequest` (code "event_log_expired") if events after `after` are no longer kept. Ends
-    early if the server stops: the client goes on from where it was. While there is nothing to say, a comment comes
-    every `limits.TAIL_HEARTBEAT`.
+    early if the server stops: the client goes on from where it was. An empty piece: nothing is wrong, but there is no
+    news yet.
     """
     name = (project_id, response_id)
     while not bus.closed:
@@ -47,8 +43,8 @@ async def tail(
             if page.ended:
                 return
             if len(page.batches) < limits.TAIL_PAGE:
-                while not (await asyncio.wait({news}, timeout=limits.TAIL_HEARTBEAT))[0]:
-                    yield HEARTBEAT
+                yield b""
+                await news
         finally:
             bus.forget(name, news)
 

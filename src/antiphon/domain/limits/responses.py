@@ -43,8 +43,6 @@ LOG_TTL = 24 * 3600
 TAIL_TICK = 0.2
 #: Batches of a log that are read at once.
 TAIL_PAGE = 256
-#: Between two comments to whoever follows a response that says nothing: proxies cut lines that are silent for a minute.
-TAIL_HEARTBEAT = 15.0
 #: Between two sweeps for what has expired.
 SWEEP_TICK = 60.0
 #: A clock that was set is believed by sweeps once it has stayed so for this long: what a wrong clock deletes is gone.
