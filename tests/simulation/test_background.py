@@ -26,6 +26,7 @@ from antiphon.engines.single import SingleRoute
 from antiphon.policy.gate import Gate
 from antiphon.ports import Capabilities, Route
 from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
+from antiphon.protocol.unknown import Unknown
 from antiphon.run.bus import Bus
 from antiphon.run.compaction import Compactor
 from antiphon.run.prepare import Preparer
@@ -104,7 +105,7 @@ class World:
         await asyncio.sleep(self.chance.uniform(0, 2))
         body = {"model": "m", "input": "go", "background": True, "stream": True}
         try:
-            accepted = await server.responses.begin_background(call_of(PROJECT), body, {})
+            accepted = await server.responses.begin_background(call_of(PROJECT), body, Unknown())
         except AntiphonError:
             return
         self.told[accepted.id] = b""

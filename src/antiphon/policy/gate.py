@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 
 from antiphon.domain import limits
+from antiphon.domain.errors import AntiphonError
 from antiphon.domain.texts import label
 from antiphon.policy.call import Admission, Call
 from antiphon.policy.keys.permit import permit_model
