@@ -15,7 +15,7 @@ async def checked(exchange: Exchange, schema_name: str) -> tuple[dict[str, Any],
     Raises `InvalidRequest` with the path of the first thing that does not fit the schema. Unknown members of the top
     level are given back: an upstream may know them.
     """
-    return checked_value(await exchange.read_json(), schema_name)
+    return await exchange.read_json(lambda value: checked_value(value, schema_name))
 
 
 def checked_value(value: object, schema_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
