@@ -43,7 +43,7 @@ def engine(run: Run) -> Iterator[LlamaEngine]:
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for what only a look can tell."""
     async with asyncio.timeout(60):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - the child is looked at
             await asyncio.sleep(0.01)
 
 
