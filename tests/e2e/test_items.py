@@ -28,7 +28,7 @@ from antiphon.protocol.generation import (
     Usage,
 )
 from support.checking import Answers
-from support.item_samples import FUNCTION, HOSTED
+from support.item_samples import HOSTED
 from support.serving import Serving, other_project, serving
 
 ASK: dict[str, Any] = {"model": "scripted", "input": "hi"}
@@ -204,9 +204,9 @@ def test_what_the_engine_refuses_is_named_as_each_surface_calls_it(
             "invalid_json_schema",
         ),
         (
-            {"tools": [{"type": "namespace", "name": "n", "description": "x", "tools": [FUNCTION]}]},
-            "tools[0].type",
-            "unsupported_value",
+            {"tools": [{"type": "namespace", "name": "n", "description": "x", "tools": [{"type": "web_search"}]}]},
+            "tools[0].tools[0].type",
+            "invalid_value",
         ),
     ],
 )

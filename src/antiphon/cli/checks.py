@@ -20,6 +20,7 @@ from antiphon.cli.shutdown_checks import shutdowns
 from antiphon.cli.upstream_checks import upstreams
 from antiphon.datadir import DataDir
 from antiphon.domain.errors import AntiphonError
+from antiphon.domain.sizes import megabytes
 from antiphon.models import gguf, pull
 from antiphon.models.context import ContextPlan, plan_context
 from antiphon.models.files import sha256_of
@@ -186,7 +187,7 @@ def _context(model: ResolvedModel, settings: Settings) -> Iterator[Finding]:
         available=available_memory(),
     )
     tokens = f"{plan.context} tokens for a request, {plan.pool} shared by {settings.slots} slots"
-    text = f"{tokens}; KV cache {plan.kv_memory / 1e6:.0f} MB"
+    text = f"{tokens}; KV cache {megabytes(plan.kv_memory)}"
     if settings.context is not None and plan.context < settings.context:
         advice = f"the model was trained for no more than that; {settings.context} were asked for"
         yield Finding(State.WARN, "context", text, advice)
@@ -196,10 +197,10 @@ def _context(model: ResolvedModel, settings: Settings) -> Iterator[Finding]:
 
 
 def _memory(plan: ContextPlan) -> Finding:
-    text = f"about {plan.needed / 1e9:.1f} GB needed"
+    text = f"about {megabytes(plan.needed)} needed"
     if plan.available is None:
         return Finding(State.OK, "memory", f"{text} (this system does not say what is free)")
-    text = f"{text}, {plan.available / 1e9:.1f} GB available"
+    text = f"{text}, {megabytes(plan.available)} available"
     if not plan.fits:
         advice = "stop other programs, or choose a smaller model, context or cache_ram_mib"
         return Finding(State.WARN, "memory", text, advice)
@@ -266,7 +267,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     for subject, path in (("disk", settings.data_dir), ("models disk", settings.models_dir)):
         there = next(parent for parent in (path, *path.parents) if parent.exists())
         free = shutil.disk_usage(there).free
-        text = f"{free / 1e9:.1f} GB free for {path}"
+        text = f"{megabytes(free)} free for {path}"
         if free < _LITTLE_DISK:
             yield Finding(State.WARN, subject, text, "free some, or move it to another disk")
         else:

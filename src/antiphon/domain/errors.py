@@ -17,6 +17,8 @@ class AntiphonError(Exception):
     code: str | None = None
     #: Seconds for `Retry-After`, where trying again later can help.
     retry_after: int | None = None
+    #: Whether an engine had begun to work when this came about, so that it may have to be paid.
+    paid = False
 
     def __init__(
         self,
@@ -40,6 +42,16 @@ class AntiphonError(Exception):
     def body(self) -> dict[str, dict[str, str | None]]:
         """The error object of the published specification (schema `ErrorResponse`; all four members always there)."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+def note_used(error: BaseException, used: object) -> None:
+    """Note with what ends a generation the tokens that it has used (a `protocol.generation.Usage`)."""
+    vars(error)["used"] = used
+
+
+def used_by(error: BaseException) -> object:
+    """What `note_used` has noted; None if that is nothing."""
+    return vars(error).get("used")
 
 
 class InvalidRequest(AntiphonError):
@@ -181,11 +193,16 @@ class UpstreamFailed(AntiphonError):
     code = "upstream_error"
 
 
+class UpstreamBroken(UpstreamFailed):
+    """The connection to an upstream ended in the middle of its answer (502)."""
+
+
 class DeadlineExceeded(AntiphonError):
     """An upstream took longer than its deadline (504)."""
 
     status = 504
     code = "upstream_timeout"
+    paid = True
 
 
 class Overloaded(AntiphonError):
@@ -222,12 +239,25 @@ class OutputInvalid(EngineFailed):
     """The model's answer does not fit the schema it was asked for, also after asking again (500)."""
 
     code = "output_invalid"
+    paid = True
 
 
 class StoreFailed(AntiphonError):
     """The database could not take or give what was asked (500)."""
 
     code = "store_failed"
+
+
+class Unstorable(StoreFailed):
+    """The database will never take this value: a number, a text or an object that it cannot hold (400)."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "unstorable_value"
+
+    def __init__(self, reason: str) -> None:
+        """`reason`: the database's name of the error, which quotes nothing."""
+        super().__init__(f"The request holds a value that the database cannot store ({reason}).")
 
 
 class SetupError(AntiphonError):

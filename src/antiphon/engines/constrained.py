@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from antiphon.domain.errors import InvalidRequest, OutputInvalid
+from antiphon.domain.errors import InvalidRequest, OutputInvalid, note_used
 from antiphon.domain.ids import new_id
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.ports import Capabilities, Engine
@@ -148,7 +148,12 @@ class ConstrainedEngine:
                     yield delta
                 elif not isinstance(delta, Progress):
                     said.take(delta)
-        for delta in await self._right(generation, rules, said):
+        try:
+            right = await self._right(generation, rules, said)
+        except BaseException as error:
+            note_used(error, said.finish.usage)
+            raise
+        for delta in right:
             yield delta
 
     async def _right(self, generation: Generation, rules: _Rules, said: _Said) -> list[Delta]:
@@ -199,7 +204,8 @@ class ConstrainedEngine:
 
     async def _call_in(self, rules: _Rules, text: str) -> tuple[str, str] | None:
         """The name and arguments of the call that `text` is, if it is one that may be made."""
-        value = _parsed(await self._worker.repair(text))
+        one = {"type": "object", "properties": {"name": {"enum": list(rules.tools)}}, "required": ["name"]}
+        value = _parsed(await self._worker.find(json.dumps(one), text) or await self._worker.repair(text))
         if not isinstance(value, dict) or value.get("name") not in rules.tools:
             return None
         tool = rules.tools[value["name"]]
@@ -227,7 +233,10 @@ class ConstrainedEngine:
         return repaired
 
     async def _fitting(self, schema: str, text: str) -> str | None:
-        """`text` repaired, if it fits then."""
+        """The JSON within `text` that fits: the first that does as it is; else what `text` is when it is repaired."""
+        found = await self._worker.find(schema, text)
+        if found:
+            return found
         repaired = await self._worker.repair(text)
         return repaired if repaired and await self._worker.misfit(schema, repaired) is None else None
 
@@ -237,7 +246,9 @@ class ConstrainedEngine:
             model=generation.model,
             turns=tuple(turns),
             output=output,
-            sampling=msgspec.structs.replace(generation.sampling, temperature=0.0, stop=(), top_logprobs=None),
+            sampling=msgspec.structs.replace(
+                generation.sampling, temperature=0.0, stop=(), top_logprobs=None, max_tokens=_left(generation, said)
+            ),
             extra=generation.extra,
         )
         answer = _Said()
@@ -294,6 +305,12 @@ class _Said:
     @property
     def text(self) -> str:
         return "".join(delta.text for delta in self.texts)
+
+
+def _left(generation: Generation, said: _Said) -> int | None:
+    """Output tokens that one more answer may have: all answers together keep to the limit of one."""
+    most = generation.sampling.max_tokens
+    return None if most is None else max(1, most - said.finish.usage.output_tokens)
 
 
 def _parsed(text: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from antiphon.domain.errors import SetupError
+from antiphon.domain.sizes import megabytes
 
 CATALOG = Path(__file__).with_name("catalog.toml")
 #: Stands for the catalog's default model wherever a model's name is asked for.
@@ -104,8 +105,8 @@ class Model(_Table, frozen=True):
 
     @property
     def megabytes(self) -> str:
-        """The size as people read it: `491 MB` (decimal)."""
-        return f"{self.bytes / 1e6:.0f} MB"
+        """The size as people read it: `491 MB`."""
+        return megabytes(self.bytes)
 
 
 class Catalog(msgspec.Struct, frozen=True):

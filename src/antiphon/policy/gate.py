@@ -5,69 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, ModelNotFound
-from antiphon.models.tokens import Counter
+from antiphon.domain.texts import label
 from antiphon.policy.call import Admission, Call
+from antiphon.policy.keys.permit import permit_model
+from antiphon.policy.metered import Metered, wasted
+from antiphon.policy.stage import Answering, Herald, Stage, Witness, code_of, leave
 from antiphon.ports import Capabilities, Route
-from antiphon.protocol.generation import (
-    Batch,
-    CallArguments,
-    Delta,
-    Finish,
-    Generation,
-    NativeDelta,
-    ReasoningDelta,
-    RefusalDelta,
-    TextDelta,
-    Usage,
-)
-from antiphon.protocol.streams import Stream
+from antiphon.protocol.generation import Delta, Generation
 from antiphon.telemetry import logs
 from antiphon.telemetry.logs import logger
 
 _log = logger(__name__)
-_counter = Counter()
-_SAYS = (TextDelta, NativeDelta, ReasoningDelta, CallArguments, RefusalDelta)
-
-
-class Stage(Protocol):
-    """One rule that every generation passes."""
-
-    async def enter(self, admission: Admission) -> None:
-        """Let it pass, or raise the domain error that refuses it. Nothing of a refused one may be left behind.
-
-        Nor of one that is only a trial, once it was left; but that its call is a request may be counted then.
-        """
-
-    def finish(self, admission: Admission) -> None:
-        """The engine has finished, and `admission.usage` is known. Before the end of the answer is sent."""
-
-    def leave(self, admission: Admission) -> None:
-        """It is over, however it went. Called once for each stage that was entered, the last one first."""
-
-
-class Witness(Protocol):
-    """Who is told of every call that is over: the ledger, the metrics."""
-
-    def closed(self, call: Call) -> None:
-        """A call is over. Must not fail, and must not wait."""
-
-
-class Answering(Protocol):
-    """A stage that may answer in the engine's place."""
-
-    async def answer(self, admission: Admission) -> AsyncGenerator[Delta, None] | None:
-        """The answer, or None to ask on."""
-
-
-class Herald(Protocol):
-    """Who is told when an answer begins: what it adds to the call's headers is sent with it."""
-
-    def begun(self, admission: Admission) -> None:
-        """The engine, or a stage in its place, has taken the generation on. Must not fail, and must not wait."""
 
 
 class Gate:
@@ -98,14 +48,13 @@ class Gate:
 
         Raises `ModelNotFound` if the call's key may not ask for it: it might as well not be there.
         """
-        if not call.caller.permits.model(call.model, route.name):
-            raise ModelNotFound(call.model or route.name)
+        permit_model(call.caller, call.model, route.name)
         return Bound(self, call, route)
 
     async def begin(self, call: Call, route: Route, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Admit a generation, and give its stream. Raises what a stage or the engine refuses it with."""
         admission = Admission(call, route, generation, tier=call.service_tier)
-        call.admissions.append(admission)
+        call.admit(admission)
         entered: list[Stage] = []
         try:
             for stage in self._stages:
@@ -113,13 +62,15 @@ class Gate:
                 entered.append(stage)
             stream = await self._answering.answer(admission) if self._answering is not None else None
             if stream is None:
-                stream = await route.generate(generation, admission.trail)
+                stream = await route.generate(admission.generation, admission.trail)
         except BaseException as error:
-            admission.error = _code(error)
-            _leave(entered, admission)
-            tell(call)
+            admission.error = code_of(error)
+            admission.wasted = wasted(admission)
+            leave(entered, admission)
+            tell(admission)
             raise
-        tell(call)
+        admission.wasted = wasted(admission)
+        tell(admission)
         for herald in self._heralds:
             try:
                 herald.begun(admission)
@@ -140,7 +91,7 @@ class Gate:
                 entered.append(stage)
             await route.check(generation)
         finally:
-            _leave(entered, admission)
+            leave(entered, admission)
 
     def close(self, call: Call, status: int, error: str | None = None) -> None:
         """The call is over. Safe to call twice; the first time counts."""
@@ -148,7 +99,7 @@ class Gate:
             return
         call.closed = True
         call.status = status
-        call.error = call.error or error
+        call.error = call.error or (None if error is None else label(error) or "other")
         call.ended = time.monotonic()
         _tell_of(call, self._witnesses)
         self._over.append(call)
@@ -217,123 +168,27 @@ class Bound:
         return True
 
 
-class Metered(Stream[Delta]):
-    """A generation's stream that notes what came of it, and leaves the stages at its end, however that comes."""
-
-    def __init__(self, admission: Admission, entered: list[Stage], stream: AsyncGenerator[Delta, None]) -> None:
-        self._admission = admission
-        self._entered = entered
-        self._stream = stream
-        self._left = False
-
-    async def __anext__(self) -> Delta:
-        try:
-            delta = await self._stream.__anext__()
-        except StopAsyncIteration:
-            self._leave()
-            raise
-        except BaseException as error:
-            self._admission.error = _code(error)
-            self._leave()
-            raise
-        self._note(delta)
-        return delta
-
-    def _note(self, delta: Delta) -> None:
-        admission = self._admission
-        if admission.first_at is None:
-            admission.first_at = time.monotonic()
-        if isinstance(delta, Batch):
-            for each in delta.deltas:
-                self._note(each)
-            return
-        if admission.kept is not None:
-            admission.kept.append(delta)
-        if isinstance(delta, Finish):
-            if admission.cached:
-                admission.saved = delta.usage
-            else:
-                admission.usage = delta.usage
-            admission.tier = delta.tier
-            admission.finished = True
-            for stage in self._entered:
-                stage.finish(admission)
-        elif isinstance(delta, _SAYS):
-            admission.said.append(delta.text)
-
-    def _leave(self) -> None:
-        if self._left:
-            return
-        self._left = True
-        admission = self._admission
-        if admission.usage is None and admission.first_at is not None:
-            admission.usage = estimated(admission)
-        _leave(self._entered, admission)
-
-    async def aclose(self) -> None:
-        """End the generation now."""
-        try:
-            await self._stream.aclose()
-        finally:
-            if not self._admission.finished and self._admission.error is None:
-                self._admission.error = "cancelled"
-            self._leave()
-
-
-def estimated(admission: Admission) -> Usage:
-    """What an answer that was broken off has used, as far as that can be told from outside."""
-    target = admission.trail.target
-    text = "".join(admission.said)
-    tokens = _counter.count(target.model, text) if target is not None else None
-    if tokens is None:
-        # At four characters each, and no less than one for each piece that came.
-        tokens = max(-(-len(text) // 4), sum(map(bool, admission.said)))
-    return Usage(input_tokens=input_estimate(admission.generation), output_tokens=tokens, estimated=True)
-
-
-def input_estimate(generation: Generation) -> int:
-    """Input tokens, at four characters each: quick, and no more than a guess."""
-    characters = 0
-    for turn in generation.turns:
-        for part in getattr(turn, "parts", ()):
-            characters += len(getattr(part, "text", "") or "")
-        characters += len(getattr(turn, "arguments", "") or "") + len(getattr(turn, "output", "") or "") + 16
-    return characters // 4 + 1
-
-
 _TOLD = (b"x-antiphon-target", b"x-antiphon-attempts", b"x-antiphon-fallback")
 
 
-def tell(call: Call) -> None:
+def tell(admission: Admission) -> None:
     """Put into the call's headers which target serves it, after how many tries, and whether it is a fallback.
 
     Only for routes that were configured: the built-in model alone has nothing to tell. Of several generations, the last
     one's target is told, and the tries of all.
     """
-    attempts = sum(len(admission.trail.attempts) for admission in call.admissions)
-    if not attempts:
+    call, trail = admission.call, admission.trail
+    call.attempts += len(trail.attempts)
+    if not call.attempts:
         return
     headers = call.headers
-    if len(call.admissions) > 1:
+    fallback = trail.fallback
+    if call.told:
+        fallback = fallback or (_TOLD[2], b"true") in headers
         headers[:] = [header for header in headers if header[0] not in _TOLD]
-    headers.append((_TOLD[1], b"%d" % attempts))
-    target = call.admissions[-1].trail.target
-    if target is not None:
-        headers.append((_TOLD[0], str(target).encode("ascii", "backslashreplace")))
-    if any(admission.trail.fallback for admission in call.admissions):
+    call.told = True
+    headers.append((_TOLD[1], b"%d" % call.attempts))
+    if trail.target is not None:
+        headers.append((_TOLD[0], str(trail.target).encode("ascii", "backslashreplace")))
+    if fallback:
         headers.append((_TOLD[2], b"true"))
-
-
-def _leave(entered: list[Stage], admission: Admission) -> None:
-    while entered:
-        stage = entered.pop()
-        try:
-            stage.leave(admission)
-        except Exception as error:  # the answer is out: nothing of it can be refused any more
-            _log.error("a stage could not be left", stage=type(stage).__name__, exc_info=error)
-
-
-def _code(error: BaseException) -> str:
-    if isinstance(error, AntiphonError):
-        return error.code or error.type
-    return "cancelled" if not isinstance(error, Exception) else "server_error"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,18 @@ from antiphon.domain.routes import Routes
 from antiphon.policy.call import Call
 from antiphon.policy.gate import Gate
 from antiphon.ports import Engine, Route, Store
-from antiphon.protocol import compaction
+from antiphon.protocol import compaction, knobs
 from antiphon.protocol.compaction import Placed
 from antiphon.protocol.generation import Generation, Turn
-from antiphon.protocol.refusals import Unserved, missing_parameter, previous_not_found, unknown_parameter
+from antiphon.protocol.refusals import Unserved, missing_parameter, previous_not_found
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.native import native
 from antiphon.protocol.responses.reasoning import Seal, opened, seal_for
 from antiphon.protocol.responses.request import ResponseRequest
+from antiphon.protocol.responses.tools import NOTHING, Offered
 from antiphon.protocol.responses.updates import applied
+from antiphon.protocol.unknown import Unknown
 from antiphon.run import context
 from antiphon.run.chains import Chains, Link
 from antiphon.run.compaction import Compaction, Compactor, Stream, ended, turns_of
@@ -49,6 +51,8 @@ class Prepared:
     ended: bool = False
     #: Ids of items that its conversation has already, if another server may make more of them.
     taken: Collection[str] = ()
+    #: The tools that the model is offered, those of the conversation included.
+    offered: Offered = NOTHING
 
     async def begin(self, generation: Generation) -> Stream:
         """Admit the generation, and give its stream: what comes before it included. Raises what the engine raises."""
@@ -67,7 +71,18 @@ class Prepared:
 class Preparer:
     """Understands requests. Everything that can be refused before an engine is asked is refused here."""
 
-    def __init__(self, store: Store, routes: Routes[Route], gate: Gate, prompts: Prompts, compactor: Compactor) -> None:
+    def __init__(
+        self,
+        store: Store,
+        routes: Routes[Route],
+        gate: Gate,
+        prompts: Prompts,
+        compactor: Compactor,
+        *,
+        ignores_unserved: bool = False,
+    ) -> None:
+        """`ignores_unserved`: tools that this server does not run are left out, and not refused."""
+        self._ignores_unserved = ignores_unserved
         self._store = store
         self._history = History(store)
         self._routes = routes
@@ -79,24 +94,24 @@ class Preparer:
         """What makes the `encrypted_content` of reasoning items, if the request asks for it."""
         return seal_for(self._compactor.sealer, project_id) if request.seal_thoughts else None
 
-    async def prepare(self, call: Call, body: Json, extra: Mapping[str, Any], chains: Chains | None = None) -> Prepared:
+    async def prepare(self, call: Call, body: Json, unknown: Unknown, chains: Chains | None = None) -> Prepared:
         """Understand a new request. `chains`: what its connection remembers.
 
         `Prepared.request.body` is the body with its prompt put in.
         """
-        request = requests.parse(await self._prompts.resolve(call.project_id, body), extra)
+        request = requests.parse(await self._prompts.resolve(call.project_id, body), unknown.fields)
         items = await context.resolve(self._store, call.project_id, request.items)
-        return await self._with(call, request, items, chains)
+        return await self._with(call, request, items, unknown, chains)
 
     async def again(
-        self, call: Call, body: Json, extra: Mapping[str, Any], items: list[Json], output: Sequence[Json]
+        self, call: Call, body: Json, unknown: Unknown, items: list[Json], output: Sequence[Json]
     ) -> Prepared:
         """Understand a request that was accepted before; `items` are its input items as they were stored.
 
         `output` is what has been said: if the conversation was compacted, it need not be again.
         """
         compacted = [item for item in output if item["type"] == "compaction"][:1]
-        return await self._with(call, requests.parse(body, extra), items, None, compacted)
+        return await self._with(call, requests.parse(body, unknown.fields), items, unknown, None, compacted)
 
     async def model_of(self, project_id: str, response_id: str) -> str:
         """The model that made a response. Raises `InvalidRequest` (code "previous_response_not_found")."""
@@ -110,18 +125,19 @@ class Preparer:
         call: Call,
         request: ResponseRequest,
         items: list[Json],
+        unknown: Unknown,
         chains: Chains | None = None,
         compacted: Sequence[Json] = (),
     ) -> Prepared:
         project_id = call.project_id
-        call.model, call.store = request.model, request.body.get("store")
-        call.service_tier = request.body.get("service_tier")
+        call.asks(request.model, request.body)
         engine = self._gate.bound(call, self._routes.find(request.model, project_id))
         relays = "responses" in engine.capabilities.native
-        if request.unserved is not None and not relays:
-            raise request.unserved
-        if request.extra and not engine.capabilities.passes_extra:
-            raise unknown_parameter(next(iter(request.extra)))
+        if not relays:
+            self._check(request)
+        passes = engine.capabilities.passes_extra
+        if not passes:
+            knobs.refuse(unknown, "responses")
         before, parent = await self._before(project_id, request, items, chains)
         places = [
             *compaction.placed(before, "previous_response_id" if request.conversation is None else "conversation"),
@@ -137,11 +153,13 @@ class Preparer:
         ]
         shown = self._compactor.window(project_id, places)
         adapted = applied(request, [place.item for place in places])
-        turns, unserved = _turns(shown, relays=relays)
-        unserved = unserved or request.unserved
+        if not relays:
+            self._check(adapted)
+        turns, unshown = _turns(shown, relays=relays)
+        unserved = unshown or adapted.offered.refusal()
 
         def build(kept: Sequence[Turn]) -> Generation:
-            return adapted.generation(engine.name, kept)
+            return knobs.serve(adapted.generation(engine.name, kept), unknown, "responses", passes=passes)
 
         async def answering(places: Sequence[Placed], turns: Sequence[Turn] | None = None) -> Generation:
             kept = turns_of(places) if turns is None else turns
@@ -153,8 +171,8 @@ class Preparer:
 
         planned = None
         if request.compact is not None and not compacted:
-            if unserved is not None and unserved is not request.unserved:
-                raise unserved  # a summary would leave it out
+            if unshown is not None:
+                raise unshown  # a summary would leave it out
             users = [place.item for place in places if compaction.is_users(place.item)]
             planned = await self._compactor.plan(
                 project_id, engine, request.compact, shown, users, build=build, rest=answering
@@ -163,7 +181,15 @@ class Preparer:
         only_compacted = bool(compacted) and request.compact is not None and request.compact.now
         known = before if chains is not None else ()
         taken = {item["id"] for item in (*before, *items)} if relays and request.conversation is not None else set()
-        return Prepared(request, engine, generation, items, parent, known, planned, only_compacted, taken)
+        return Prepared(
+            request, engine, generation, items, parent, known, planned, only_compacted, taken, adapted.offered
+        )
+
+    def _check(self, request: ResponseRequest) -> None:
+        """Refuse what no engine of ours can do."""
+        refusal = request.offered.refusal(ignoring=self._ignores_unserved)
+        if refusal is not None:
+            raise refusal
 
     async def _before(
         self, project_id: str, request: ResponseRequest, items: list[Json], chains: Chains | None
@@ -197,13 +223,18 @@ def _turns(shown: Sequence[Placed], *, relays: bool) -> tuple[list[Turn], Unserv
 
 #: Where an engine's neutral names for the parts of a generation stand in this surface's requests.
 _PARAMS = {"output.schema": "text.format.schema"}
-_GRAMMAR = re.compile(r"(tools\[\d+\])\.grammar")
+_TOOL = re.compile(r"tools\[(\d+)\]")
+_GRAMMAR = re.compile(r"(\])\.grammar$")
 
 
-def in_words_of_responses(error: InvalidRequest) -> InvalidRequest:
+def in_words_of_responses(error: InvalidRequest, offered: Offered) -> InvalidRequest:
     """An engine's refusal with the parameter that a client of this surface knows."""
     if error.param is None and isinstance(error, ContextLengthExceeded):
         error.param = "input"
     elif error.param is not None:
-        error.param = _GRAMMAR.sub(r"\1.format.definition", _PARAMS.get(error.param, error.param))
+        param = _PARAMS.get(error.param, error.param)
+        tool = _TOOL.match(param)
+        if tool is not None and int(tool[1]) < len(offered.places):
+            param = offered.places[int(tool[1])] + param[tool.end() :]
+        error.param = _GRAMMAR.sub(r"\1.format.definition", param)
     return error

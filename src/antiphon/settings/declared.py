@@ -114,6 +114,15 @@ class Settings:
             ", ".join(f"{name}={target}" for name, target in DEFAULT_ALIASES.items()),
         ),
     ] = field(default_factory=lambda: dict(DEFAULT_ALIASES))
+    alias: Annotated[
+        Mapping[str, str],
+        Spec(
+            parsers.table,
+            "Names like those of aliases, in addition to them, such as gpt-*=default: a name that ends with * stands "
+            "for all that begin so",
+            "none",
+        ),
+    ] = field(default_factory=dict)
     upstreams: Annotated[
         Mapping[str, UpstreamSpec],
         Spec(gateway.upstreams, "Servers behind this one, by name; see the page on routes", "none"),
@@ -126,9 +135,25 @@ class Settings:
         Mapping[str, Mapping[str, RouteSpec]],
         Spec(gateway.project_routes, "Routes of single projects, by the project's name or id", "none"),
     ] = field(default_factory=dict)
+    unserved_tools: Annotated[
+        Literal["refuse", "ignore"],
+        Spec(
+            parsers.one_of("refuse", "ignore"),
+            "What becomes of a request with tools that OpenAI runs and this server does not, such as web_search: it is "
+            "refused, or the tools are left out",
+        ),
+    ] = "refuse"
     max_body: Annotated[int, Spec(parsers.integer(1024, 1024 * limits.MIB), "Most bytes of one request's body")] = (
         limits.MAX_BODY
     )
+    max_connections: Annotated[
+        int,
+        Spec(
+            parsers.integer(1, 1_000_000),
+            "Connections of clients that may be open at once; more are refused with 503, and fewer are taken where the "
+            "system allows few open files",
+        ),
+    ] = limits.MAX_CONNECTIONS
     cors_origins: Annotated[
         tuple[str, ...], Spec(parsers.texts, "Web origins that may call from a browser; none turns CORS off", "none")
     ] = ()
@@ -161,6 +186,11 @@ class Settings:
         Literal["auto", "json", "console"],
         Spec(parsers.one_of("auto", "json", "console"), "Form of the log; auto is console on a terminal"),
     ] = "auto"
+
+
+def all_aliases(settings: Settings) -> Mapping[str, str]:
+    """Every alias, of both settings; `alias` goes before."""
+    return {**settings.aliases, **settings.alias}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -291,6 +292,19 @@ def test_progress_in_a_log_is_a_line_for_each_tenth() -> None:
     assert "\r" not in screen.text
 
 
+def test_progress_in_a_log_is_never_silent_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(terminal=False)
+    progress = DownloadProgress("model x", screen)  # type: ignore[arg-type]  # all of TextIO that is used
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    for second in range(0, 60, 2):
+        clock[0] = 1000.0 + second
+        progress.update(1_000_000 * second, 491_400_064)
+    lines = screen.text.splitlines()
+    assert len(lines) == 6
+    assert lines[1] == "model x: 2 % of 491 MB, 1.0 MB/s, 481 s left"
+
+
 # --- doctor -----------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def model_file(tmp_path: Path) -> str:
@@ -398,7 +412,7 @@ def test_memory_is_compared_with_what_is_there(monkeypatch: pytest.MonkeyPatch) 
     assert context.state is checks.State.OK
     assert context.text == "32768 tokens for a request, 32768 shared by 2 slots; KV cache 403 MB"
     assert memory.state is checks.State.WARN
-    assert "about 1.5 GB needed" in memory.text
+    assert "about 1,513 MB needed" in memory.text
 
 
 def test_few_open_files_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,10 @@ MAX_SCHEMA_CHARS = 256 * KIB
 #: Times a model is asked again when its answer does not fit a schema that its engine cannot enforce.
 MAX_SCHEMA_RETRIES = 2
 
+# --- several answers to one request -----------------------------------------------------------------------------------
+#: Choices of one completion that are begun at once; of more, each waits for one to begin.
+CHOICES_AT_ONCE = 32
+
 # --- compaction -------------------------------------------------------------------------------------------------------
 #: Tokens of one summary, in a context that is large enough.
 MAX_SUMMARY_TOKENS = 2_048

@@ -11,6 +11,7 @@ from random import random
 import msgspec
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import (
     AntiphonError,
     ContextLengthExceeded,
@@ -20,6 +21,7 @@ from antiphon.domain.errors import (
     InvalidRequest,
     RateLimited,
     ShuttingDown,
+    used_by,
 )
 from antiphon.domain.routing import RouteSpec, TargetSpec
 from antiphon.domain.trail import Attempt, Trail
@@ -227,6 +229,8 @@ class _Asking:
                 tries[target] = tries.get(target, 0) + 1
                 if again == "same":
                     left.append(target)
+                elif again == "at once":
+                    left.insert(0, target)
         return None
 
     async def _may_retry(self, target: Target, tries: int, left: int) -> bool:
@@ -237,6 +241,8 @@ class _Asking:
         if not tries:
             return self._budget.take()
         assert self.error is not None
+        if retry.retry(self.error) == "at once":
+            return True
         wait = retry.rest(self.error)
         if wait > limits.RETRY_AFTER_WAIT:
             return False
@@ -256,11 +262,13 @@ class _Asking:
         except BaseException as error:
             ticket.failed(error)
             code = (error.code or error.type) if isinstance(error, AntiphonError) else "cancelled"
-            self._trail.attempts.append(Attempt(target.name, code, _ms(clock.monotonic() - began)))
+            paid = error.paid if isinstance(error, AntiphonError) else True
+            ms = milliseconds(clock.monotonic() - began)
+            self._trail.attempts.append(Attempt(target.name, code, ms, paid, used_by(error)))
             raise
         took = clock.monotonic() - began
         ticket.answers(took)
-        self._trail.attempts.append(Attempt(target.name, None, _ms(took)))
+        self._trail.attempts.append(Attempt(target.name, None, milliseconds(took)))
         self._trail.target = target.name
         return Served(first, stream, ticket, patience)
 
@@ -310,7 +318,3 @@ def _asked_of(target: Target, generation: Generation) -> Generation:
     if generation.model == target.name.model:
         return generation
     return msgspec.structs.replace(generation, model=target.name.model)
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)

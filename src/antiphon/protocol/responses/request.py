@@ -13,21 +13,20 @@ from antiphon.domain.ids import new_id
 from antiphon.protocol import compaction, structured, toolset
 from antiphon.protocol.generation import (
     Generation,
-    Grammar,
     Message,
     OutputFormat,
     Sampling,
     TextPart,
-    Tool,
     ToolChoice,
     Turn,
 )
 from antiphon.protocol.numbers import make_whole, number_or
-from antiphon.protocol.refusals import Unserved, missing_parameter, unsupported_parameter, unsupported_value
+from antiphon.protocol.refusals import Unserved, check_id, missing_parameter, unsupported_parameter, unsupported_value
 from antiphon.protocol.responses import items as item_rules
+from antiphon.protocol.responses import tools
 from antiphon.protocol.responses.item_types import full_tool
 from antiphon.protocol.responses.items import Json
-from antiphon.protocol.shared import VERBOSITY
+from antiphon.protocol.responses.tools import Offered
 
 #: Parameters that nothing here serves yet, and why each is refused rather than ignored.
 _REFUSED = {"background_options": "is not supported by this server"}
@@ -43,8 +42,8 @@ _INTEGERS = ("max_output_tokens", "max_tool_calls", "top_logprobs")
 class ResponseRequest(msgspec.Struct, frozen=True):
     """One `POST /responses`, understood. `items` are the input items to store (references not resolved yet).
 
-    `unserved`: what of it no engine of ours can do; only a server that gets the request as it is may serve it. Its
-    tools, and how they are chosen, are not all in `tools` and `tool_choice` then.
+    `offered`: the tools that a model of ours can be given, and what of the request no engine of ours can do: only a
+    server that gets the request as it is may serve that.
     """
 
     model: str
@@ -59,27 +58,25 @@ class ResponseRequest(msgspec.Struct, frozen=True):
     seal_thoughts: bool
     effort: str | None
     instructions: str | list[Json] | None
-    tools: tuple[Tool, ...]
+    offered: Offered
     tool_choice: ToolChoice
     output: OutputFormat
     sampling: Sampling
     extra: Mapping[str, Any]
     body: Json
     compact: compaction.Wish | None = None
-    unserved: Unserved | None = None
 
     def generation(self, engine_model: str, conversation: Sequence[Turn]) -> Generation:
         """What the engine is asked: instructions first, then the whole conversation."""
-        verbosity = VERBOSITY.get((self.body.get("text") or {}).get("verbosity") or "")
         # A prompt with messages has made a list of the instructions.
         listed = self.instructions if isinstance(self.instructions, list) else []
-        orders = [text for text in (self.instructions, verbosity) if text and isinstance(text, str)]
-        system: list[Turn] = [Message("system", (TextPart("\n\n".join(orders)),))] if orders else []
+        order = self.instructions if isinstance(self.instructions, str) else ""
+        system: list[Turn] = [Message("system", (TextPart(order),))] if order else []
         system += item_rules.turns(listed, path="instructions")
         return Generation(
             model=engine_model,
-            turns=(*system, *conversation),
-            tools=self.tools,
+            turns=(*system, *toolset.arranged(conversation)),
+            tools=self.offered.tools,
             tool_choice=self.tool_choice,
             output=self.output,
             sampling=self.sampling,
@@ -88,6 +85,9 @@ class ResponseRequest(msgspec.Struct, frozen=True):
             streamed=bool(self.body.get("stream")),
             affinity=self.body.get("prompt_cache_key"),
             tier=self.body.get("service_tier"),
+            verbosity=(self.body.get("text") or {}).get("verbosity"),
+            user=self.body.get("user"),
+            safety_identifier=self.body.get("safety_identifier"),
         )
 
 
@@ -103,6 +103,8 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
     if not body.get("model"):
         raise missing_parameter("model")
     conversation = conversation_of(body)
+    if body.get("previous_response_id") is not None:
+        check_id(body["previous_response_id"], "resp_", "previous_response_id")
     if body.get("input") is None:
         if conversation is None:
             raise missing_parameter("input")
@@ -123,7 +125,12 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
             code="integer_below_min_value",
             param="max_tool_calls",
         )
-    tools, choice, unserved = _tools(body)
+    offered, choice = _tools(body)
+    output = OutputFormat()
+    try:
+        output = output_format((body.get("text") or {}).get("format"))
+    except Unserved as refusal:
+        offered = msgspec.structs.replace(offered, unserved=offered.unserved or refusal)
     return ResponseRequest(
         model=body["model"],
         stream=bool(body.get("stream")),
@@ -137,36 +144,29 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         seal_thoughts="reasoning.encrypted_content" in (body.get("include") or ()),
         effort=(body.get("reasoning") or {}).get("effort"),
         instructions=body.get("instructions"),
-        tools=tools,
+        offered=offered,
         tool_choice=choice,
-        output=output_format((body.get("text") or {}).get("format")),
+        output=output,
         sampling=_sampling(body),
         extra=extra,
         body=body,
         compact=compaction.wish(body),
-        unserved=unserved,
     )
 
 
-def _tools(body: Json) -> tuple[tuple[Tool, ...], ToolChoice, Unserved | None]:
-    """The tools that can be called here, how they are chosen, and what of all that (and else) is not served here."""
-    unserved = [unsupported_parameter(name, why) for name, why in _UNSERVED.items() if body.get(name)]
-    made: list[Tool] = []
-    for index, tool in enumerate(body.get("tools") or []):
-        try:
-            made.append(_tool(tool, index))
-        except Unserved as refusal:
-            unserved.append(refusal)
-    tools = tuple(made)
+def _tools(body: Json) -> tuple[Offered, ToolChoice]:
+    """The tools that can be called here, and how they are chosen."""
+    offered = tools.offer(body.get("tools") or [])
     parallel = body.get("parallel_tool_calls") is not False
+    unserved = [unsupported_parameter(name, why) for name, why in _UNSERVED.items() if body.get(name)]
     choice = ToolChoice(parallel=parallel)
-    if not unserved:
-        toolset.check_names(tools, "tools[{index}].name")
-        try:
-            choice = tool_choice(body.get("tool_choice"), tools, parallel=parallel)
-        except Unserved as refusal:
-            unserved.append(refusal)
-    return tools, choice, unserved[0] if unserved else None
+    try:
+        choice = tools.choose(body.get("tool_choice"), offered, parallel=parallel)
+    except Unserved as refusal:
+        unserved.append(refusal)
+    if unserved and offered.unserved is None:
+        offered = msgspec.structs.replace(offered, unserved=unserved[0])
+    return offered, choice
 
 
 def conversation_of(body: Json) -> str | None:
@@ -179,7 +179,8 @@ def conversation_of(body: Json) -> str | None:
             code="mutually_exclusive_parameters",
             param="conversation",
         )
-    return conversation["id"] if isinstance(conversation, dict) else conversation
+    conversation = conversation["id"] if isinstance(conversation, dict) else conversation
+    return None if conversation is None else check_id(conversation, "conv_", "conversation")
 
 
 def instruction_items(messages: list[Json]) -> list[Json]:
@@ -199,63 +200,6 @@ def _sampling(body: Json) -> Sampling:
     )
 
 
-def _tool(tool: Json, index: int) -> Tool:
-    path = f"tools[{index}]"
-    for name in ("async", "defer_loading"):
-        if tool.get(name):
-            raise unsupported_parameter(f"{path}.{name}", "is not supported with this model")
-    if "programmatic" in (tool.get("allowed_callers") or ()) and tool["type"] in {"function", "custom"}:
-        raise unsupported_value(
-            f"{path}.allowed_callers", "Programmatic callers of tools are not supported with this model."
-        )
-    return callable_tool(tool, path)
-
-
-def callable_tool(tool: Json, path: str) -> Tool:
-    """A function or a custom tool that stands at `path` of the request; other types are refused by name."""
-    match tool["type"]:
-        case "function":
-            if tool.get("strict") is True and tool.get("parameters") is not None:
-                structured.check_strict(
-                    tool["parameters"],
-                    what=f"function '{tool['name']}'",
-                    code="invalid_function_parameters",
-                    param=f"{path}.parameters",
-                )
-            return Tool(
-                tool["name"],
-                tool.get("description") or "",
-                tool.get("parameters"),
-                strict=tool.get("strict") is True,
-            )
-        case "custom":
-            grammar = tool.get("format") or {}
-            bound = Grammar(grammar["syntax"], grammar["definition"]) if grammar.get("type") == "grammar" else None
-            return Tool(tool["name"], tool.get("description") or "", kind="custom", grammar=bound)
-        case other:
-            raise unsupported_value(
-                f"{path}.type",
-                f"Tools of type '{other}' are not supported with this model; 'function' and 'custom' are.",
-            )
-
-
-def tool_choice(choice: str | Json | None, tools: Sequence[Tool], *, parallel: bool) -> ToolChoice:
-    """The request's `tool_choice`, checked against the tools that are there."""
-    if choice is None or isinstance(choice, str):
-        return toolset.choice_of_mode(choice or "auto", tools, parallel=parallel)
-    match choice["type"]:
-        case "function" | "custom":
-            return toolset.choice_of_names("required", [choice["name"]], tools, parallel=parallel)
-        case "allowed_tools":
-            names = [
-                toolset.chosen_name(tool.get("name"), f"tool_choice.tools[{index}].name")
-                for index, tool in enumerate(choice["tools"])
-            ]
-            return toolset.choice_of_names(choice["mode"], names, tools, parallel=parallel)
-        case other:
-            raise unsupported_value("tool_choice.type", f"Tool choice '{other}' is not supported with this model.")
-
-
 def output_format(text_format: Json | None) -> OutputFormat:
     """What `text.format` asks for. Raises `InvalidRequest` for a strict schema that breaks the rules of strict mode."""
     match (text_format or {}).get("type", "text"):
@@ -273,8 +217,10 @@ def output_format(text_format: Json | None) -> OutputFormat:
             )
         case "json_object":
             return OutputFormat("json_object")
-        case _:
+        case "text":
             return OutputFormat()
+        case other:
+            raise unsupported_value("text.format.type", f"Output of the format '{other}' is not supported.")
 
 
 # --- the answer's object ----------------------------------------------------------------------------------------------
