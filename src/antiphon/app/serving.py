@@ -100,7 +100,7 @@ async def _serve(
 
 async def _drain(server: HttpServer, serving: asyncio.Task[None], engine: Fleet, patience: float) -> None:
     """Finish what is running; what has not finished after `patience` seconds ends with a stored error."""
-    server.should_exit = True
+    server.stop()
     done, _ = await asyncio.wait({serving}, timeout=patience)
     if not done:
         _log.warning("ending what is still running", after_seconds=patience)

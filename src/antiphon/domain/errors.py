@@ -248,6 +248,18 @@ class StoreFailed(AntiphonError):
     code = "store_failed"
 
 
+class Unstorable(StoreFailed):
+    """The database will never take this value: a number, a text or an object that it cannot hold (400)."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "unstorable_value"
+
+    def __init__(self, reason: str) -> None:
+        """`reason`: the database's name of the error, which quotes nothing."""
+        super().__init__(f"The request holds a value that the database cannot store ({reason}).")
+
+
 class SetupError(AntiphonError):
     """Something on this machine must be put right first; the message says what to run. For the CLI, not for HTTP."""
 

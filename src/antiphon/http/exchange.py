@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Message, Receive, Scope, Send
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from antiphon.domain.ids import random_hex
 from antiphon.domain.organisation import Actor, Administrator
@@ -22,6 +23,7 @@ from antiphon.domain.tenancy import AdminKey
 from antiphon.http.hangup import SCOPE_KEY, Connection, watch
 from antiphon.policy.call import Call
 from antiphon.protocol.events import Event, Passed
+from antiphon.protocol.refusals import check_id
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
 
@@ -29,6 +31,8 @@ T = TypeVar("T")
 
 JSON = b"application/json"
 STREAM = b"text/event-stream; charset=utf-8"
+#: What ids in paths begin with, by the parameter's name.
+_PREFIXES = {"response_id": "resp_", "conversation_id": "conv_", "completion_id": "chatcmpl-", "prompt_id": "pmpt_"}
 _EVENT_STREAM = [
     (b"content-type", STREAM),
     (b"cache-control", b"no-cache"),
@@ -123,9 +127,9 @@ class Exchange:
         return None if value is None else value.decode("latin-1")
 
     def path_param(self, name: str) -> str:
-        """A parameter of the path."""
+        """A parameter of the path. Raises `InvalidRequest` for an id that cannot be one of its kind."""
         value: str = self.scope["path_params"][name]
-        return value
+        return check_id(value, _PREFIXES[name], name) if name in _PREFIXES else value
 
     def query(self) -> list[tuple[str, str]]:
         """The query's pairs in order. Raises `InvalidRequest` for one that is not UTF-8 or has too many pairs."""
@@ -200,7 +204,7 @@ class Exchange:
     @property
     def milliseconds(self) -> int:
         """Time since the request's head had arrived."""
-        return int((time.monotonic() - self.began) * 1000)
+        return milliseconds(time.monotonic() - self.began)
 
     def record(self, recorder: Recorder) -> None:
         """Tell `recorder` what is answered. From here on the answer is made to its end, whoever hangs up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import NotFound
 from antiphon.domain.ids import new_id
 from antiphon.domain.records import ConversationItem, Page, StoredConversation
@@ -87,7 +88,7 @@ class Conversations:
         return [ConversationItem(item["id"], wire_json.encode(item)) for item in resolved]
 
     def _milliseconds(self) -> int:
-        return int(self._clock.now() * 1000)
+        return milliseconds(self._clock.now())
 
 
 def _found(conversation: StoredConversation | None, conversation_id: str) -> StoredConversation:

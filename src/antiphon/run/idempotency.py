@@ -13,6 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import AntiphonError, Conflict
 from antiphon.domain.records import KeyClaim, KeyState
 from antiphon.policy.habits import Habit, for_ever
@@ -250,7 +251,7 @@ class Idempotency:
             self._memory_bytes -= len(answer.body)
 
     def _until(self) -> int:
-        return int((self._clock.now() + limits.KEY_LOCK) * 1000)
+        return milliseconds(self._clock.now() + limits.KEY_LOCK)
 
     async def _sweep(self) -> None:
         now = self._clock.now()

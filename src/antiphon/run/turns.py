@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import AntiphonError, NotFound
 from antiphon.domain.ids import new_id
 from antiphon.domain.records import ConversationItem
@@ -48,7 +49,7 @@ class Turn:
                 self.conversation_id,
                 self.response_id,
                 owner=worker.id,
-                now=int(clock.now() * 1000),
+                now=milliseconds(clock.now()),
                 until=worker.lease(),
             )
         except AntiphonError:

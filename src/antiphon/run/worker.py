@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.records import StoredResponse
 from antiphon.policy.gate import Gate
 from antiphon.policy.habits import Habit
@@ -76,7 +77,7 @@ class Worker:
 
     def lease(self) -> int:
         """Until when a lease that begins now holds (Unix milliseconds)."""
-        return int((self._clock.now() + limits.LEASE) * 1000)
+        return milliseconds(self._clock.now() + limits.LEASE)
 
     @contextlib.contextmanager
     def foreground(self) -> Iterator[None]:
@@ -112,12 +113,12 @@ class Worker:
         self._nudged.clear()
         while self._unsettled:
             # Its lease would otherwise be renewed with the others', and nobody would ever end it.
-            await self._store.release_lease(self._unsettled[-1], int((self._clock.now() + limits.LEASE_RENEWAL) * 1000))
+            await self._store.release_lease(self._unsettled[-1], milliseconds(self._clock.now() + limits.LEASE_RENEWAL))
             self._unsettled.pop()
         await self._claim()
 
     async def _claim(self, *, ignore_leases: bool = False) -> None:
-        now = 2**62 if ignore_leases else int(self._clock.now() * 1000)
+        now = 2**62 if ignore_leases else milliseconds(self._clock.now())
         missed, self._missed = self._missed, set()
         if missed:
             # To end them takes no room, and nobody should have to wait for it.

@@ -9,6 +9,7 @@ from sqlalchemy import Integer, and_, bindparam, delete, literal_column, null, s
 from sqlalchemy.sql import ClauseElement
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.records import KeyClaim, KeyState
 from antiphon.stores.part import Part, possible
 from antiphon.stores.query import Query, Session
@@ -147,7 +148,7 @@ def _claim_one(session: Session, claim: KeyClaim, now: float, until: int) -> Key
             "created_at": int(now),
             "owner": claim.owner,
             "locked_until": until,
-            "now": int(now * 1000),
+            "now": milliseconds(now),
             "expired": int(now) - limits.IDEMPOTENCY_TTL,
         },
     )

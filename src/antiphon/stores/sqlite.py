@@ -16,7 +16,8 @@ import sqlalchemy
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed
+from antiphon.domain.durations import milliseconds
+from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed, Unstorable
 from antiphon.stores.driver import Connection, Cursor
 
 #: What a user can put right, by SQLite's name of the error (https://www.sqlite.org/rescode.html).
@@ -31,6 +32,8 @@ _HINTS = {
     "SQLITE_NOTADB": "The database file is not a SQLite database.",
 }
 _CONFLICTS = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}
+#: Values that it will never take: too large a text or blob, one of the wrong kind, one that breaks a rule of its table.
+_REFUSED = ("SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_CONSTRAINT")
 _WRITER_CACHE_KIB = 8 * 1024
 _READER_CACHE_KIB = 2 * 1024
 #: A checkpoint gives way to readers after this long (milliseconds), so that writes do not wait for it.
@@ -59,6 +62,8 @@ class SqliteDriver:
                 # opened here: closing it would drop the locks that SQLite holds in this process.
                 if not self._path.exists():
                     os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                if not os.access(self._path, os.R_OK | os.W_OK):  # else it would be noticed at the first write only
+                    raise SetupError(f"{self._path} may not be read and written: check its permissions.")
                 with closing(self._open(foreign_keys=True)) as connection:
                     connection.execute("PRAGMA journal_mode = WAL")
         except OSError as error:
@@ -97,6 +102,8 @@ class SqliteDriver:
         for prefix, hint in _HINTS.items():
             if name.startswith(prefix):
                 return StoreFailed(hint)
+        if name.startswith(_REFUSED):
+            return Unstorable(name)
         return StoreFailed(f"The database refused ({name}).")
 
     # --- migrations -------------------------------------------------------------------------------------------------
@@ -157,5 +164,5 @@ class SqliteDriver:
         cursor.execute(f"PRAGMA busy_timeout = {_TIDY_PATIENCE}", {})
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)", {})
         busy = bool(cursor.fetchall()[0][0])
-        cursor.execute(f"PRAGMA busy_timeout = {int(limits.STORE_BUSY_TIMEOUT * 1000)}", {})
+        cursor.execute(f"PRAGMA busy_timeout = {milliseconds(limits.STORE_BUSY_TIMEOUT)}", {})
         return not busy

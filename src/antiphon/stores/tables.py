@@ -409,7 +409,8 @@ budgets = Table(
     ),
 )
 
-# `budgets`: ids with commas between. After `until` (Unix milliseconds) its server is taken for dead.
+# `budgets`: ids with commas between. After `until` (Unix milliseconds) its server is taken for dead. `object_id`: the
+# background response that it is for, which another server goes on with.
 reservations = Table(
     "reservations",
     metadata,
@@ -418,6 +419,8 @@ reservations = Table(
     Column("budgets", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("until", BigInteger, nullable=False),
+    Column("object_id", Text),
+    Index("ix_reservations_object_id", "object_id"),
     Index("ix_reservations_until", "until"),
     Index("ix_reservations_owner", "owner"),
 )

@@ -11,6 +11,15 @@ ENGINE_START_TIMEOUT = 180.0
 ENGINE_TOKEN_TIMEOUT = 300.0
 #: Requests waiting for a slot, for each slot. More are refused with 503.
 ENGINE_QUEUE_PER_SLOT = 16
+#: Tokens of one request's prompt and answer; the first is taken for which there is memory. Agents' prompts begin at
+#: 10,000 tokens, and 4,096 are what a conversation needs at least.
+ENGINE_CONTEXTS = (32_768, 16_384, 8_192, 4_096)
+#: Tokens that each slot has for itself on average, before slots have to share.
+ENGINE_SLOT_TOKENS = 4_096
+#: Tokens that an answer has for certain when it begins, and that it takes at a time as it grows.
+ENGINE_ANSWER_STEP = 512
+#: Memory that is left for everything else when the context is chosen.
+ENGINE_SPARE_MEMORY = 256 * MIB
 #: Restarts in a row before the engine is left down until the next request asks for it again.
 ENGINE_MAX_RESTARTS = 5
 #: Compiling one schema or grammar of a client, in processor time.
@@ -25,6 +34,10 @@ SCHEMA_START_TIMEOUT = 20.0
 MAX_SCHEMA_CHARS = 256 * KIB
 #: Times a model is asked again when its answer does not fit a schema that its engine cannot enforce.
 MAX_SCHEMA_RETRIES = 2
+
+# --- several answers to one request -----------------------------------------------------------------------------------
+#: Choices of one completion that are begun at once; of more, each waits for one to begin.
+CHOICES_AT_ONCE = 32
 
 # --- compaction -------------------------------------------------------------------------------------------------------
 #: Tokens of one summary, in a context that is large enough.

@@ -20,6 +20,8 @@ MAX_JSON_DEPTH = 128
 MAX_JSON_VALUES = 2_000_000
 #: Characters of a function's name as every Chat Completions server takes it (published specification, FunctionObject).
 MAX_FUNCTION_NAME = 64
+#: `top_k` of a request: as many tokens as the largest vocabularies have, and a number that fits 32 bits.
+MAX_TOP_K = 1_000_000
 #: Input items of one response. More is a loop gone wrong.
 MAX_INPUT_ITEMS = 10_000
 #: Responses followed by previous_response_id.

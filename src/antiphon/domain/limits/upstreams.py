@@ -50,7 +50,10 @@ UPSTREAM_CONNECTIONS = 4_096
 #: one that is just being closed. Those with TLS cost more to make, and lead to servers that keep them longer.
 UPSTREAM_KEEP_ALIVE = 4.0
 UPSTREAM_KEEP_ALIVE_TLS = 30.0
-#: Times a request is sent again because the connection it was sent on had just been closed by its upstream.
+#: A connection that ends within this time after a request was written to it was being closed already: longer, and the
+#: request may have been taken, and paid for.
+UPSTREAM_STALE_WITHIN = 0.01
+#: Times that a request which changes nothing is sent again for that reason. Others are the routes' business.
 UPSTREAM_STALE = 4
 #: After the last event of a stream, its connection is kept this long for its end: only then can it be used again.
 UPSTREAM_LINGER = 2.0

@@ -16,6 +16,7 @@ from antiphon.engines.llama.client import Chunk, NotBegun
 from antiphon.engines.llama.config import LlamaConfig
 from antiphon.engines.llama.connection import Connection
 from antiphon.engines.llama.continuing import note
+from antiphon.engines.llama.holding import Holding, tokens_of
 from antiphon.engines.llama.plan import Plan, Planner, call_key
 from antiphon.engines.llama.process import ChildProcess
 from antiphon.engines.llama.sampling import seed_of
@@ -44,7 +45,7 @@ class LlamaEngine:
     def __init__(self, config: LlamaConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._config = config
         self._key = secrets.token_urlsafe(32)
-        self._queue = SlotQueue(config.slots, config.queue_length, clock)
+        self._queue = SlotQueue(config.slots, config.queue_length, config.pool, clock)
         self._compiler = SchemaCompiler()
         self._planner = Planner(config, self._compiler)
         self._supervisor = Supervisor(self._launch, self._connect)
@@ -111,7 +112,7 @@ class LlamaEngine:
     # --- answering ----------------------------------------------------------------------------------------------------
     async def _answer(self, plan: Plan, ticket: Ticket) -> AsyncGenerator[Delta, None]:
         """Wait for a slot, then try until an answer is right."""
-        await ticket.acquire()
+        await ticket.acquire(tokens_of(plan.body))
         attempt = 0
         while True:
             answer = Answer(plan.rules, plan.input_tokens)
@@ -120,7 +121,7 @@ class LlamaEngine:
             held: list[Delta] = []
             shown = False
             try:
-                async with aclosing(self._attempt(plan, answer, attempt)) as deltas:
+                async with aclosing(self._attempt(plan, ticket, answer, attempt)) as deltas:
                     async for delta in deltas:
                         if _holds(plan, delta):
                             held.append(delta)
@@ -140,7 +141,7 @@ class LlamaEngine:
                 yield delta
             return
 
-    async def _attempt(self, plan: Plan, answer: Answer, attempt: int) -> AsyncGenerator[Delta, None]:
+    async def _attempt(self, plan: Plan, ticket: Ticket, answer: Answer, attempt: int) -> AsyncGenerator[Delta, None]:
         body = {**plan.body, "seed": seed_of(plan.generation.sampling, attempt)}
         # What is held back is not said before it is whole; after a crash it is made anew.
         tracked = plan.generation.track and plan.hold == "nothing"
@@ -149,7 +150,8 @@ class LlamaEngine:
         if body["n_predict"] <= 0:  # it was cut off just before its end
             answer.feed(Chunk(stop=True, stop_type="limit"))
         try:
-            async with aclosing(self._chunks(body)) as chunks:
+            holding = Holding(ticket, self._connection)
+            async with aclosing(holding.run(body, self._chunks)) as chunks:
                 while not answer.done and (chunk := await anext(chunks, None)):
                     if tracked and chunk.tokens:
                         yield Progress(note(chunk, plan.drawn))
@@ -217,7 +219,7 @@ class LlamaEngine:
                     "model": str(config.model),
                     "name": config.name,
                     "slots": config.slots,
-                    "context": config.context,
+                    "pool": config.pool,
                     "batch": config.batch,
                     "threads": config.threads,
                     "pinning": config.pinning,

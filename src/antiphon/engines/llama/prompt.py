@@ -207,7 +207,7 @@ class PromptReader:
         Raises `InvalidRequest` if the conversation cannot be put to this model.
         """
         tools = generation.callable_tools()
-        messages = chat_messages(generation.turns, tools, template_tools=self._template_tools, thinks=self._thinks)
+        messages = chat_messages(generation.spoken(), tools, template_tools=self._template_tools, thinks=self._thinks)
         if not messages:
             raise InvalidRequest("There is no input for the model to answer.", code="empty_input")
         body: dict[str, Any] = {"messages": messages}

@@ -66,7 +66,7 @@ def blames_target(error: AntiphonError, *, answering: bool = False) -> bool:
     must not take the target from all others. Once a target is `answering`, only that it is cut off, or late, counts:
     an error that it tells of one answer says nothing of the next.
     """
-    if retry(error) == "never" or isinstance(error, RateLimited | OutputInvalid) or error.status < 500:
+    if retry(error) in {"never", "at once"} or isinstance(error, RateLimited | OutputInvalid) or error.status < 500:
         return False
     if answering:
         return isinstance(error, UpstreamBroken | DeadlineExceeded | EngineFailed | EngineUnavailable)

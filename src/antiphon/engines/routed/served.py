@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from antiphon.domain.errors import AntiphonError, DeadlineExceeded, EngineFailed, RateLimited
 from antiphon.engines.routed.health import Health
-from antiphon.engines.routed.retry import blames_target, malformed, rest
+from antiphon.engines.routed.retry import blames_target, malformed, rest, retry
 from antiphon.engines.upstream.reply import Watch
 from antiphon.ports import Clock
 from antiphon.protocol.generation import Delta, Finish
@@ -58,7 +58,7 @@ class Ticket:
         if blames_target(error, answering=self._answering):
             self._health.failures += 1
             breaker.failed(now, probe=self._probe)
-        elif isinstance(error, RateLimited) or malformed(error):
+        elif isinstance(error, RateLimited) or retry(error) == "at once" or malformed(error):
             breaker.abandoned(probe=self._probe)
         else:  # it was there, and has said what is wrong with the request
             breaker.succeeded(now)

@@ -285,6 +285,8 @@ class ChatEngine(Enforced[LooseChat]):
         native = generation.native
         if native is None or native.surface != "chat":
             return None
+        if native.only:
+            return native
         if (
             self._profile.keeps(generation)
             and chat_request.speaks(native.body, self._profile)

@@ -33,9 +33,9 @@ from antiphon.domain.errors import (
 from antiphon.engines.upstream.scrubber import Scrubber
 
 Json = dict[str, Any]
-#: "same": the same target may be asked again, after `retry_after`; "other": only another one; "never": the request is
-#: at fault, and would be refused everywhere.
-Retry = Literal["same", "other", "never"]
+#: "same": the same target may be asked again, after `retry_after`; "at once": the same, which has not taken the
+#: request; "other": only another one; "never": the request is at fault, and would be refused everywhere.
+Retry = Literal["same", "at once", "other", "never"]
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _PARAM = re.compile(r"[a-zA-Z_][\w.\[\]]{0,127}", re.ASCII)
@@ -58,8 +58,14 @@ _OURS = frozenset(
 )
 
 
+class NotTaken(UpstreamFailed):
+    """The connection was just being closed when the request was sent on it (502)."""
+
+
 def retry(error: AntiphonError) -> Retry:
     """Whether what an engine raised can be asked for again, and of whom. For errors of engines only."""
+    if isinstance(error, NotTaken):
+        return "at once"
     if isinstance(error, UpstreamFailed):
         return "other" if error.code == "upstream_refused" else "same"
     if isinstance(error, RateLimited | Overloaded | EngineUnavailable):
@@ -85,6 +91,11 @@ def broken() -> UpstreamFailed:
 def failed() -> UpstreamFailed:
     """It says that its answer came to nothing."""
     return _worked("The model's server failed.", "upstream_error")
+
+
+def not_taken() -> UpstreamFailed:
+    """The connection ended when the request was sent, before anything could come of it."""
+    return NotTaken("The model's server broke off.", code="upstream_error")
 
 
 def truncated() -> UpstreamFailed:

@@ -183,19 +183,25 @@ class Reply:
         """
         if not self._response.is_whole:
             self._watch.wait(self._end)
-        pieces: list[bytes] = []
-        size = 0
+        body: bytes | bytearray = b""
+        taken = 0
         try:
             while data := await self._read():
-                pieces.append(data)
-                if size + len(data) > limits.MAX_UPSTREAM_BODY:
+                if len(body) + len(data) > limits.MAX_UPSTREAM_BODY:
                     raise errors.invalid("a body that is too large")
                 self._bodies.take(len(data))
-                size += len(data)
+                taken += len(data)
+                # Not kept as pieces: they may be tiny, and each would cost more than what is in it.
+                if not body:
+                    body = data
+                elif isinstance(body, bytearray):
+                    body += data
+                else:
+                    body = bytearray(body + data)
         finally:
-            self._bodies.give_back(size)
+            self._bodies.give_back(taken)
             self.close()
-        return b"".join(pieces)
+        return bytes(body)
 
     # --- both ---------------------------------------------------------------------------------------------------------
     async def begin(self) -> None:

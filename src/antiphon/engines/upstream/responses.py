@@ -98,7 +98,7 @@ class LooseResponses(Loose):
         else:
             body = responses_request.body_of(generation, self._profile, model)
         data = msgspec.json.encode(responses_request.counted(body))
-        reply = await self._client.post(_COUNT_PATH, data, stream=False, deadlines=_COUNT_DEADLINES)
+        reply = await self._client.post(_COUNT_PATH, data, stream=False, deadlines=_COUNT_DEADLINES, repeatable=True)
         return msgspec.json.decode(await reply.body(), type=_Count).input_tokens
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
