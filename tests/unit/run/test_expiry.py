@@ -128,7 +128,7 @@ def test_a_response_expires_after_thirty_days(tmp_path: Path) -> None:
 def test_a_background_response_expires_too(tmp_path: Path) -> None:
     async def test(world: World) -> None:
         accepted = await world.responses.begin_background(
-            call_of(PROJECT), {"model": "m", "input": "x", "background": True}, {}
+            call_of(PROJECT), {"model": "m", "input": "x", "background": True}, NOTHING
         )
         assert await world.expiry(accepted.id) == limits.RESPONSE_TTL
 
