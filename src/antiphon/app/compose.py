@@ -35,6 +35,7 @@ from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.cache.stage import Cache
 from antiphon.policy.gate import Gate
 from antiphon.policy.keys.last_used import LastUsed
+from antiphon.policy.keys.permit import permit_model
 from antiphon.policy.ledger import Ledger
 from antiphon.policy.limits.counters import Counters
 from antiphon.policy.limits.stage import Limits
@@ -146,7 +147,11 @@ def compose(
         observer,
         max_body=settings.max_body,
         sockets=sockets,
-        once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
+        once=Idempotent(
+            keys,
+            lambda project_id, name: responses.follow(project_id, name, after=-1),
+            lambda caller, model: permit_model(caller, model, routes.find(model, caller.project.id).name),
+        ),
         proxies=proxies,
         notices=shutdowns.endpoint,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property, lru_cache
 from typing import Any
@@ -28,6 +28,7 @@ from antiphon.protocol.generation import Batch, Delta, Native, NativeDelta
 from antiphon.protocol.streams import Resumed
 from antiphon.protocol.unknown import Unknown
 from antiphon.run.chat_relay import is_native, relayed, whole
+from antiphon.run.choices import begun, end
 from antiphon.run.driver import Keeper, Merged, drive, finish
 
 Json = dict[str, Any]
@@ -121,8 +122,10 @@ class ChatRun(Keeper):
         return None
 
     async def _close(self) -> None:
-        for stream in self._streams:
-            await stream.aclose()
+        if len(self._streams) == 1:
+            await self._streams[0].aclose()
+        else:
+            await end(self._streams)
 
     async def keep(self, events: list[Event]) -> None:
         """Store the whole completion at its end, if it is to be stored."""
@@ -190,21 +193,15 @@ class Chat:
     ) -> list[AsyncGenerator[Delta, None]]:
         """All choices or none."""
         passes = engine.capabilities.passes_extra
-        streams: list[AsyncGenerator[Delta, None]] = []
+
+        def begin(choice: int) -> Awaitable[AsyncGenerator[Delta, None]]:
+            generation = msgspec.structs.replace(request.generation(engine.name, choice), native=native, batches=True)
+            return engine.generate(knobs.serve(generation, unknown, "chat", passes=passes))
+
         try:
-            for choice in range(request.choices):
-                generation = msgspec.structs.replace(
-                    request.generation(engine.name, choice), native=native, batches=True
-                )
-                generation = knobs.serve(generation, unknown, "chat", passes=passes)
-                streams.append(await engine.generate(generation))
-        except BaseException as error:
-            for stream in streams:
-                await stream.aclose()
-            if isinstance(error, InvalidRequest):
-                raise _in_words_of_this_surface(error, legacy=request.legacy_functions) from None
-            raise
-        return streams
+            return [*(await begun(begin, request.choices, streamed=request.stream))]
+        except InvalidRequest as error:
+            raise _in_words_of_this_surface(error, legacy=request.legacy_functions) from None
 
     async def get(self, project_id: str, completion_id: str) -> StoredCompletion:
         """A stored completion. Raises `NotFound`."""

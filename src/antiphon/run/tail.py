@@ -22,7 +22,8 @@ async def tail(
     """The events after sequence number `after` (-1: all), as they were or will be sent, until the response has ended.
 
     Raises `NotFound`, and `InvalidRequest` (code "event_log_expired") if events after `after` are no longer kept. Ends
-    early if the server stops: the client goes on from where it was.
+    early if the server stops: the client goes on from where it was. An empty piece: nothing is wrong, but there is no
+    news yet.
     """
     name = (project_id, response_id)
     while not bus.closed:
@@ -39,6 +40,7 @@ async def tail(
             if page.ended:
                 return
             if len(page.batches) < limits.TAIL_PAGE:
+                yield b""
                 await news
         finally:
             bus.forget(name, news)

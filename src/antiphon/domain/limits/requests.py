@@ -7,6 +7,8 @@ from antiphon.domain.limits.sizes import KIB, MIB
 # --- what a client may send -------------------------------------------------------------------------------------------
 #: One JSON body. OpenAI's own limit for a request with inlined files is 50 MB.
 MAX_BODY = 50 * MIB
+#: Bodies of all requests that are being read and answered, together. What is made of them takes more.
+MAX_BODIES = 512 * MIB
 #: Request line and headers together; OpenAI asks for less than 64 KiB.
 MAX_HEADERS = 64 * KIB
 #: Bytes of a chunk's coding that each byte of its body makes up for: "1", a byte, and two ends of lines, with room for
@@ -55,6 +57,8 @@ DRAIN_TIMEOUT = 20.0
 CLOSE_TIMEOUT = 5.0
 #: A client that takes none of its stream for this long has gone.
 SEND_TIMEOUT = 120.0
+#: While a stream has nothing to say, this often a comment is sent: proxies cut what is silent (nginx after 60 s).
+STREAM_HEARTBEAT = 15.0
 
 # --- prompts ----------------------------------------------------------------------------------------------------------
 #: Characters of a prompt's name.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from antiphon.domain.errors import PermissionDenied, Unauthenticated
+from antiphon.domain.errors import ModelNotFound, PermissionDenied, Unauthenticated
 from antiphon.domain.scopes import ANYTHING
 from antiphon.domain.tenancy import Caller
 
@@ -29,3 +29,12 @@ def permit_scope(caller: Caller, scope: str) -> None:
             "If you are using a restricted API key, check that it has the necessary scopes.",
             code="insufficient_permissions",
         )
+
+
+def permit_model(caller: Caller, asked: str | None, route: str) -> None:
+    """Raise `ModelNotFound` unless the key may ask for the model of this name, or of its route's.
+
+    It might as well not be there.
+    """
+    if not caller.permits.model(asked, route):
+        raise ModelNotFound(asked or route)
