@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+import msgspec
+
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed, EngineUnavailable, OutputInvalid, SetupError
 from antiphon.engines.llama.answer import Answer
@@ -23,6 +25,7 @@ from antiphon.engines.llama.schemas import SchemaCompiler
 from antiphon.engines.llama.slots import SlotQueue, Ticket
 from antiphon.engines.llama.stream import OwnedStream
 from antiphon.engines.llama.supervisor import State, Supervisor
+from antiphon.engines.llama.watch import watching
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import (
     CallArguments,
@@ -32,6 +35,7 @@ from antiphon.protocol.generation import (
     Generation,
     Progress,
 )
+from antiphon.telemetry.metrics import Count
 
 #: How long `ready` waits for the child's word.
 _HEALTH_TIMEOUT = 2.0
@@ -48,6 +52,8 @@ class LlamaEngine:
         self._compiler = SchemaCompiler()
         self._planner = Planner(config, self._compiler)
         self._supervisor = Supervisor(self._launch, self._connect)
+        #: Answers that were ended because the engine had lost their grammar.
+        self.grammars_lost = Count()
 
     @property
     def name(self) -> str:
@@ -127,12 +133,14 @@ class LlamaEngine:
                         else:
                             shown = True
                             yield delta
-            except OutputInvalid:
-                # What was shown cannot be taken back; and a grammar that holds does not need a second attempt.
-                if shown or attempt >= limits.MAX_SCHEMA_RETRIES or plan.hold == "nothing":
+            except OutputInvalid as error:
+                # What was shown cannot be taken back.
+                if not shown and attempt < limits.MAX_SCHEMA_RETRIES:
+                    attempt += 1
+                    continue
+                if not isinstance(error, _Unmet):
                     raise
-                attempt += 1
-                continue
+                held += error.last
             if _repeats(plan, answer) and not shown:
                 plan = await self._without_tools(plan)
                 continue
@@ -149,12 +157,19 @@ class LlamaEngine:
         if body["n_predict"] <= 0:  # it was cut off just before its end
             answer.feed(Chunk(stop=True, stop_type="limit"))
         try:
-            async with aclosing(self._chunks(body)) as chunks:
+            async with (
+                watching(self._compiler.worker, body.get("grammar"), self.grammars_lost) as watch,
+                aclosing(self._chunks(body)) as chunks,
+            ):
                 while not answer.done and (chunk := await anext(chunks, None)):
+                    if watch is not None and chunk.content:
+                        await watch.take(chunk.content)
                     if tracked and chunk.tokens:
                         yield Progress(note(chunk, plan.drawn))
                     for delta in answer.feed(chunk):
                         yield delta
+                if watch is not None:
+                    await watch.finish(whole=answer.ended)
         except EngineFailed as error:
             if error.code == "engine_timeout":
                 self._supervisor.kill()
@@ -162,8 +177,10 @@ class LlamaEngine:
         last = answer.finish()
         for claim in answer.claims():
             problem = await claim.misfit(claim.text)
-            if problem is not None:
+            if problem is not None and claim.strict:
                 raise OutputInvalid(f"{claim.what}: {problem}")
+            if problem is not None:
+                raise _Unmet(f"{claim.what}: {problem}", last)
         for delta in last:
             yield delta
 
@@ -233,6 +250,14 @@ class LlamaEngine:
         return await Connection.connect(child, self._key, self._config)
 
 
+class _Unmet(OutputInvalid):
+    """An answer does not fit a schema that is not strict. `last`: its last deltas, marked so."""
+
+    def __init__(self, message: str, last: Sequence[Delta]) -> None:
+        super().__init__(message)
+        self.last = [msgspec.structs.replace(each, unmet=True) if isinstance(each, Finish) else each for each in last]
+
+
 def _holds(plan: Plan, delta: Delta) -> bool:
     """Whether a delta is kept back until the whole answer is known."""
     match plan.hold:
@@ -272,7 +297,7 @@ def _fresh(plan: Plan, answer: Answer, held: Sequence[Delta]) -> list[Delta]:
     for delta in held:
         index += isinstance(delta, CallStart)
         if isinstance(delta, Finish) and all(known):
-            fresh.append(Finish(reason="stop", usage=delta.usage))
+            fresh.append(Finish(reason="stop", usage=delta.usage, unmet=delta.unmet))
         elif not isinstance(delta, CallStart | CallArguments) or not known[index]:
             fresh.append(delta)
     return fresh
