@@ -33,6 +33,8 @@ TEXTS = {
 }
 #: Of those, the ones that belong to a whole item; the others belong to one of its parts.
 OF_ITEMS = {"arguments", "input", "code"}
+#: Events of a shell's commands.
+COMMAND = "response.shell_call_command"
 PARTS = {
     "response.content_part": ("content", "content_index"),
     "response.reasoning_summary_part": ("summary", "summary_index"),
@@ -81,6 +83,7 @@ class _Item:
     text: _Text = field(default_factory=_Text)
     content: list[_Part] = field(default_factory=list)
     summary: list[_Part] = field(default_factory=list)
+    commands: list[_Text] = field(default_factory=list)
     done: Body | None = None
 
 
@@ -102,6 +105,8 @@ class _Stream:
         stem, _, step = kind.rpartition(".")
         if kind == "response.output_item.done":
             return self._done(item, event["item"])
+        if stem == COMMAND:
+            return self._command(item, step, event)
         assert event["item_id"] == item.added["id"], f"item_id {event['item_id']} is not that of the item"
         if stem in PARTS:
             return self._part(item, *PARTS[stem], step, event)
@@ -186,7 +191,29 @@ class _Stream:
             assert item.text.done in [done.get(member) for member in OF_ITEMS], "its text is not what was streamed"
         elif done["type"] in ("function_call", "custom_tool_call"):
             raise AssertionError("a call without done arguments")
+        if done["type"] == "shell_call":
+            assert [text.done for text in item.commands] == done["action"]["commands"], (
+                "not the commands that were streamed"
+            )
         item.done = done
+
+    def _command(self, item: _Item, step: str, event: Body) -> None:
+        """A command of a shell, whose events name no item (published specification)."""
+        assert item.added["type"] == "shell_call", "no event of such an item"
+        index = event["command_index"]
+        if step == "added":
+            assert index == len(item.commands), f"command_index is {index}, not the next one"
+            assert not event["command"], "a command before it was streamed"
+            item.commands.append(_Text())
+            return
+        assert 0 <= index < len(item.commands), f"there is no command {index}"
+        text = item.commands[index]
+        assert text.done is None, "comes after the command was done"
+        if step == "delta":
+            text.pieces.append(event["delta"])
+            return
+        assert event["command"] == "".join(text.pieces), "the deltas do not join to the command"
+        text.done = event["command"]
 
     # --- parts and texts ----------------------------------------------------------------------------------------------
     def _part(self, item: _Item, member: str, index_name: str, step: str, event: Body) -> None:

@@ -204,9 +204,9 @@ def test_what_the_engine_refuses_is_named_as_each_surface_calls_it(
             "invalid_json_schema",
         ),
         (
-            {"tools": [{"type": "namespace", "name": "n", "description": "x", "tools": [FUNCTION]}]},
-            "tools[0].type",
-            "unsupported_value",
+            {"tools": [{"type": "namespace", "name": "n", "description": "x", "tools": [{"type": "web_search"}]}]},
+            "tools[0].tools[0].type",
+            "invalid_value",
         ),
     ],
 )

@@ -72,7 +72,7 @@ RESPONSES: list[Case] = [
     (parts({"type": "input_text", "text": "x"}, {"type": "text"}), 400, VALUE, "input[2].content[1].type"),
     (parts({"type": "input_image", "image_url": 7}), 400, TYPE, "input[2].content[0].image_url"),
     (parts({"type": "input_image", "image_url": "data:,", "detail": "max"}), 400, VALUE, "input[2].content[0].detail"),
-    (items({"type": "web_search_call", "id": "ws", "status": "completed"}), 400, MISSING, "input[0].action"),
+    (items({"type": "web_search_call", "id": "ws", "action": 5}), 400, TYPE, "input[0].action"),
     (items({"type": "web_search_call", "id": "ws", "status": "completed", "action": {"type": "x"}}),
      400, VALUE, "input[0].action.type"),
     (items({"type": "reasoning", "summary": [], "encrypted_content": "AAAA"}),

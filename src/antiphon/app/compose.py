@@ -107,7 +107,8 @@ def compose(
     )
     bus = Bus()
     prompts = Prompts(store, clock)
-    preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)))
+    ignores = settings.unserved_tools == "ignore"
+    preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)), ignores_unserved=ignores)
     # A server has its data directory, and so the database in there, to itself; any other database may serve several.
     alone = settings.database == f"sqlite:///{settings.data_dir / 'antiphon.db'}"
     worker = Worker(store, gate, preparer, bus, clock, alone=alone)

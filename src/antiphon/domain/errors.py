@@ -17,6 +17,8 @@ class AntiphonError(Exception):
     code: str | None = None
     #: Seconds for `Retry-After`, where trying again later can help.
     retry_after: int | None = None
+    #: Whether an engine had begun to work when this came about, so that it may have to be paid.
+    paid = False
 
     def __init__(
         self,
@@ -40,6 +42,16 @@ class AntiphonError(Exception):
     def body(self) -> dict[str, dict[str, str | None]]:
         """The error object of the published specification (schema `ErrorResponse`; all four members always there)."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+def note_used(error: BaseException, used: object) -> None:
+    """Note with what ends a generation the tokens that it has used (a `protocol.generation.Usage`)."""
+    vars(error)["used"] = used
+
+
+def used_by(error: BaseException) -> object:
+    """What `note_used` has noted; None if that is nothing."""
+    return vars(error).get("used")
 
 
 class InvalidRequest(AntiphonError):
@@ -186,6 +198,7 @@ class DeadlineExceeded(AntiphonError):
 
     status = 504
     code = "upstream_timeout"
+    paid = True
 
 
 class Overloaded(AntiphonError):
@@ -222,6 +235,7 @@ class OutputInvalid(EngineFailed):
     """The model's answer does not fit the schema it was asked for, also after asking again (500)."""
 
     code = "output_invalid"
+    paid = True
 
 
 class StoreFailed(AntiphonError):

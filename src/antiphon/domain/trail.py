@@ -18,11 +18,17 @@ class TargetName:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of one target. `error` is the code of what went wrong; None: it served. `ms`: until its first delta."""
+    """One try of one target. `error` is the code of what went wrong; None: it served. `ms`: until its first delta.
+
+    `paid`: it failed, and the target may have to be paid for what it did. `used`: the tokens of that (a
+    `protocol.generation.Usage`), where they are known.
+    """
 
     target: TargetName
     error: str | None
     ms: int
+    paid: bool = False
+    used: object = None
 
 
 @dataclass(slots=True)

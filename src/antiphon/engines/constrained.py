@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from antiphon.domain.errors import InvalidRequest, OutputInvalid
+from antiphon.domain.errors import InvalidRequest, OutputInvalid, note_used
 from antiphon.domain.ids import new_id
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.ports import Capabilities, Engine
@@ -148,7 +148,12 @@ class ConstrainedEngine:
                     yield delta
                 elif not isinstance(delta, Progress):
                     said.take(delta)
-        for delta in await self._right(generation, rules, said):
+        try:
+            right = await self._right(generation, rules, said)
+        except BaseException as error:
+            note_used(error, said.finish.usage)
+            raise
+        for delta in right:
             yield delta
 
     async def _right(self, generation: Generation, rules: _Rules, said: _Said) -> list[Delta]:
@@ -237,7 +242,9 @@ class ConstrainedEngine:
             model=generation.model,
             turns=tuple(turns),
             output=output,
-            sampling=msgspec.structs.replace(generation.sampling, temperature=0.0, stop=(), top_logprobs=None),
+            sampling=msgspec.structs.replace(
+                generation.sampling, temperature=0.0, stop=(), top_logprobs=None, max_tokens=_left(generation, said)
+            ),
             extra=generation.extra,
         )
         answer = _Said()
@@ -294,6 +301,12 @@ class _Said:
     @property
     def text(self) -> str:
         return "".join(delta.text for delta in self.texts)
+
+
+def _left(generation: Generation, said: _Said) -> int | None:
+    """Output tokens that one more answer may have: all answers together keep to the limit of one."""
+    most = generation.sampling.max_tokens
+    return None if most is None else max(1, most - said.finish.usage.output_tokens)
 
 
 def _parsed(text: str) -> Any:

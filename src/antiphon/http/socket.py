@@ -18,8 +18,8 @@ from antiphon.domain.scopes import group_of, scope_of
 from antiphon.domain.tenancy import Caller
 from antiphon.http.bodies import checked_value
 from antiphon.http.exchange import ClientGone, answer_headers, decoded, new_request_id
+from antiphon.http.protocol import SOCKET_PATH
 from antiphon.http.proxies import Proxies
-from antiphon.http.server import SOCKET_PATH
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.call import Call
 from antiphon.policy.gate import Gate

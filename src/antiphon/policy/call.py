@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from antiphon.domain.caching import Wish
 from antiphon.domain.money import CallCost
 from antiphon.domain.rates import Demand
 from antiphon.domain.tenancy import Caller
-from antiphon.domain.trail import Trail
+from antiphon.domain.trail import TargetName, Trail
+from antiphon.policy.said import Said
 from antiphon.ports import Route
+from antiphon.protocol import estimate
 from antiphon.protocol.generation import Delta, Generation, Usage
 
 Headers = list[tuple[bytes, bytes]]
+
+
+class Spent(NamedTuple):
+    """What a target has used."""
+
+    target: TargetName
+    usage: Usage
 
 
 @dataclass(slots=True)
@@ -36,8 +46,10 @@ class Admission:
     usage: Usage | None = None
     #: The service tier that it is made in: as it was asked for, until the engine tells.
     tier: str | None = None
-    #: Text that was generated, in pieces, of whatever kind: what an answer that was broken off is estimated by.
-    said: list[str] = field(default_factory=list)
+    #: What attempts have used that came to nothing.
+    wasted: list[Spent] = field(default_factory=list)
+    #: How much text was generated, of whatever kind: what an answer that was broken off is estimated by.
+    said: Said = field(default_factory=Said)
     finished: bool = False
     #: The code of the error that ended it.
     error: str | None = None
@@ -49,6 +61,22 @@ class Admission:
     asked: bytes | None = None
     #: What the rate limits' counters hold for it.
     held: tuple[Demand, ...] = ()
+    _input: int | None = None
+
+    @property
+    def expected_input(self) -> int:
+        """Input tokens at a guess, before they are known. Reckoned once."""
+        if self._input is None:
+            self._input = estimate.input_tokens(self.generation)
+        return self._input
+
+    @property
+    def consumed(self) -> Usage | None:
+        """Tokens of the answer and of attempts that came to nothing; None if there are none of either."""
+        usage = self.usage
+        for spent in self.wasted:
+            usage = spent.usage if usage is None else usage.plus(spent.usage)
+        return usage
 
 
 @dataclass(slots=True)

@@ -5,69 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, ModelNotFound
-from antiphon.models.tokens import Counter
+from antiphon.domain.errors import ModelNotFound
 from antiphon.policy.call import Admission, Call
+from antiphon.policy.metered import Metered, wasted
+from antiphon.policy.stage import Answering, Herald, Stage, Witness, code_of, leave
 from antiphon.ports import Capabilities, Route
-from antiphon.protocol.generation import (
-    Batch,
-    CallArguments,
-    Delta,
-    Finish,
-    Generation,
-    NativeDelta,
-    ReasoningDelta,
-    RefusalDelta,
-    TextDelta,
-    Usage,
-)
-from antiphon.protocol.streams import Stream
+from antiphon.protocol.generation import Delta, Generation
 from antiphon.telemetry import logs
 from antiphon.telemetry.logs import logger
 
 _log = logger(__name__)
-_counter = Counter()
-_SAYS = (TextDelta, NativeDelta, ReasoningDelta, CallArguments, RefusalDelta)
-
-
-class Stage(Protocol):
-    """One rule that every generation passes."""
-
-    async def enter(self, admission: Admission) -> None:
-        """Let it pass, or raise the domain error that refuses it. Nothing of a refused one may be left behind.
-
-        Nor of one that is only a trial, once it was left; but that its call is a request may be counted then.
-        """
-
-    def finish(self, admission: Admission) -> None:
-        """The engine has finished, and `admission.usage` is known. Before the end of the answer is sent."""
-
-    def leave(self, admission: Admission) -> None:
-        """It is over, however it went. Called once for each stage that was entered, the last one first."""
-
-
-class Witness(Protocol):
-    """Who is told of every call that is over: the ledger, the metrics."""
-
-    def closed(self, call: Call) -> None:
-        """A call is over. Must not fail, and must not wait."""
-
-
-class Answering(Protocol):
-    """A stage that may answer in the engine's place."""
-
-    async def answer(self, admission: Admission) -> AsyncGenerator[Delta, None] | None:
-        """The answer, or None to ask on."""
-
-
-class Herald(Protocol):
-    """Who is told when an answer begins: what it adds to the call's headers is sent with it."""
-
-    def begun(self, admission: Admission) -> None:
-        """The engine, or a stage in its place, has taken the generation on. Must not fail, and must not wait."""
 
 
 class Gate:
@@ -113,12 +62,14 @@ class Gate:
                 entered.append(stage)
             stream = await self._answering.answer(admission) if self._answering is not None else None
             if stream is None:
-                stream = await route.generate(generation, admission.trail)
+                stream = await route.generate(admission.generation, admission.trail)
         except BaseException as error:
-            admission.error = _code(error)
-            _leave(entered, admission)
+            admission.error = code_of(error)
+            admission.wasted = wasted(admission)
+            leave(entered, admission)
             tell(call)
             raise
+        admission.wasted = wasted(admission)
         tell(call)
         for herald in self._heralds:
             try:
@@ -140,7 +91,7 @@ class Gate:
                 entered.append(stage)
             await route.check(generation)
         finally:
-            _leave(entered, admission)
+            leave(entered, admission)
 
     def close(self, call: Call, status: int, error: str | None = None) -> None:
         """The call is over. Safe to call twice; the first time counts."""
@@ -217,90 +168,6 @@ class Bound:
         return True
 
 
-class Metered(Stream[Delta]):
-    """A generation's stream that notes what came of it, and leaves the stages at its end, however that comes."""
-
-    def __init__(self, admission: Admission, entered: list[Stage], stream: AsyncGenerator[Delta, None]) -> None:
-        self._admission = admission
-        self._entered = entered
-        self._stream = stream
-        self._left = False
-
-    async def __anext__(self) -> Delta:
-        try:
-            delta = await self._stream.__anext__()
-        except StopAsyncIteration:
-            self._leave()
-            raise
-        except BaseException as error:
-            self._admission.error = _code(error)
-            self._leave()
-            raise
-        self._note(delta)
-        return delta
-
-    def _note(self, delta: Delta) -> None:
-        admission = self._admission
-        if admission.first_at is None:
-            admission.first_at = time.monotonic()
-        if isinstance(delta, Batch):
-            for each in delta.deltas:
-                self._note(each)
-            return
-        if admission.kept is not None:
-            admission.kept.append(delta)
-        if isinstance(delta, Finish):
-            if admission.cached:
-                admission.saved = delta.usage
-            else:
-                admission.usage = delta.usage
-            admission.tier = delta.tier
-            admission.finished = True
-            for stage in self._entered:
-                stage.finish(admission)
-        elif isinstance(delta, _SAYS):
-            admission.said.append(delta.text)
-
-    def _leave(self) -> None:
-        if self._left:
-            return
-        self._left = True
-        admission = self._admission
-        if admission.usage is None and admission.first_at is not None:
-            admission.usage = estimated(admission)
-        _leave(self._entered, admission)
-
-    async def aclose(self) -> None:
-        """End the generation now."""
-        try:
-            await self._stream.aclose()
-        finally:
-            if not self._admission.finished and self._admission.error is None:
-                self._admission.error = "cancelled"
-            self._leave()
-
-
-def estimated(admission: Admission) -> Usage:
-    """What an answer that was broken off has used, as far as that can be told from outside."""
-    target = admission.trail.target
-    text = "".join(admission.said)
-    tokens = _counter.count(target.model, text) if target is not None else None
-    if tokens is None:
-        # At four characters each, and no less than one for each piece that came.
-        tokens = max(-(-len(text) // 4), sum(map(bool, admission.said)))
-    return Usage(input_tokens=input_estimate(admission.generation), output_tokens=tokens, estimated=True)
-
-
-def input_estimate(generation: Generation) -> int:
-    """Input tokens, at four characters each: quick, and no more than a guess."""
-    characters = 0
-    for turn in generation.turns:
-        for part in getattr(turn, "parts", ()):
-            characters += len(getattr(part, "text", "") or "")
-        characters += len(getattr(turn, "arguments", "") or "") + len(getattr(turn, "output", "") or "") + 16
-    return characters // 4 + 1
-
-
 _TOLD = (b"x-antiphon-target", b"x-antiphon-attempts", b"x-antiphon-fallback")
 
 
@@ -322,18 +189,3 @@ def tell(call: Call) -> None:
         headers.append((_TOLD[0], str(target).encode("ascii", "backslashreplace")))
     if any(admission.trail.fallback for admission in call.admissions):
         headers.append((_TOLD[2], b"true"))
-
-
-def _leave(entered: list[Stage], admission: Admission) -> None:
-    while entered:
-        stage = entered.pop()
-        try:
-            stage.leave(admission)
-        except Exception as error:  # the answer is out: nothing of it can be refused any more
-            _log.error("a stage could not be left", stage=type(stage).__name__, exc_info=error)
-
-
-def _code(error: BaseException) -> str:
-    if isinstance(error, AntiphonError):
-        return error.code or error.type
-    return "cancelled" if not isinstance(error, Exception) else "server_error"

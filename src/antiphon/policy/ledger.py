@@ -25,7 +25,7 @@ _DAY = 86_400
 
 
 class Ledger:
-    """A witness of all calls (`policy.gate.Witness`), and the task that writes what it has seen."""
+    """A witness of all calls (`policy.stage.Witness`), and the task that writes what it has seen."""
 
     def __init__(self, store: LedgerStore, pricing: Pricing, clock: Clock, *, days: int = limits.LEDGER_DAYS) -> None:
         """`days`: how long entries are kept."""

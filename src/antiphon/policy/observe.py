@@ -67,7 +67,7 @@ class ModelRow:
 
     def add(self, admission: Admission) -> None:
         """Add the tokens of one generation."""
-        usage = admission.usage
+        usage = admission.consumed
         if usage is None:
             return
         self.input += usage.input_tokens
@@ -294,7 +294,7 @@ class Facts:
 
     def add(self, admission: Admission, began: float) -> None:
         """Add one generation."""
-        usage = admission.usage
+        usage = admission.consumed
         if usage is not None:
             self.used = True
             self.input += usage.input_tokens

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from antiphon.domain import amounts
+
 JsonSchema = Mapping[str, Any]
 Role = Literal["system", "developer", "user", "assistant"]
 
@@ -144,6 +146,11 @@ class Sampling(msgspec.Struct, frozen=True):
 
     `max_tokens`: output tokens at the most. `top_logprobs`: None for no log probabilities, else how many alternatives
     (0 to 20) each token shows. `logit_bias`: token id to bias (-100 to 100).
+
+    The rest is not OpenAI's, and only the local engine reads it (upstreams get such fields as they were sent). `top_k`:
+    only so many of the likeliest tokens (0: all). `min_p`: only tokens at least so likely as this share of the
+    likeliest one (0 to 1). `typical_p`: only tokens about as surprising as expected, up to this probability (1: all).
+    `repetition_penalty`: tokens that are there already become so many times less likely (1: no penalty).
     """
 
     temperature: float | None = None
@@ -155,6 +162,10 @@ class Sampling(msgspec.Struct, frozen=True):
     logit_bias: Mapping[int, float] = {}
     max_tokens: int | None = None
     top_logprobs: int | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repetition_penalty: float | None = None
 
 
 class Native(msgspec.Struct, frozen=True):
@@ -182,7 +193,9 @@ class Generation(msgspec.Struct, frozen=True):
     `streamed`: whether somebody watches; if not, an engine may ask for the whole answer at once. `affinity`: equal for
     generations that had better go to the same target, whose cache knows their beginning. `native`: the same request in
     the words of its surface: an engine may answer it with `NativeDelta`s, or ignore it. `batches`: whoever asks can
-    take a `Batch`. `tier`: the service tier that is asked for, for servers that have several.
+    take a `Batch`. `tier`: the service tier that is asked for, for servers that have several. `template`: what the
+    client says to the model's chat template (`chat_template_kwargs`); the local engine hands it on, as far as it is not
+    set by what else is asked.
     """
 
     model: str
@@ -200,6 +213,7 @@ class Generation(msgspec.Struct, frozen=True):
     native: Native | None = None
     batches: bool = False
     tier: str | None = None
+    template: Mapping[str, Any] = {}
 
     def callable_tools(self) -> tuple[Tool, ...]:
         """The tools that may really be called under `tool_choice`."""
@@ -242,6 +256,20 @@ class Usage(_Value, frozen=True):
     input_audio_tokens: int = 0
     output_audio_tokens: int = 0
     estimated: bool = False
+
+    def bounded(self) -> Usage:
+        """The same, with no count beyond what can be (`limits.MAX_TOKENS`), and no part greater than its whole."""
+        given, made = amounts.count(self.input_tokens), amounts.count(self.output_tokens)
+        return Usage(
+            given,
+            max(0, min(self.cached_tokens, given)),
+            made,
+            max(0, min(self.reasoning_tokens, made)),
+            max(0, min(self.cache_write_tokens, given)),
+            max(0, min(self.input_audio_tokens, given)),
+            max(0, min(self.output_audio_tokens, made)),
+            self.estimated,
+        )
 
     def plus(self, other: Usage) -> Usage:
         """Both together."""

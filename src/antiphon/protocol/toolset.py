@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 from antiphon.domain.errors import InvalidRequest
-from antiphon.protocol.generation import Tool, ToolChoice
+from antiphon.protocol.generation import Tool, ToolCall, ToolChoice, ToolResult, Turn
 from antiphon.protocol.refusals import missing_parameter
 
 
@@ -14,12 +15,13 @@ def check_names(tools: Sequence[Tool], param: str) -> None:
     seen: set[str] = set()
     for index, tool in enumerate(tools):
         if tool.name in seen:
-            raise InvalidRequest(
-                f"Tool names must be unique: '{tool.name}' is given twice.",
-                code="invalid_value",
-                param=param.format(index=index),
-            )
+            raise twice(tool.name, param.format(index=index))
         seen.add(tool.name)
+
+
+def twice(name: str, param: str) -> InvalidRequest:
+    """Two tools have one name."""
+    return InvalidRequest(f"Tool names must be unique: '{name}' is given twice.", code="invalid_value", param=param)
 
 
 def choice_of_mode(mode: str, tools: Sequence[Tool], *, parallel: bool) -> ToolChoice:
@@ -87,3 +89,47 @@ def check_calls(calls: Sequence[tuple[str, str]]) -> None:
             )
     for call_id in open_calls:
         raise InvalidRequest(f"No tool output found for function call {call_id}.", code="invalid_value", param="input")
+
+
+def arranged(conversation: Sequence[Turn]) -> list[Turn]:
+    """The conversation with the results of calls directly after them, as chat servers and templates demand.
+
+    Calls that stand together get their results together, in the order of the calls; what stood between comes after
+    them. Of several results of one call the last one counts. A call without a result, and a result without a call, stay
+    where they are.
+    """
+    answers, taken = _answers(conversation)
+    if not taken:
+        return list(conversation)
+    made: list[Turn] = []
+    waiting: list[Turn] = []
+    for index, turn in enumerate(conversation):
+        if isinstance(turn, ToolCall):
+            if index in answers:
+                waiting.append(answers[index])
+        else:
+            made += waiting
+            waiting = []
+            if index in taken:
+                continue
+        made.append(turn)
+    return made + waiting
+
+
+def _answers(conversation: Sequence[Turn]) -> tuple[dict[int, ToolResult], set[int]]:
+    """The result of each call, and where results of calls stand. Some clients give many calls the same id: a result
+    belongs to the first call of its id that has none yet, and else to the last one.
+    """
+    answers: dict[int, ToolResult] = {}
+    taken: set[int] = set()
+    waiting: dict[str, deque[int]] = {}
+    latest: dict[str, int] = {}
+    for index, turn in enumerate(conversation):
+        if isinstance(turn, ToolCall):
+            waiting.setdefault(turn.call_id, deque()).append(index)
+        elif isinstance(turn, ToolResult) and turn.call_id in waiting:
+            if waiting[turn.call_id]:
+                latest[turn.call_id] = waiting[turn.call_id].popleft()
+            answers[latest[turn.call_id]] = turn
+            taken.add(index)
+    return answers, taken

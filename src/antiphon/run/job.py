@@ -225,6 +225,7 @@ class Job:
         """The engine's stream. Waits while its queue is full: that is what being queued means."""
         prepared = await self._preparer.again(call, accepted.body, accepted.extra, items, machine.output)
         machine.taken = prepared.taken
+        machine.forms = prepared.offered.forms
         generation = self._generation(prepared, machine, progress)
         waited = 0.0
         while True:

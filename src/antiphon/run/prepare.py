@@ -23,6 +23,7 @@ from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.native import native
 from antiphon.protocol.responses.reasoning import Seal, opened, seal_for
 from antiphon.protocol.responses.request import ResponseRequest
+from antiphon.protocol.responses.tools import NOTHING, Offered
 from antiphon.protocol.responses.updates import applied
 from antiphon.run import context
 from antiphon.run.chains import Chains, Link
@@ -49,6 +50,8 @@ class Prepared:
     ended: bool = False
     #: Ids of items that its conversation has already, if another server may make more of them.
     taken: Collection[str] = ()
+    #: The tools that the model is offered, those of the conversation included.
+    offered: Offered = NOTHING
 
     async def begin(self, generation: Generation) -> Stream:
         """Admit the generation, and give its stream: what comes before it included. Raises what the engine raises."""
@@ -67,7 +70,18 @@ class Prepared:
 class Preparer:
     """Understands requests. Everything that can be refused before an engine is asked is refused here."""
 
-    def __init__(self, store: Store, routes: Routes[Route], gate: Gate, prompts: Prompts, compactor: Compactor) -> None:
+    def __init__(
+        self,
+        store: Store,
+        routes: Routes[Route],
+        gate: Gate,
+        prompts: Prompts,
+        compactor: Compactor,
+        *,
+        ignores_unserved: bool = False,
+    ) -> None:
+        """`ignores_unserved`: tools that this server does not run are left out, and not refused."""
+        self._ignores_unserved = ignores_unserved
         self._store = store
         self._history = History(store)
         self._routes = routes
@@ -118,8 +132,8 @@ class Preparer:
         call.service_tier = request.body.get("service_tier")
         engine = self._gate.bound(call, self._routes.find(request.model, project_id))
         relays = "responses" in engine.capabilities.native
-        if request.unserved is not None and not relays:
-            raise request.unserved
+        if not relays:
+            self._check(request)
         if request.extra and not engine.capabilities.passes_extra:
             raise unknown_parameter(next(iter(request.extra)))
         before, parent = await self._before(project_id, request, items, chains)
@@ -137,8 +151,10 @@ class Preparer:
         ]
         shown = self._compactor.window(project_id, places)
         adapted = applied(request, [place.item for place in places])
-        turns, unserved = _turns(shown, relays=relays)
-        unserved = unserved or request.unserved
+        if not relays:
+            self._check(adapted)
+        turns, unshown = _turns(shown, relays=relays)
+        unserved = unshown or adapted.offered.refusal()
 
         def build(kept: Sequence[Turn]) -> Generation:
             return adapted.generation(engine.name, kept)
@@ -153,8 +169,8 @@ class Preparer:
 
         planned = None
         if request.compact is not None and not compacted:
-            if unserved is not None and unserved is not request.unserved:
-                raise unserved  # a summary would leave it out
+            if unshown is not None:
+                raise unshown  # a summary would leave it out
             users = [place.item for place in places if compaction.is_users(place.item)]
             planned = await self._compactor.plan(
                 project_id, engine, request.compact, shown, users, build=build, rest=answering
@@ -163,7 +179,15 @@ class Preparer:
         only_compacted = bool(compacted) and request.compact is not None and request.compact.now
         known = before if chains is not None else ()
         taken = {item["id"] for item in (*before, *items)} if relays and request.conversation is not None else set()
-        return Prepared(request, engine, generation, items, parent, known, planned, only_compacted, taken)
+        return Prepared(
+            request, engine, generation, items, parent, known, planned, only_compacted, taken, adapted.offered
+        )
+
+    def _check(self, request: ResponseRequest) -> None:
+        """Refuse what no engine of ours can do."""
+        refusal = request.offered.refusal(ignoring=self._ignores_unserved)
+        if refusal is not None:
+            raise refusal
 
     async def _before(
         self, project_id: str, request: ResponseRequest, items: list[Json], chains: Chains | None
@@ -197,13 +221,18 @@ def _turns(shown: Sequence[Placed], *, relays: bool) -> tuple[list[Turn], Unserv
 
 #: Where an engine's neutral names for the parts of a generation stand in this surface's requests.
 _PARAMS = {"output.schema": "text.format.schema"}
-_GRAMMAR = re.compile(r"(tools\[\d+\])\.grammar")
+_TOOL = re.compile(r"tools\[(\d+)\]")
+_GRAMMAR = re.compile(r"(\])\.grammar$")
 
 
-def in_words_of_responses(error: InvalidRequest) -> InvalidRequest:
+def in_words_of_responses(error: InvalidRequest, offered: Offered) -> InvalidRequest:
     """An engine's refusal with the parameter that a client of this surface knows."""
     if error.param is None and isinstance(error, ContextLengthExceeded):
         error.param = "input"
     elif error.param is not None:
-        error.param = _GRAMMAR.sub(r"\1.format.definition", _PARAMS.get(error.param, error.param))
+        param = _PARAMS.get(error.param, error.param)
+        tool = _TOOL.match(param)
+        if tool is not None and int(tool[1]) < len(offered.places):
+            param = offered.places[int(tool[1])] + param[tool.end() :]
+        error.param = _GRAMMAR.sub(r"\1.format.definition", param)
     return error

@@ -153,13 +153,13 @@ class Responses:
         try:
             return await prepared.begin(msgspec.structs.replace(prepared.generation, batches=True))
         except InvalidRequest as error:
-            raise in_words_of_responses(error) from None
+            raise in_words_of_responses(error, prepared.offered) from None
 
     async def _check(self, prepared: Prepared) -> None:
         try:
             await prepared.check()
         except InvalidRequest as error:
-            raise in_words_of_responses(error) from None
+            raise in_words_of_responses(error, prepared.offered) from None
 
     async def _record(self, call: Call, prepared: Prepared, turn: Turn | None) -> tuple[StoredResponse, Json]:
         now = int(self._clock.now())
@@ -190,6 +190,7 @@ class Responses:
             show_logprobs=request.show_logprobs,
             seal=self._preparer.seal(project_id, request),
             taken=prepared.taken,
+            forms=prepared.offered.forms,
         )
 
     # --- the context --------------------------------------------------------------------------------------------------
@@ -206,7 +207,7 @@ class Responses:
         try:
             return await prepared.engine.count_tokens(prepared.generation)
         except InvalidRequest as error:
-            raise in_words_of_responses(error) from None
+            raise in_words_of_responses(error, prepared.offered) from None
 
     async def compact(self, call: Call, body: Json, extra: Mapping[str, Any]) -> bytes:
         """A compacted conversation as JSON: the user's messages and one compaction item. Nothing of it is stored.
@@ -220,7 +221,7 @@ class Responses:
         try:
             item, usage = await prepared.compaction.make()
         except InvalidRequest as error:
-            raise in_words_of_responses(error) from None
+            raise in_words_of_responses(error, prepared.offered) from None
         return msgspec.json.encode(
             {
                 "id": new_id("resp_"),

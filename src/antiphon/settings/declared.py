@@ -124,9 +124,25 @@ class Settings:
         Mapping[str, Mapping[str, RouteSpec]],
         Spec(gateway.project_routes, "Routes of single projects, by the project's name or id", "none"),
     ] = field(default_factory=dict)
+    unserved_tools: Annotated[
+        Literal["refuse", "ignore"],
+        Spec(
+            parsers.one_of("refuse", "ignore"),
+            "What becomes of a request with tools that OpenAI runs and this server does not, such as web_search: it is "
+            "refused, or the tools are left out",
+        ),
+    ] = "refuse"
     max_body: Annotated[int, Spec(parsers.integer(1024, 1024 * limits.MIB), "Most bytes of one request's body")] = (
         limits.MAX_BODY
     )
+    max_connections: Annotated[
+        int,
+        Spec(
+            parsers.integer(1, 1_000_000),
+            "Connections of clients that may be open at once; more are refused with 503, and fewer are taken where the "
+            "system allows few open files",
+        ),
+    ] = limits.MAX_CONNECTIONS
     cors_origins: Annotated[
         tuple[str, ...], Spec(parsers.texts, "Web origins that may call from a browser; none turns CORS off", "none")
     ] = ()

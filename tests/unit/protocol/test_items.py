@@ -106,13 +106,13 @@ ADDED: Json = {"type": "additional_tools", "role": "developer", "tools": [FUNCTI
 
 def test_added_tools_can_be_called() -> None:
     request = applied([ADDED])
-    assert [tool.name for tool in request.tools] == ["later"]
+    assert [tool.name for tool in request.offered.tools] == ["later"]
     assert request.tool_choice == ToolChoice("auto")
     assert applied([ADDED], tool_choice="none").tool_choice.mode == "none"
     own = {**FUNCTION, "description": "Mine."}
-    assert [tool.description for tool in applied([ADDED], tools=[own]).tools] == ["Mine."]
+    assert [tool.description for tool in applied([ADDED], tools=[own]).offered.tools] == ["Mine."]
     found = {"type": "tool_search_output", "tools": [{**FUNCTION, "defer_loading": True}]}
-    assert [tool.name for tool in applied([found]).tools] == ["later"]
+    assert [tool.name for tool in applied([found]).offered.tools] == ["later"]
 
 
 def test_the_last_update_counts_where_the_request_says_nothing() -> None:

@@ -136,22 +136,21 @@ def test_what_cannot_be_served_is_refused_by_name(body: dict[str, Any], param: s
     ("body", "param"),
     [
         ({"tools": [FUNCTION, {"type": "web_search"}]}, "tools[1].type"),
-        ({"tools": [{**FUNCTION, "defer_loading": True}]}, "tools[0].defer_loading"),
         ({"tools": [{**FUNCTION, "async": True}]}, "tools[0].async"),
         ({"tools": [{**OTHER, "allowed_callers": ["programmatic"]}]}, "tools[0].allowed_callers"),
         ({"tools": [FUNCTION], "tool_choice": {"type": "web_search_preview"}}, "tool_choice.type"),
-        ({"moderation": {"model": "m"}, "tools": [{"type": "web_search"}]}, "moderation"),
+        ({"moderation": {"model": "m"}}, "moderation"),
         ({"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tools[0].type"),
     ],
 )
 def test_what_only_another_server_can_do_is_known_by_name(body: dict[str, Any], param: str) -> None:
-    unserved = parsed(**body).unserved
+    unserved = parsed(**body).offered.refusal()
     assert unserved is not None
     assert (unserved.param, unserved.status) == (param, 400)
 
 
 def test_what_can_be_done_here_needs_no_other_server() -> None:
-    assert parsed(tools=[FUNCTION, OTHER], tool_choice="required").unserved is None
+    assert parsed(tools=[FUNCTION, OTHER], tool_choice="required").offered.refusal() is None
 
 
 def test_images_and_files_reach_the_engine_with_their_path() -> None:

@@ -7,6 +7,18 @@ from antiphon.domain.limits.sizes import MIB
 # --- calls ------------------------------------------------------------------------------------------------------------
 #: What is to be noted of calls that are over waits this long for others.
 CALLS_TICK = 0.02
+#: Characters of a word that is noted with a call: an id, an error's code, a service tier. Longer ones are nobody's.
+MAX_LABEL = 256
+#: Characters of the list of targets that a call has tried.
+MAX_TARGETS_TEXT = 8_192
+#: Text of an answer that is kept until its end, in characters: what one that is broken off is counted by. The rest of
+#: it is taken for alike, so that an answer costs no memory, however long it is.
+SAID_SAMPLE = 8_192
+#: The most that is counted of one call: a thousand times the tokens of the largest context there is. Sums of it do not
+#: leave 64 bits before billions of calls.
+MAX_TOKENS = 1_000_000_000
+#: The most that one call can cost, in nano-dollars: a billion dollars, as much as the largest budget.
+MAX_COST = 1_000_000_000 * 1_000_000_000
 
 # --- money ------------------------------------------------------------------------------------------------------------
 #: A ledger entry is written within this time of its call's end; a crash loses no more.
@@ -33,8 +45,14 @@ RESERVATION_RENEWAL = 15.0
 RESERVATION_STEP = 500
 #: Output tokens that are reserved for, where a request sets no limit of its own.
 BUDGET_OUTPUT_TOKENS = 4_096
-#: Input tokens that an image, a file or a recording is taken for before its real count is known.
+#: Input tokens that an image is taken for before its real count is known, and a file or a recording at least.
 BUDGET_PART_TOKENS = 1_500
+#: Characters of base64 for each token of a recording (OpenAI: ten tokens a second; an MP3 of 128 kbit/s has 2,130
+#: characters of base64 in a tenth of one, half of it for speech), of a PDF (compressed text and pictures) and of any
+#: other file, which may be plain text (four characters a token, a third more in base64).
+AUDIO_CHARS = 1_000
+PDF_CHARS = 20
+FILE_CHARS = 5
 #: Addresses of one spend alert, and characters of each and of its subject's prefix.
 MAX_ALERT_RECIPIENTS = 100
 MAX_ALERT_TEXT = 320

@@ -9,10 +9,17 @@ from antiphon.domain.limits.sizes import KIB, MIB
 MAX_BODY = 50 * MIB
 #: Request line and headers together; OpenAI asks for less than 64 KiB.
 MAX_HEADERS = 64 * KIB
+#: Bytes of a chunk's coding that each byte of its body makes up for: "1", a byte, and two ends of lines, with room for
+#: zeros before the size. What goes beyond that (extensions of chunks, trailers) may be as large as a head.
+CHUNK_CODING = 9
+#: Bytes that are parsed at a time: so many requests can be in them that nobody would wait long for the next look.
+PARSE_STEP = 4 * KIB
 #: Nesting of a JSON body. Deeper than any real schema, and far from the interpreter's recursion limit.
 MAX_JSON_DEPTH = 128
 #: Values in one JSON body. "[]," costs three bytes of body and sixty of memory.
 MAX_JSON_VALUES = 2_000_000
+#: Characters of a function's name as every Chat Completions server takes it (published specification, FunctionObject).
+MAX_FUNCTION_NAME = 64
 #: Input items of one response. More is a loop gone wrong.
 MAX_INPUT_ITEMS = 10_000
 #: Responses followed by previous_response_id.
@@ -73,3 +80,17 @@ KEY_LOCK = 15.0
 KEY_LOCK_RENEWAL = 4.0
 #: Between two looks whether another server has finished with a key.
 KEY_TICK = 0.25
+
+# --- connections ------------------------------------------------------------------------------------------------------
+#: Open at once. An idle one costs 10 KiB.
+MAX_CONNECTIONS = 16_384
+#: Files that the process asks to be allowed to have open: connections, of clients and to upstreams, are files.
+MAX_OPEN_FILES = 65_536
+#: Of these, what new connections leave free for the database, upstreams and children: a quarter of few.
+SPARE_FILES = 256
+SPARE_FILES_LEAST = 16
+#: Connections that were turned away and wait for their clients to take the answer, and how long they may.
+MAX_LINGERING = 8
+TURN_AWAY_TIMEOUT = 1.0
+#: Between two lines of log about connections that are turned away.
+CROWD_LOG_EVERY = 10.0

@@ -20,6 +20,7 @@ from antiphon.domain.errors import (
     InvalidRequest,
     RateLimited,
     ShuttingDown,
+    used_by,
 )
 from antiphon.domain.routing import RouteSpec, TargetSpec
 from antiphon.domain.trail import Attempt, Trail
@@ -256,7 +257,9 @@ class _Asking:
         except BaseException as error:
             ticket.failed(error)
             code = (error.code or error.type) if isinstance(error, AntiphonError) else "cancelled"
-            self._trail.attempts.append(Attempt(target.name, code, _ms(clock.monotonic() - began)))
+            paid = error.paid if isinstance(error, AntiphonError) else True
+            ms = _ms(clock.monotonic() - began)
+            self._trail.attempts.append(Attempt(target.name, code, ms, paid, used_by(error)))
             raise
         took = clock.monotonic() - began
         ticket.answers(took)

@@ -172,7 +172,7 @@ class UpstreamClient:
 def _error(fault: http1.Fault) -> AntiphonError:
     """What a client is told of what went wrong before there was an answer."""
     if isinstance(fault, http1.Late):
-        return errors.late("to connect" if fault.connecting else "to begin its answer")
+        return errors.late("to connect", paid=False) if fault.connecting else errors.late("to begin its answer")
     if isinstance(fault, http1.NotHttp):
         return errors.invalid("something that is not HTTP")
     if isinstance(fault, http1.Crowded):

@@ -79,22 +79,31 @@ def unreachable() -> UpstreamFailed:
 
 def broken() -> UpstreamFailed:
     """The connection ended in the middle."""
-    return UpstreamFailed("The model's server broke off.", code="upstream_error")
+    return _worked("The model's server broke off.", "upstream_error")
 
 
 def truncated() -> UpstreamFailed:
     """The stream ended, but not the answer."""
-    return UpstreamFailed("The model's server ended its stream in the middle of the answer.", code="upstream_truncated")
+    return _worked("The model's server ended its stream in the middle of the answer.", "upstream_truncated")
 
 
 def invalid(what: str) -> UpstreamFailed:
     """What came is not what it must be. `what` must quote nothing of it."""
-    return UpstreamFailed(f"The model's server answered with {what}.", code="upstream_invalid")
+    return _worked(f"The model's server answered with {what}.", "upstream_invalid")
 
 
-def late(wait: str) -> DeadlineExceeded:
-    """It took too long. `wait`: which wait it was."""
-    return DeadlineExceeded(f"The model's server took too long: {wait}.")
+def late(wait: str, *, paid: bool = True) -> DeadlineExceeded:
+    """It took too long. `wait`: which wait it was. `paid`: it had the request, and may have worked on it."""
+    error = DeadlineExceeded(f"The model's server took too long: {wait}.")
+    error.paid = paid
+    return error
+
+
+def _worked(message: str, code: str) -> UpstreamFailed:
+    """A failure of a server that had the request: it may have worked on it, and want to be paid."""
+    error = UpstreamFailed(message, code=code)
+    error.paid = True
+    return error
 
 
 # --- what it refuses --------------------------------------------------------------------------------------------------
@@ -200,7 +209,7 @@ def _error(status: int, what: Told, *, wait: int | None) -> AntiphonError:
     if status in {503, 529}:
         return Overloaded("The model's server is overloaded. Please retry later.", retry_after=wait)
     if status in {408, 504, 524}:
-        return late("it gave up by itself")
+        return late("it gave up by itself", paid=False)
     if status >= 500:
         return UpstreamFailed("The model's server failed.", code="upstream_error", retry_after=wait)
     if status == 404 and (what.code == "model_not_found" or what.param == "model" or "model" in what.message.lower()):

@@ -30,6 +30,8 @@ _COUNT_DEADLINES = Deadlines(connect=2.0, first=limits.UPSTREAM_COUNT, whole=lim
 #: A server of which only its API is known is taken at that API's word: it is what OpenAI's own does.
 _AT_ITS_WORD = replace(profile_named("openai"), name="responses")
 SURFACE = "responses"
+#: Types of tools that can be said in the neutral exchange as they are.
+_TRANSLATED = frozenset({"function", "custom"})
 
 
 class ResponsesStream(ChatStream):
@@ -158,7 +160,10 @@ class ResponsesEngine(Enforced[LooseResponses]):
         native = generation.native
         if native is None or native.surface != SURFACE:
             return None
-        return native if native.only or self._profile.keeps(generation) else None
+        # Tools of other types than functions have no other words; a server that knows them runs, or relays, them.
+        tools = native.body.get("tools") or ()
+        whole = native.only or any(tool["type"] not in _TRANSLATED for tool in tools)
+        return native if whole or self._profile.keeps(generation) else None
 
     async def check(self, generation: Generation) -> None:
         """Raise what can be told without asking the upstream."""

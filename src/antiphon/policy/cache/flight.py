@@ -150,9 +150,9 @@ class Flight:
         for delta in self.deltas[payer.at :]:
             admission.first_at = admission.first_at or time.monotonic()
             if isinstance(delta, Finish):
-                admission.usage = delta.usage
+                admission.usage = delta.usage.bounded()
             else:
-                admission.said.append(getattr(delta, "text", ""))
+                admission.said.add(getattr(delta, "text", ""))
 
     def _hand_over(self, leaver: Listener) -> None:
         """The next listener pays for the whole, and who leaves for nothing: so it is billed once."""

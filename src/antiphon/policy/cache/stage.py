@@ -56,7 +56,7 @@ _BYPASS = Terms(0, 0, read=False, allowed=False)
 
 
 class Cache:
-    """Implements `gate.Answering`."""
+    """Implements `stage.Answering`."""
 
     def __init__(self, store: CacheStore, clock: Clock, server_secret: bytes) -> None:
         self._store = store

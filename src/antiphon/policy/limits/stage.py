@@ -8,9 +8,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import NeverFits, RateLimited
 from antiphon.domain.rates import NANOSECONDS, Applying, Demand, Reading, Refusal, duration
 from antiphon.policy.call import Admission, Call, Headers
-from antiphon.policy.gate import input_estimate
 from antiphon.ports import RateCounters
-from antiphon.protocol.generation import Generation
 
 _SHOWN = {
     kind: tuple(f"x-ratelimit-{what}-{kind}".encode() for what in ("limit", "remaining", "reset"))
@@ -42,7 +40,7 @@ class Limits:
         applying = call.caller.limits.applying(call.model, route.name, route.model, configured)
         requests = () if call.counted else applying.requests
         places = () if call.places else applying.concurrent
-        amount = most_tokens(admission.generation) if applying.tokens else 0
+        amount = most_tokens(admission) if applying.tokens else 0
         tokens = tuple([Demand(meter, amount) for meter in applying.tokens])
         if admission.trial:
             refused, readings = await self._counters.take(requests, (), (*places, *tokens))
@@ -64,9 +62,9 @@ class Limits:
         """Count what was used."""
         held, admission.held = admission.held, ()
         if held:
-            usage = admission.usage
-            # What the cache answers costs nothing.
-            used = 0 if usage is None or admission.cached else usage.input_tokens + usage.output_tokens
+            # What the cache answers costs nothing: it has used nothing either.
+            usage = admission.consumed
+            used = 0 if usage is None else usage.input_tokens + usage.output_tokens
             self._counters.give_back(held, used)
 
     def leave(self, admission: Admission) -> None:
@@ -80,13 +78,14 @@ class Limits:
             self._counters.give_back(places, 0)
 
 
-def most_tokens(generation: Generation) -> int:
+def most_tokens(admission: Admission) -> int:
     """Tokens that a generation may come to use, as far as can be told before: its input, and what it asks for."""
+    generation = admission.generation
     output = generation.sampling.max_tokens
     output = limits.RATE_OUTPUT_DEFAULT if output is None else output
     # A request that is passed on as it came may ask for several choices at once.
     choices = 1 if generation.native is None else generation.native.body.get("n") or 1
-    return choices * (input_estimate(generation) + min(output, limits.RATE_OUTPUT_CAP))
+    return choices * (admission.expected_input + min(output, limits.RATE_OUTPUT_CAP))
 
 
 # --- what is said -----------------------------------------------------------------------------------------------------

@@ -15,12 +15,12 @@ from antiphon.domain.errors import AntiphonError, PermissionDenied, SpendLimitRe
 from antiphon.domain.ids import new_id
 from antiphon.domain.tenancy import Caller
 from antiphon.policy.call import Admission
-from antiphon.policy.gate import input_estimate
 from antiphon.policy.habits import Habit
+from antiphon.policy.metered import most_output
 from antiphon.policy.money import costs
 from antiphon.policy.money.pricing import Pricing
 from antiphon.ports import BudgetStore, Clock
-from antiphon.protocol.generation import Generation, TextPart, Usage
+from antiphon.protocol.generation import Usage
 from antiphon.telemetry.logs import logger
 
 _log = logger(__name__)
@@ -36,7 +36,7 @@ class _Held:
 
 
 class BudgetStage:
-    """A stage (`policy.gate.Stage`) that refuses what would go over a hard budget."""
+    """A stage (`policy.stage.Stage`) that refuses what would go over a hard budget."""
 
     def __init__(self, store: BudgetStore, pricing: Pricing, clock: Clock) -> None:
         self._store = store
@@ -92,7 +92,7 @@ class BudgetStage:
     async def _reserve(self, admission: Admission, hard: list[Budget], alerts: tuple[str, ...]) -> Reservation | None:
         call, spec = admission.call, admission.route.spec
         model = call.model or admission.generation.model
-        guess = expected(admission.generation)
+        guess = expected(admission)
         amount = self._pricing.most(spec, model, guess, tier=call.service_tier, batch=call.batch)
         if amount is None and not all(budget.allow_unknown for budget in hard):
             call.headers.append((b"x-should-retry", b"false"))
@@ -216,14 +216,9 @@ class BudgetStage:
             pass
 
 
-def expected(generation: Generation) -> Usage:
+def expected(admission: Admission) -> Usage:
     """What a generation may come to use: its input at a guess, and all the output that it may have."""
-    others = sum(not isinstance(part, TextPart) for turn in generation.turns for part in getattr(turn, "parts", ()))
-    output = generation.sampling.max_tokens
-    return Usage(
-        input_tokens=input_estimate(generation) + others * limits.BUDGET_PART_TOKENS,
-        output_tokens=limits.BUDGET_OUTPUT_TOKENS if output is None else output,
-    )
+    return Usage(admission.expected_input, output_tokens=most_output(admission)).bounded()
 
 
 def _reached(budget: Budget) -> SpendLimitReached:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from antiphon.domain import money
+from antiphon.domain import amounts, money
 from antiphon.domain.money import CallCost, Cost
 from antiphon.domain.routing import LOCAL, RouteSpec
 from antiphon.domain.trail import TargetName
@@ -14,6 +14,7 @@ COST = b"x-antiphon-cost"
 VERSION = b"x-antiphon-price-version"
 UNKNOWN = b"unknown"
 _NOTHING = Cost(0, "")
+_NONE = Usage()
 
 
 def of_call(pricing: Pricing, call: Call) -> CallCost:
@@ -38,13 +39,31 @@ def _of_call(pricing: Pricing, call: Call) -> CallCost:
 
 
 def of_admission(pricing: Pricing, admission: Admission) -> Cost | None:
-    """What one generation cost. None: unknown. What was never generated, or was kept, cost nothing."""
+    """What one generation cost, with attempts that came to nothing. None: unknown.
+
+    What was never generated, or was kept, cost nothing.
+    """
+    answered = _of_answer(pricing, admission)
+    if not admission.wasted or answered is None:
+        return answered
+    cost = answered
+    for target, usage in admission.wasted:
+        more = _price(pricing, admission, target, usage)
+        if more is None:
+            return None
+        cost = Cost(amounts.cost(cost.nano + more.nano), cost.version or more.version)
+    return cost
+
+
+def _of_answer(pricing: Pricing, admission: Admission) -> Cost | None:
     if admission.usage is None or admission.cached:
         return _NOTHING
-    target, call = admission.trail.target, admission.call
-    if target is None:
-        return None
-    return pricing.price(admission.route.spec, target, admission.usage, tier=admission.tier, batch=call.batch)
+    target = admission.trail.target
+    return None if target is None else _price(pricing, admission, target, admission.usage)
+
+
+def _price(pricing: Pricing, admission: Admission, target: TargetName, usage: Usage) -> Cost | None:
+    return pricing.price(admission.route.spec, target, usage, tier=admission.tier, batch=admission.call.batch)
 
 
 def saved_by(pricing: Pricing, admission: Admission) -> Cost | None:
@@ -65,7 +84,7 @@ def _first_target(spec: RouteSpec | None, model: str) -> TargetName:
 
 def _sum(costs: list[Cost | None]) -> int | None:
     known = [cost.nano for cost in costs if cost is not None]
-    return sum(known) if len(known) == len(costs) else None
+    return amounts.cost(sum(known)) if len(known) == len(costs) else None
 
 
 class Priced:
@@ -93,10 +112,9 @@ class Priced:
 
 def total(admissions: list[Admission]) -> tuple[Usage, bool]:
     """Tokens of all generations together, and whether some are our own count."""
-    if len(admissions) == 1:
-        usage = admissions[0].usage or Usage()
-        return usage, usage.estimated
-    usages = [admission.usage for admission in admissions if admission.usage is not None]
-    names = [name for name in Usage.__struct_fields__ if name != "estimated"]
-    counts = {name: sum(getattr(usage, name) for usage in usages) for name in names}
-    return Usage(**counts), any(usage.estimated for usage in usages)
+    total = _NONE
+    for admission in admissions:
+        usage = admission.consumed
+        if usage is not None:
+            total = usage if total is _NONE else total.plus(usage)
+    return total.bounded(), total.estimated

@@ -15,7 +15,7 @@ from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from antiphon.domain import money
+from antiphon.domain import amounts, money
 from antiphon.domain.money import MILLION, Cost, Rates
 from antiphon.domain.routing import LOCAL, PriceSpec, RouteSpec, TargetSpec, UpstreamSpec
 from antiphon.domain.trail import TargetName
@@ -136,7 +136,7 @@ def charged(rates: Rates, usage: Usage) -> Cost | None:
         + usage.reasoning_tokens * rates.reasoning
         + usage.output_audio_tokens * rates.output_audio
     )
-    return Cost((total + MILLION // 2) // MILLION + rates.request, rates.version)
+    return Cost(amounts.cost((total + MILLION // 2) // MILLION + rates.request), rates.version)
 
 
 def _dearest(rates: Rates) -> Rates:

@@ -24,7 +24,7 @@ _NAMES = frozenset({b"deprecation", _SUNSET, b"link", b"x-antiphon-replacement"}
 
 
 class Shutdowns:
-    """Answers what is known of shutdowns. Implements `gate.Herald`."""
+    """Answers what is known of shutdowns. Implements `stage.Herald`."""
 
     def __init__(self, known: Retirements, upstreams: Iterable[UpstreamSpec] = ()) -> None:
         self.known = known

@@ -17,7 +17,7 @@ _log = logger(__name__)
 
 
 class UseLog:
-    """Implements `gate.Witness`. Uses are gathered in memory and written every `limits.USES_TICK` seconds."""
+    """Implements `stage.Witness`. Uses are gathered in memory and written every `limits.USES_TICK` seconds."""
 
     def __init__(self, shutdowns: Shutdowns, store: UseStore, clock: Clock) -> None:
         self._shutdowns = shutdowns

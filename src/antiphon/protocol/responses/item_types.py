@@ -17,6 +17,8 @@ from antiphon.protocol.generation import ToolCall, ToolResult, Turn
 
 Json = dict[str, Any]
 _TOOL_ITEMS = frozenset({"additional_tools", "tool_search_output"})
+#: Outputs that some clients answer the calls of all tools with.
+_ANSWERS = frozenset({"function_call_output", "custom_tool_call_output"})
 Shown = Callable[[Json], list[Turn]]
 
 
@@ -48,6 +50,8 @@ def full(item: Json, item_type: str) -> Json:
 
 def full_tool(tool: Json) -> Json:
     """A tool with the members that the published output schemas require."""
+    if tool["type"] == "namespace":
+        return {"description": "", **tool}
     if tool["type"] != "function":
         return tool
     # `strict` is true unless it is switched off (published documentation of function tools).
@@ -67,7 +71,7 @@ def paired(items: Iterable[Json]) -> frozenset[str]:
         if known is not None and isinstance(item.get("call_id"), str):
             if known.call is not None:
                 calls.add(item["call_id"])
-            if known.output is not None:
+            if known.output is not None or item["type"] in _ANSWERS:
                 outputs.add(item["call_id"])
     return frozenset(calls & outputs)
 
@@ -139,6 +143,21 @@ def _said(member: str) -> Shown:
     return lambda item: [ToolResult(item["call_id"], item.get(member) or item.get("status") or "")]
 
 
+def _command(action: Json) -> Json:
+    """A local shell's action as it was asked for."""
+    return {name: action[name] for name in ("command", "working_directory", "timeout_ms") if name in action}
+
+
+def _empty(_item: Json) -> list[Json]:
+    return []
+
+
+def _found(item: Json) -> list[Turn]:
+    names = [str(tool.get("name") or tool["type"]) for tool in item["tools"]]
+    text = f"These tools can be called now: {', '.join(names)}." if names else "There is no such tool."
+    return [ToolResult(item["call_id"], text)]
+
+
 _DONE = {"status": "completed"}
 
 TYPES: dict[str, ItemType] = {
@@ -147,16 +166,18 @@ TYPES: dict[str, ItemType] = {
     "function_call_output": ItemType("fco_", _DONE),
     "custom_tool_call": ItemType("ctc_", _DONE),
     "custom_tool_call_output": ItemType("ctco_", _DONE),
-    "reasoning": ItemType("rs_"),
+    "reasoning": ItemType("rs_", {"summary": _empty}),
     # What it holds is shown in its place (`protocol.compaction`).
     "compaction": ItemType("cmp_"),
-    "file_search_call": ItemType("fs_", shown=_file_search),
-    "web_search_call": ItemType("ws_"),
-    "computer_call": ItemType("cu_"),
+    "file_search_call": ItemType("fs_", _DONE, shown=_file_search),
+    "web_search_call": ItemType("ws_", {**_DONE, "action": lambda item: {"type": "search"}}),
+    "computer_call": ItemType("cu_", {**_DONE, "pending_safety_checks": _empty}),
     "computer_call_output": ItemType("cuo_", _DONE),
-    "image_generation_call": ItemType("ig_", {"result": None}),
-    "code_interpreter_call": ItemType("ci_", {"code": None, "outputs": None}, shown=_code_interpreter),
-    "local_shell_call": ItemType("lsh_", call=lambda item: _call(item, "local_shell", item["action"])),
+    "image_generation_call": ItemType("ig_", {**_DONE, "result": None}),
+    "code_interpreter_call": ItemType("ci_", {**_DONE, "code": None, "outputs": None}, shown=_code_interpreter),
+    "local_shell_call": ItemType(
+        "lsh_", _DONE, {"action": {"env": {}}}, call=lambda item: _call(item, "local_shell", _command(item["action"]))
+    ),
     # Input has no `call_id`: its `id` is that of the call (published specification).
     "local_shell_call_output": ItemType("lsho_", {"call_id": lambda item: item["id"]}, output=_said("output")),
     "shell_call": ItemType(
@@ -166,14 +187,20 @@ TYPES: dict[str, ItemType] = {
         call=lambda item: _call(item, "shell", {"commands": item["action"]["commands"]}),
     ),
     "shell_call_output": ItemType("sho_", {**_DONE, "max_output_length": None}, output=_shell_output),
-    "apply_patch_call": ItemType("apc_", call=lambda item: _call(item, "apply_patch", item["operation"])),
-    "apply_patch_call_output": ItemType("apco_", output=_said("output")),
+    "apply_patch_call": ItemType(
+        "apc_", _DONE, call=lambda item: _call(item, "apply_patch", {"operation": item["operation"]})
+    ),
+    "apply_patch_call_output": ItemType("apco_", _DONE, output=_said("output")),
     "mcp_list_tools": ItemType("mcpl_"),
     "mcp_approval_request": ItemType("mcpr_"),
     "mcp_approval_response": ItemType("mcpa_", {"request_id": lambda item: item["approval_request_id"]}),
     "mcp_call": ItemType("mcp_", shown=_mcp),
-    "tool_search_call": ItemType("tsc_", {**_DONE, "call_id": None, "execution": "server"}),
-    "tool_search_output": ItemType("tso_", {**_DONE, "call_id": None, "execution": "server"}),
+    "tool_search_call": ItemType(
+        "tsc_",
+        {**_DONE, "call_id": None, "execution": "server"},
+        call=lambda item: _call(item, "tool_search", item["arguments"]),
+    ),
+    "tool_search_output": ItemType("tso_", {**_DONE, "call_id": None, "execution": "server"}, output=_found),
     "additional_tools": ItemType("at_"),
     "configuration_update": ItemType("cfg_"),
     "program": ItemType("cm_", call=lambda item: _call(item, "program", {"code": item["code"]})),

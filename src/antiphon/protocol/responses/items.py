@@ -23,6 +23,7 @@ from antiphon.protocol.generation import (
 )
 from antiphon.protocol.refusals import unsupported_value
 from antiphon.protocol.responses import item_types
+from antiphon.protocol.responses.client_tools import function_name
 from antiphon.protocol.responses.item_types import TYPES
 
 Json = dict[str, Any]
@@ -54,16 +55,17 @@ def _normalize_item(item: Json, path: str) -> Json:
         return {"type": "item_reference", "id": item["id"], "path": path}
     if item_type not in TYPES:
         raise unsupported_value(f"{path}.type", f"Items of type '{item_type}' are not supported with this model.")
-    item_id = _checked_id(item, path) or new_id(TYPES[item_type].prefix)
+    # The output of a local shell has the id of its call (published specification); some clients call it `call_id`.
+    given = item.get("call_id") if item_type == "local_shell_call_output" and not item.get("id") else item.get("id")
+    item_id = _checked_id(given, path) or new_id(TYPES[item_type].prefix)
     full = item_types.full({**item, "id": item_id, "type": item_type}, item_type)
     if item_type == "message":
         full["content"] = _normalize_content(item["role"], item["content"])
     return full
 
 
-def _checked_id(item: Json, path: str) -> str | None:
+def _checked_id(item_id: str | None, path: str) -> str | None:
     """The client's own id of an item, which must be one that the store can keep."""
-    item_id: str | None = item.get("id")
     if item_id and ("\x00" in item_id or len(item_id.encode()) > limits.MAX_ID):
         raise InvalidRequest(
             f"Invalid '{path}.id': an id has at most {limits.MAX_ID} bytes, none of them NUL.",
@@ -141,9 +143,9 @@ def _turns(item: Json, path: str, pairs: frozenset[str]) -> list[Turn]:
 def _turn(item: Json, path: str) -> Turn:
     match item["type"]:
         case "function_call":
-            return ToolCall(item["call_id"], item["name"], item["arguments"])
+            return ToolCall(item["call_id"], _name(item), item["arguments"])
         case "custom_tool_call":
-            return ToolCall(item["call_id"], item["name"], item["input"], "custom")
+            return ToolCall(item["call_id"], _name(item), item["input"], "custom")
         case "function_call_output" | "custom_tool_call_output":
             return ToolResult(_call_id(item, path), _output_text(item["output"], f"{path}.output"))
         case "reasoning":
@@ -152,6 +154,11 @@ def _turn(item: Json, path: str) -> Turn:
         case _:
             content = [_part(part, f"{path}.content[{index}]") for index, part in enumerate(item["content"])]
             return Message(item["role"], tuple(content))
+
+
+def _name(item: Json) -> str:
+    """What the tool of a call was offered as."""
+    return function_name(item["name"], item.get("namespace"))
 
 
 def _call_id(item: Json, path: str) -> str:

@@ -6,7 +6,7 @@ follows from the actions of the rows and from nothing else. The same machine ser
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from antiphon.domain.errors import AntiphonError, RateLimited
@@ -15,11 +15,13 @@ from antiphon.protocol.events import Event, MachineError, Obfuscator
 from antiphon.protocol.generation import (
     AnswerDelta,
     Batch,
+    CallArguments,
     CallStart,
     Finish,
     NativeDelta,
 )
 from antiphon.protocol.responses import objects
+from antiphon.protocol.responses.client_tools import Form
 from antiphon.protocol.responses.ending import Steered, Warmed
 from antiphon.protocol.responses.objects import Json
 from antiphon.protocol.responses.output import Output
@@ -34,7 +36,8 @@ class ResponseMachine(Output):
     `base` is the Response object as created (no output); it is not changed. `clock` gives Unix
     seconds. `seal`: makes `encrypted_content` of a reasoning text. `ids` makes item ids from a prefix. After each call,
     `unsaved` says whether something changed that must be on disk before the returned events are sent: the response's
-    id, a finished item, or its end. `taken`: ids that no item of another server's answer may have.
+    id, a finished item, or its end. `taken`: ids that no item of another server's answer may have. `forms`: how calls
+    of the tools that were offered are shown.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class ResponseMachine(Output):
         seal: Callable[[str], str] | None = None,
         ids: Callable[[str], str] = new_id,
         taken: Collection[str] = (),
+        forms: Mapping[str, Form] | None = None,
     ) -> None:
         super().__init__(ids, Obfuscator() if obfuscate else None, show_logprobs=show_logprobs, seal=seal)
         self.state = State.NEW
@@ -58,6 +62,7 @@ class ResponseMachine(Output):
         self._finish = Finish("stop")
         self.taken = taken
         self._relay: Relay | None = None
+        self.forms = forms or {}
 
     # --- facts in -----------------------------------------------------------------------------------------------------
     def queue(self) -> list[Event]:
@@ -86,6 +91,10 @@ class ResponseMachine(Output):
         if self.state is State.RELAYED and isinstance(delta, Finish):
             # While it may still be refused: an end cannot be taken back.
             self._relayed().conclude()
+        cut = isinstance(delta, Finish) and delta.reason in INCOMPLETE
+        if self.state is State.CALL and not isinstance(delta, CallArguments) and not cut:
+            # While it may still be refused, as above.
+            self._check_whole_call()
         return self._take(fact_of(delta), delta)
 
     def _feed_all(self, batch: Batch) -> list[Event]:
@@ -183,6 +192,7 @@ class ResponseMachine(Output):
         if item["type"] in {"function_call", "custom_tool_call"}:
             custom = item["type"] == "custom_tool_call"
             self._call = CallStart(item["name"], item["call_id"], "custom" if custom else "function")
+            self._form = Form("function", item["name"], item.get("namespace"))
             self.state = State.CUSTOM if custom else State.CALL
 
     def _restore_part(self, event: Json) -> None:

@@ -49,8 +49,8 @@ def reasoning(item_id: str, status: str, content: list[Json], encrypted_content:
     return {"id": item_id, "type": "reasoning", "status": status, "summary": [], "content": content, **sealed}
 
 
-def function_call(item_id: str, status: str, call_id: str, name: str, arguments: str) -> Json:
-    """A call of a function (schema `FunctionToolCall`)."""
+def function_call(item_id: str, status: str, call_id: str, name: str, arguments: str, namespace: str | None) -> Json:
+    """A call of a function (schema `FunctionToolCall`). `namespace`: that of the function, if it has one."""
     return {
         "id": item_id,
         "type": "function_call",
@@ -58,11 +58,12 @@ def function_call(item_id: str, status: str, call_id: str, name: str, arguments:
         "arguments": arguments,
         "call_id": call_id,
         "name": name,
+        **({} if namespace is None else {"namespace": namespace}),
     }
 
 
-def custom_call(item_id: str, status: str, call_id: str, name: str, text: str) -> Json:
-    """A call of a custom tool (schema `CustomToolCall`)."""
+def custom_call(item_id: str, status: str, call_id: str, name: str, text: str, namespace: str | None) -> Json:
+    """A call of a custom tool (schema `CustomToolCall`). `namespace`: that of the tool, if it has one."""
     return {
         "id": item_id,
         "type": "custom_tool_call",
@@ -70,6 +71,7 @@ def custom_call(item_id: str, status: str, call_id: str, name: str, text: str) -
         "input": text,
         "call_id": call_id,
         "name": name,
+        **({} if namespace is None else {"namespace": namespace}),
     }
 
 

@@ -5,9 +5,10 @@ What may come after what is not decided here, but by the rows of `table.TRANSITI
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from antiphon.domain.errors import OutputInvalid
 from antiphon.protocol.events import Event, Obfuscator
 from antiphon.protocol.generation import (
     AnswerDelta,
@@ -17,7 +18,8 @@ from antiphon.protocol.generation import (
     RefusalDelta,
     TextDelta,
 )
-from antiphon.protocol.responses import objects
+from antiphon.protocol.responses import client_tools, item_types, objects
+from antiphon.protocol.responses.client_tools import Form
 from antiphon.protocol.responses.objects import Json
 from antiphon.protocol.responses.table import ItemDelta, ResponseDelta
 from antiphon.protocol.shared import logprob
@@ -48,6 +50,9 @@ class Output:
         self._logprobs: list[Json] = []
         self._parts: list[Json] = []
         self._call = CallStart("", "")
+        #: How calls of the tools that were offered are shown, by the name that each was offered under.
+        self.forms: Mapping[str, Form] = {}
+        self._form = Form("function", "")
         # The item that is open when a response ends early was not finished.
         self._item_status = "completed"
 
@@ -168,37 +173,74 @@ class Output:
     def _where_item(self) -> Json:
         return {"item_id": self._item_id, "output_index": len(self.output)}
 
-    def _open_call(self, delta: AnswerDelta | None) -> None:
+    def _begin_call(self, delta: AnswerDelta | None, prefix: str) -> tuple[str, str, Form]:
+        """The call that is opened: the new item's id, the call's own, and how it is shown."""
         assert isinstance(delta, CallStart)
         self._call = delta
-        item_id = self._open_item("fc_")
-        self._add_item(objects.function_call(item_id, "in_progress", delta.call_id, delta.name, ""))
+        self._form = self.forms.get(delta.name) or Form("function", delta.name)
+        return self._open_item(prefix), delta.call_id, self._form
+
+    def _open_call(self, delta: AnswerDelta | None) -> None:
+        item_id, call_id, form = self._begin_call(delta, "fc_")
+        if not form.whole:
+            call = objects.function_call(item_id, "in_progress", call_id, form.name, "", form.namespace)
+            self._add_item(call)
 
     def _arguments(self, delta: AnswerDelta | None) -> None:
         assert isinstance(delta, CallArguments)
-        self._delta("response.function_call_arguments.delta", self._where_item(), delta.text)
+        if self._form.whole:
+            self._pieces.append(delta.text)
+        else:
+            self._delta("response.function_call_arguments.delta", self._where_item(), delta.text)
 
     def _close_call(self, _: AnswerDelta | None) -> None:
-        call, arguments = self._call, "".join(self._pieces)
+        form, arguments = self._form, "".join(self._pieces)
+        if form.whole:
+            self._whole_call(form, arguments)
+            return
         self._emit(
             "response.function_call_arguments.done",
             **self._where_item(),
-            name=call.name,
+            name=form.name,
             arguments=arguments,
         )
-        self._close_item(objects.function_call(self._item_id, self._item_status, call.call_id, call.name, arguments))
+        call = (self._item_id, self._item_status, self._call.call_id, form.name, arguments, form.namespace)
+        self._close_item(objects.function_call(*call))
+
+    def _whole_call(self, form: Form, arguments: str) -> None:
+        """A call that is shown as a whole. What was cut off before it could be read is not shown at all."""
+        said = client_tools.arguments_of(form.kind, arguments)
+        if said is None or self._item_status != "completed":
+            return
+        kind = form.kind
+        item_id = self._ids(item_types.TYPES[f"{kind}_call"].prefix)
+        commands: list[str] = said["commands"] if kind == "shell" else []
+        # What the published events stream, or clients take for a text that grows, is empty at first.
+        begun = {"shell": {**said, "commands": []}, "tool_search": {}}.get(kind, said)
+        self._add_item(client_tools.item(kind, item_id, "in_progress", self._call.call_id, begun))
+        for index, command in enumerate(commands):
+            where = {"output_index": len(self.output), "command_index": index}
+            self._emit("response.shell_call_command.added", **where, command="")
+            self._delta("response.shell_call_command.delta", where, command)
+            self._emit("response.shell_call_command.done", **where, command=command)
+        self._close_item(client_tools.item(kind, item_id, "completed", self._call.call_id, said))
+
+    def _check_whole_call(self) -> None:
+        """Raise `OutputInvalid` if the call that ends now is shown as a whole, and cannot be."""
+        form = self._form
+        if form.whole and client_tools.arguments_of(form.kind, "".join(self._pieces)) is None:
+            raise OutputInvalid(f"The model called '{form.name}' with arguments that do not fit.")
 
     def _open_custom(self, delta: AnswerDelta | None) -> None:
-        assert isinstance(delta, CallStart)
-        self._call = delta
-        item_id = self._open_item("ctc_")
-        self._add_item(objects.custom_call(item_id, "in_progress", delta.call_id, delta.name, ""))
+        item_id, call_id, form = self._begin_call(delta, "ctc_")
+        self._add_item(objects.custom_call(item_id, "in_progress", call_id, form.name, "", form.namespace))
 
     def _input(self, delta: AnswerDelta | None) -> None:
         assert isinstance(delta, CallArguments)
         self._delta("response.custom_tool_call_input.delta", self._where_item(), delta.text)
 
     def _close_custom(self, _: AnswerDelta | None) -> None:
-        call, text = self._call, "".join(self._pieces)
+        form, text = self._form, "".join(self._pieces)
         self._emit("response.custom_tool_call_input.done", **self._where_item(), input=text)
-        self._close_item(objects.custom_call(self._item_id, self._item_status, call.call_id, call.name, text))
+        call = (self._item_id, self._item_status, self._call.call_id, form.name, text, form.namespace)
+        self._close_item(objects.custom_call(*call))

@@ -13,20 +13,20 @@ from antiphon.domain.ids import new_id
 from antiphon.protocol import compaction, structured, toolset
 from antiphon.protocol.generation import (
     Generation,
-    Grammar,
     Message,
     OutputFormat,
     Sampling,
     TextPart,
-    Tool,
     ToolChoice,
     Turn,
 )
 from antiphon.protocol.numbers import make_whole, number_or
-from antiphon.protocol.refusals import Unserved, missing_parameter, unsupported_parameter, unsupported_value
+from antiphon.protocol.refusals import Unserved, missing_parameter, unsupported_parameter
 from antiphon.protocol.responses import items as item_rules
+from antiphon.protocol.responses import tools
 from antiphon.protocol.responses.item_types import full_tool
 from antiphon.protocol.responses.items import Json
+from antiphon.protocol.responses.tools import Offered
 from antiphon.protocol.shared import VERBOSITY
 
 #: Parameters that nothing here serves yet, and why each is refused rather than ignored.
@@ -43,8 +43,8 @@ _INTEGERS = ("max_output_tokens", "max_tool_calls", "top_logprobs")
 class ResponseRequest(msgspec.Struct, frozen=True):
     """One `POST /responses`, understood. `items` are the input items to store (references not resolved yet).
 
-    `unserved`: what of it no engine of ours can do; only a server that gets the request as it is may serve it. Its
-    tools, and how they are chosen, are not all in `tools` and `tool_choice` then.
+    `offered`: the tools that a model of ours can be given, and what of the request no engine of ours can do: only a
+    server that gets the request as it is may serve that.
     """
 
     model: str
@@ -59,14 +59,13 @@ class ResponseRequest(msgspec.Struct, frozen=True):
     seal_thoughts: bool
     effort: str | None
     instructions: str | list[Json] | None
-    tools: tuple[Tool, ...]
+    offered: Offered
     tool_choice: ToolChoice
     output: OutputFormat
     sampling: Sampling
     extra: Mapping[str, Any]
     body: Json
     compact: compaction.Wish | None = None
-    unserved: Unserved | None = None
 
     def generation(self, engine_model: str, conversation: Sequence[Turn]) -> Generation:
         """What the engine is asked: instructions first, then the whole conversation."""
@@ -78,8 +77,8 @@ class ResponseRequest(msgspec.Struct, frozen=True):
         system += item_rules.turns(listed, path="instructions")
         return Generation(
             model=engine_model,
-            turns=(*system, *conversation),
-            tools=self.tools,
+            turns=(*system, *toolset.arranged(conversation)),
+            tools=self.offered.tools,
             tool_choice=self.tool_choice,
             output=self.output,
             sampling=self.sampling,
@@ -123,7 +122,7 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
             code="integer_below_min_value",
             param="max_tool_calls",
         )
-    tools, choice, unserved = _tools(body)
+    offered, choice = _tools(body)
     return ResponseRequest(
         model=body["model"],
         stream=bool(body.get("stream")),
@@ -137,36 +136,29 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         seal_thoughts="reasoning.encrypted_content" in (body.get("include") or ()),
         effort=(body.get("reasoning") or {}).get("effort"),
         instructions=body.get("instructions"),
-        tools=tools,
+        offered=offered,
         tool_choice=choice,
         output=output_format((body.get("text") or {}).get("format")),
         sampling=_sampling(body),
         extra=extra,
         body=body,
         compact=compaction.wish(body),
-        unserved=unserved,
     )
 
 
-def _tools(body: Json) -> tuple[tuple[Tool, ...], ToolChoice, Unserved | None]:
-    """The tools that can be called here, how they are chosen, and what of all that (and else) is not served here."""
-    unserved = [unsupported_parameter(name, why) for name, why in _UNSERVED.items() if body.get(name)]
-    made: list[Tool] = []
-    for index, tool in enumerate(body.get("tools") or []):
-        try:
-            made.append(_tool(tool, index))
-        except Unserved as refusal:
-            unserved.append(refusal)
-    tools = tuple(made)
+def _tools(body: Json) -> tuple[Offered, ToolChoice]:
+    """The tools that can be called here, and how they are chosen."""
+    offered = tools.offer(body.get("tools") or [])
     parallel = body.get("parallel_tool_calls") is not False
+    unserved = [unsupported_parameter(name, why) for name, why in _UNSERVED.items() if body.get(name)]
     choice = ToolChoice(parallel=parallel)
-    if not unserved:
-        toolset.check_names(tools, "tools[{index}].name")
-        try:
-            choice = tool_choice(body.get("tool_choice"), tools, parallel=parallel)
-        except Unserved as refusal:
-            unserved.append(refusal)
-    return tools, choice, unserved[0] if unserved else None
+    try:
+        choice = tools.choose(body.get("tool_choice"), offered, parallel=parallel)
+    except Unserved as refusal:
+        unserved.append(refusal)
+    if unserved and offered.unserved is None:
+        offered = msgspec.structs.replace(offered, unserved=unserved[0])
+    return offered, choice
 
 
 def conversation_of(body: Json) -> str | None:
@@ -197,63 +189,6 @@ def _sampling(body: Json) -> Sampling:
         max_tokens=body.get("max_output_tokens"),
         top_logprobs=(body.get("top_logprobs") or 0) if wanted else None,
     )
-
-
-def _tool(tool: Json, index: int) -> Tool:
-    path = f"tools[{index}]"
-    for name in ("async", "defer_loading"):
-        if tool.get(name):
-            raise unsupported_parameter(f"{path}.{name}", "is not supported with this model")
-    if "programmatic" in (tool.get("allowed_callers") or ()) and tool["type"] in {"function", "custom"}:
-        raise unsupported_value(
-            f"{path}.allowed_callers", "Programmatic callers of tools are not supported with this model."
-        )
-    return callable_tool(tool, path)
-
-
-def callable_tool(tool: Json, path: str) -> Tool:
-    """A function or a custom tool that stands at `path` of the request; other types are refused by name."""
-    match tool["type"]:
-        case "function":
-            if tool.get("strict") is True and tool.get("parameters") is not None:
-                structured.check_strict(
-                    tool["parameters"],
-                    what=f"function '{tool['name']}'",
-                    code="invalid_function_parameters",
-                    param=f"{path}.parameters",
-                )
-            return Tool(
-                tool["name"],
-                tool.get("description") or "",
-                tool.get("parameters"),
-                strict=tool.get("strict") is True,
-            )
-        case "custom":
-            grammar = tool.get("format") or {}
-            bound = Grammar(grammar["syntax"], grammar["definition"]) if grammar.get("type") == "grammar" else None
-            return Tool(tool["name"], tool.get("description") or "", kind="custom", grammar=bound)
-        case other:
-            raise unsupported_value(
-                f"{path}.type",
-                f"Tools of type '{other}' are not supported with this model; 'function' and 'custom' are.",
-            )
-
-
-def tool_choice(choice: str | Json | None, tools: Sequence[Tool], *, parallel: bool) -> ToolChoice:
-    """The request's `tool_choice`, checked against the tools that are there."""
-    if choice is None or isinstance(choice, str):
-        return toolset.choice_of_mode(choice or "auto", tools, parallel=parallel)
-    match choice["type"]:
-        case "function" | "custom":
-            return toolset.choice_of_names("required", [choice["name"]], tools, parallel=parallel)
-        case "allowed_tools":
-            names = [
-                toolset.chosen_name(tool.get("name"), f"tool_choice.tools[{index}].name")
-                for index, tool in enumerate(choice["tools"])
-            ]
-            return toolset.choice_of_names(choice["mode"], names, tools, parallel=parallel)
-        case other:
-            raise unsupported_value("tool_choice.type", f"Tool choice '{other}' is not supported with this model.")
 
 
 def output_format(text_format: Json | None) -> OutputFormat:

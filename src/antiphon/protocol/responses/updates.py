@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from antiphon.protocol.responses import item_types
+from antiphon.protocol.responses import item_types, tools
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.request import ResponseRequest
 
@@ -17,8 +17,8 @@ Json = dict[str, Any]
 def applied(request: ResponseRequest, items: Sequence[Json]) -> ResponseRequest:
     """The request with what the items of its conversation change.
 
-    `additional_tools` and the results of a tool search make functions and custom tools callable; a tool of the request
-    itself has precedence over one of the same name. Of `configuration_update`s the last one counts, and only where the
+    `additional_tools` and the results of a tool search make tools callable; a tool of the request itself has precedence
+    over one of the same name. Of `configuration_update`s the last one counts, and only where the
     request itself says nothing.
     """
     request = _with_tools(request, items)
@@ -33,12 +33,10 @@ def applied(request: ResponseRequest, items: Sequence[Json]) -> ResponseRequest:
 
 
 def _with_tools(request: ResponseRequest, items: Sequence[Json]) -> ResponseRequest:
-    tools = {tool.name: tool for tool in request.tools}
-    for tool in item_types.added_tools(items):
-        if tool["type"] in {"function", "custom"} and tool["name"] not in tools:
-            tools[tool["name"]] = requests.callable_tool(tool, "input")
-    if len(tools) == len(request.tools) or request.unserved is not None:
+    offered = tools.offer_more(request.offered, item_types.added_tools(items))
+    if len(offered.tools) == len(request.offered.tools):
         return request
-    made = tuple(tools.values())
-    choice = requests.tool_choice(request.body.get("tool_choice"), made, parallel=request.tool_choice.parallel)
-    return msgspec.structs.replace(request, tools=made, tool_choice=choice)
+    if offered.unserved is not None:
+        return msgspec.structs.replace(request, offered=offered)
+    choice = tools.choose(request.body.get("tool_choice"), offered, parallel=request.tool_choice.parallel)
+    return msgspec.structs.replace(request, offered=offered, tool_choice=choice)

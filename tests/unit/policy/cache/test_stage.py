@@ -420,7 +420,7 @@ def test_the_last_to_leave_ends_the_generation_and_pays_for_what_was_made(monkey
 
         count = staticmethod(count_text)
 
-    monkeypatch.setattr("antiphon.policy.gate._counter", Ready())
+    monkeypatch.setattr("antiphon.policy.said._counter", Ready())
 
     async def test() -> None:
         script, _ = gated(before=[TextDelta("x" * 40), TextDelta("y" * 40)])

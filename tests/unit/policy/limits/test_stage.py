@@ -39,6 +39,10 @@ ASKED = Generation("m", (Message("user", (TextPart("abcdefgh"),)),), sampling=Sa
 TEN = RateLimit("project", "proj_1", tpm=10)
 
 
+def most(generation: Generation) -> int:
+    return most_tokens(Admission(World().call(), World().route, generation))
+
+
 class World:
     """A gate with limits over a scripted engine, and a clock that the test moves."""
 
@@ -166,7 +170,7 @@ def test_a_refusal_says_when_to_come_again() -> None:
 def test_tokens_are_held_before_and_settled_after() -> None:
     async def test() -> None:
         world = World(TEN)
-        assert most_tokens(ASKED) == 10
+        assert most(ASKED) == 10
         call = world.call()
         stream = await world.begin(call)
         assert await world.left(TEN, "tokens") == [0]
@@ -216,11 +220,11 @@ def test_a_request_that_is_larger_than_the_limit_is_told_so() -> None:
 
 def test_what_is_held_is_bounded() -> None:
     text = (Message("user", (TextPart("abcdefgh"),)),)
-    assert most_tokens(Generation("m", text)) == 7 + bounds.RATE_OUTPUT_DEFAULT
+    assert most(Generation("m", text)) == 7 + bounds.RATE_OUTPUT_DEFAULT
     large = Generation("m", text, sampling=Sampling(max_tokens=10**9))
-    assert most_tokens(large) == 7 + bounds.RATE_OUTPUT_CAP
+    assert most(large) == 7 + bounds.RATE_OUTPUT_CAP
     three = Generation("m", text, sampling=Sampling(max_tokens=3), native=Native("chat", {"n": 3}))
-    assert most_tokens(three) == 30
+    assert most(three) == 30
 
 
 def test_a_call_is_one_request_whatever_it_generates() -> None:

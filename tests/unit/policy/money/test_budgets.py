@@ -84,6 +84,11 @@ def admission(route: PricedRoute = PRICED, tokens: int | None = 4) -> Admission:
     return made
 
 
+def asking(*turns: Message, tokens: int | None = None) -> Admission:
+    call = Call(CALLER, "/v1/responses", "req", 1.0, model="scripted")
+    return Admission(call, PRICED, Generation("m", turns, sampling=Sampling(max_tokens=tokens)))
+
+
 def run(store: Store, test: Callable[[BudgetStage], Awaitable[None]]) -> None:
     async def main() -> None:
         stage = BudgetStage(store, Pricing(), SystemClock())
@@ -246,8 +251,8 @@ def test_what_costs_nothing_needs_no_money() -> None:
 
 
 def test_what_is_not_text_is_expected_to_cost_something() -> None:
-    text = Generation("m", (Message("user", (TextPart("x" * 400),)),), sampling=Sampling(max_tokens=7))
-    image = Generation("m", (Message("user", (TextPart("x" * 400), ImagePart("data:"))),))
+    text = asking(Message("user", (TextPart("x" * 400),)), tokens=7)
+    image = asking(Message("user", (TextPart("x" * 400), ImagePart("data:"))))
     assert expected(text).output_tokens == 7
     assert expected(text).input_tokens == pytest.approx(100, abs=10)
     assert expected(image).input_tokens - expected(text).input_tokens == limits.BUDGET_PART_TOKENS

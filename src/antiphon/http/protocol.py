@@ -1,0 +1,346 @@
+"""One connection of a client: uvicorn's protocol over httptools, with the bounds and the strictness that it lacks.
+
+RFC 9112 is the protocol. What is refused here never becomes a request, and ends its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from antiphon.domain import limits
+from antiphon.domain.errors import AntiphonError, InvalidRequest, Overloaded, RequestTimeout
+from antiphon.http.crowd import Crowd
+from antiphon.http.cycle import Cycle
+from antiphon.http.exchange import answer_headers, new_request_id
+from antiphon.http.hangup import SCOPE_KEY, Connection
+from antiphon.wire import json as wire_json
+
+#: The one path that may be asked for as a WebSocket.
+SOCKET_PATH = "/v1/responses"
+#: Headers that decide where a request ends, or whom it is for.
+_FRAMING = frozenset({b"host", b"expect", b"transfer-encoding", b"content-length"})
+#: What the host of a URI and its port are made of (RFC 3986, 3.2.2).
+_HOST = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=%:[]"
+#: Digits of a length; the parser itself takes any number of zeros before it.
+_LENGTH_DIGITS = 19
+
+
+class _HeadTooLarge(AntiphonError):
+    status = 431
+    type = "invalid_request_error"
+    code = "headers_too_large"
+
+
+class _Refused(Exception):
+    """Raised within the parser, which then parses no further; the answer has been written."""
+
+
+class _Switch(enum.Enum):
+    """What becomes of a request to speak another protocol."""
+
+    SOCKET = "it becomes a WebSocket"
+    DECLINED = "it is served as if it had not asked"
+
+
+class Flow(FlowControl):
+    """When to read and write. `holding`: nothing is read, whoever would like to."""
+
+    holding = False
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if not self.holding:
+            super().resume_reading()
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Ends connections whose requests are too large, too slow or not HTTP; uvicorn would wait and read for ever.
+
+    At most one timer runs: for a head, or for the rest of a body whose request has its answer already. Requests that
+    are sent before the last one's answer are read one at a time.
+    """
+
+    def __init__(self, *args: Any, crowd: Crowd, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._crowd = crowd
+        self._turned_away = False
+        self._head_bytes = 0
+        self._in_head = True
+        self._hosts = 0
+        #: Bytes of the body's transfer coding (sizes of chunks, their extensions, trailers) that no body makes up for.
+        self._coding_bytes = 0
+        self._switch: _Switch | None = None
+        #: This request is the connection's last. `_deaf`: nothing that still comes is looked at.
+        self._last = False
+        self._deaf = False
+        #: What came behind a request that waits for its turn.
+        self._held = b""
+        self._timer: asyncio.TimerHandle | None = None
+        self._connection = Connection()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
+        """A connection opens: its first head is due."""
+        admitted = self._crowd.admits(len(self.connections), transport)
+        super().connection_made(transport)
+        self.flow = Flow(transport)
+        if admitted:
+            self._await_head()
+        else:
+            self._turn_away()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._stop_timer()
+        self._deaf, self._held = True, b""
+        if self._turned_away:
+            self._crowd.left()
+        self._connection.lose()
+        super().connection_lost(exc)
+
+    # --- what comes in ------------------------------------------------------------------------------------------------
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come: parse them, as far as they need not wait until earlier requests have their answers."""
+        if self._held:
+            self._hold(self._held + data)
+        elif len(data) <= limits.PARSE_STEP:
+            self._feed(data)
+        else:
+            self._feed_in_steps(data)
+
+    def _feed_in_steps(self, data: bytes) -> None:
+        """Parse so little at a time that bounds hold, and few requests come of it before the first has its answer."""
+        at = 0
+        while at < len(data) and not self._deaf and not self.pipeline:
+            self._feed(data[at : at + limits.PARSE_STEP])
+            at += limits.PARSE_STEP
+        self._hold(data[at:] if self.pipeline else b"")
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what may not be parsed yet, and read no more of it: one read is the most that is kept."""
+        self._held = data
+        self.flow.holding = bool(data)  # type: ignore[attr-defined]  # ours
+        if data:
+            self.flow.pause_reading()
+        else:
+            self.flow.resume_reading()
+
+    def _feed(self, data: bytes) -> None:
+        """Have one piece parsed, and count what of it is no body."""
+        if self._deaf or (self._last and self._in_head):
+            return
+        self._unset_keepalive_if_required()
+        if self._in_head:
+            if self._timer is None:
+                self._await_head()
+            self._head_bytes += len(data)
+        else:
+            self._coding_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(InvalidRequest("The request is not valid HTTP.", code="malformed_request"))
+        if self._in_head:
+            if self._head_bytes > limits.MAX_HEADERS:
+                self._refuse(_head_too_large())
+        elif self._coding_bytes > limits.MAX_HEADERS:
+            self._refuse(_coding_too_large())
+
+    # --- what the parser tells ----------------------------------------------------------------------------------------
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._hosts = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header of a head. Fields behind a chunked body are passed over: nothing here has a use for them."""
+        if self._in_head:
+            name = name.lower()
+            if name in _FRAMING:
+                self._check_header(name, value)
+            self.headers.append((name, value))
+
+    def _check_header(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._hosts += 1
+            if value.translate(None, _HOST):
+                raise self._malformed("its Host header is no host")
+        elif name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+        elif name == b"content-length":
+            if len(value) > _LENGTH_DIGITS:
+                raise self._malformed("its Content-Length is no length")
+        elif value.lower() != b"chunked" or any(other == name for other, _ in self.headers):
+            raise self._malformed("the only transfer coding that is taken is 'chunked'")
+
+    def on_headers_complete(self) -> None:
+        """The head is whole. Raising here ends the connection."""
+        # What came with the head in one piece is counted with it; only then is a closer look needed.
+        if self._head_bytes > limits.MAX_HEADERS:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > limits.MAX_HEADERS:
+                self._refuse(_head_too_large())
+                raise _Refused
+        version = self.parser.get_http_version()
+        self._check_version(version)
+        self._stop_timer()
+        declined = self._switch is _Switch.DECLINED
+        if self.parser.should_upgrade():
+            self._switch = self._switch_of(version)
+            return
+        self._switch = None
+        self._in_head = False
+        self._coding_bytes = 0
+        self._connection.is_read = False
+        self.scope[SCOPE_KEY] = self._connection  # type: ignore[literal-required]  # a key of ours
+        super().on_headers_complete()
+        if type(self.cycle) is RequestResponseCycle:
+            self.cycle.__class__ = Cycle  # the same, but for the way that it writes heads
+        if declined:
+            self.cycle.keep_alive = False
+        self._last = not self.cycle.keep_alive
+
+    def _check_version(self, version: str) -> None:
+        """RFC 9112, sections 2.3 and 3.2, and 6.1 for transfer codings."""
+        if version == "1.1":
+            if self._hosts != 1:
+                raise self._malformed("HTTP/1.1 asks for exactly one Host header")
+        elif version != "1.0":
+            raise self._malformed("HTTP/1.1 and HTTP/1.0 are spoken here")
+        elif self._hosts > 1 or any(name == b"transfer-encoding" for name, _ in self.headers):
+            raise self._malformed("HTTP/1.0 has no more than one Host header, and no transfer codings")
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body. It makes up for what the coding of small chunks costs."""
+        left = self._coding_bytes - limits.CHUNK_CODING * len(body)
+        self._coding_bytes = max(0, left)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The body is whole: what comes next is another head, for which an idle connection may wait."""
+        if self._switch is not None:
+            return
+        super().on_message_complete()
+        # A request that waits behind another has a body too, which nobody has read yet.
+        self._connection.is_read = not self.pipeline
+        self._stop_timer()
+        self._in_head = True
+        self._head_bytes = 0
+
+    def on_response_complete(self) -> None:
+        """An answer is out. If it came before the request's body, nobody reads that: it must end soon."""
+        super().on_response_complete()
+        if self.cycle.response_complete and not self._in_head:
+            self._timer = self.loop.call_later(limits.BODY_TIMEOUT, self.transport.close)
+        if self._held and not self.pipeline:
+            self._feed_in_steps(self._held)
+
+    # --- other protocols ----------------------------------------------------------------------------------------------
+    def _switch_of(self, version: str) -> _Switch:
+        """What becomes of the request that asks for another protocol; its head is whole."""
+        if self.parser.get_method() == b"CONNECT":
+            raise self._malformed("this server is no proxy")
+        path = self.url.partition(b"?")[0]
+        bodiless = not any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+        idle = self.cycle is None or (self.cycle.response_complete and not self.pipeline)
+        asked = self.parser.get_method() == b"GET" and path == SOCKET_PATH.encode() and version == "1.1"
+        return _Switch.SOCKET if asked and bodiless and idle and self._should_upgrade() else _Switch.DECLINED
+
+    def _go_on(self, rest: bytes) -> None:
+        """The parser has stopped after a head that asks for another protocol. `rest`: what came behind it."""
+        if self._switch is _Switch.SOCKET:
+            self.scope["method"] = "GET"
+            self.handle_websocket_upgrade()
+            return
+        # The parser takes such a request for one without a body. A new one is shown the head without the wish, so that
+        # the body is read for what it is; and the connection ends with the answer.
+        headers = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        line = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._feed(b"".join([line, *headers, b"\r\n"]))
+        self._feed(rest)
+
+    # --- refusals -----------------------------------------------------------------------------------------------------
+    def _await_head(self) -> None:
+        error = RequestTimeout("The request's headers did not arrive in time.")
+        self._timer = self.loop.call_later(limits.HEAD_TIMEOUT, self._refuse, error)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _malformed(self, why: str) -> _Refused:
+        """Refuse the request, and give what stops the parser."""
+        self._refuse(InvalidRequest(f"The request is not valid HTTP: {why}.", code="malformed_request"))
+        return _Refused()
+
+    def _refuse(self, error: AntiphonError) -> None:
+        """Answer what never became a request, and hang up."""
+        self._timer = None
+        self._deaf = True
+        if self.transport.is_closing():
+            return
+        if self._answering():
+            # Nothing may be written into an answer that is on its way: the connection ends after it.
+            self.cycle.keep_alive = False
+            return
+        if self.cycle is None or self._in_head or not self.cycle.response_complete:
+            self._write(error)
+        self.transport.close()
+
+    def _write(self, error: AntiphonError) -> None:
+        """An answer of our own."""
+        body = wire_json.encode(error.body())
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            *answer_headers(new_request_id(), 0),
+        ]
+        if error.retry_after is not None:
+            headers.append((b"retry-after", str(error.retry_after).encode()))
+        lines = [STATUS_LINE[error.status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body]
+        self.transport.write(b"".join(lines))
+
+    def _turn_away(self) -> None:
+        """Say that there is no room. What is still coming is not looked at, but is let come, or the answer is lost."""
+        self._deaf = True
+        self._write(Overloaded("Too many connections are open on this server. Please retry later."))
+        self._turned_away = self._crowd.may_linger()
+        if self._turned_away and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._timer = self.loop.call_later(limits.TURN_AWAY_TIMEOUT, self.transport.close)
+        else:
+            self.transport.close()
+
+    def eof_received(self) -> None:
+        """The client sends no more."""
+        if self._turned_away:
+            self.transport.close()
+
+    def _answering(self) -> bool:
+        """Whether an earlier request's answer is not complete. A request whose body broke has none to wait for."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        return cycle.response_started or not cycle.more_body or bool(self.pipeline)
+
+
+def _head_too_large() -> AntiphonError:
+    return _HeadTooLarge(f"The request's headers are larger than {limits.MAX_HEADERS} bytes.")
+
+
+def _coding_too_large() -> AntiphonError:
+    return _HeadTooLarge(
+        f"The trailers, or extensions of chunks, of the request's body are larger than {limits.MAX_HEADERS} bytes."
+    )

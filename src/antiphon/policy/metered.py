@@ -1,0 +1,143 @@
+"""A generation's stream, and what is noted of it: what came, what it used, and what failed attempts have used."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+from antiphon.domain import limits
+from antiphon.domain.errors import used_by
+from antiphon.domain.routing import LOCAL
+from antiphon.policy.call import Admission, Spent
+from antiphon.policy.stage import Stage, code_of, leave
+from antiphon.protocol.generation import (
+    Batch,
+    CallArguments,
+    Delta,
+    Finish,
+    NativeDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    Usage,
+)
+from antiphon.protocol.streams import Stream
+
+_SAYS = (TextDelta, NativeDelta, ReasoningDelta, CallArguments, RefusalDelta)
+
+
+class Metered(Stream[Delta]):
+    """A generation's stream that notes what came of it, and leaves the stages at its end, however that comes."""
+
+    def __init__(self, admission: Admission, entered: list[Stage], stream: AsyncGenerator[Delta, None]) -> None:
+        self._admission = admission
+        self._entered = entered
+        self._stream = stream
+        self._left = False
+
+    async def __anext__(self) -> Delta:
+        try:
+            delta = await self._stream.__anext__()
+        except StopAsyncIteration:
+            self._leave()
+            raise
+        except BaseException as error:
+            self._admission.error = code_of(error)
+            used = used_by(error)
+            if isinstance(used, Usage) and not self._admission.finished:
+                self._admission.usage = used.bounded()
+            self._leave()
+            raise
+        self._note(delta)
+        return delta
+
+    def _note(self, delta: Delta) -> None:
+        admission = self._admission
+        if admission.first_at is None:
+            admission.first_at = time.monotonic()
+        if isinstance(delta, Batch):
+            for each in delta.deltas:
+                self._note(each)
+            return
+        if admission.kept is not None:
+            admission.kept.append(delta)
+        if isinstance(delta, Finish):
+            if admission.cached:
+                admission.saved = delta.usage.bounded()
+            else:
+                admission.usage = delta.usage.bounded()
+            admission.tier = delta.tier
+            admission.finished = True
+            for stage in self._entered:
+                stage.finish(admission)
+        elif isinstance(delta, _SAYS):
+            admission.said.add(delta.text)
+
+    def _leave(self) -> None:
+        if self._left:
+            return
+        self._left = True
+        admission = self._admission
+        if admission.usage is None:
+            admission.usage = estimated(admission)
+        leave(self._entered, admission)
+
+    async def aclose(self) -> None:
+        """End the generation now."""
+        admission = self._admission
+        try:
+            if not (self._left or admission.finished or admission.generation.streamed):
+                await self._take_what_is_there()
+            await self._stream.aclose()
+        finally:
+            if not admission.finished and admission.error is None:
+                admission.error = "cancelled"
+            self._leave()
+
+    async def _take_what_is_there(self) -> None:
+        """Of a whole answer that nobody wants any more: what has come already says what it has used."""
+        try:
+            async with asyncio.timeout(0):
+                async for delta in self._stream:
+                    self._note(delta)
+        except Exception:  # it has not come yet, or is broken: there is nothing more to learn
+            return
+
+
+def estimated(admission: Admission) -> Usage | None:
+    """What an answer that was broken off has used, as far as that can be told from outside.
+
+    An upstream that was asked for the whole of an answer has worked on it, and nobody can say how far: it counts as
+    long as it might have been. None: nothing was generated.
+    """
+    target, said = admission.trail.target, admission.said
+    elsewhere = target is not None and target.upstream != LOCAL
+    if said.pieces:
+        output = said.tokens(None if target is None else target.model)
+    elif elsewhere and not admission.generation.streamed:
+        output = most_output(admission)
+    elif elsewhere or admission.first_at is not None:
+        output = 0
+    else:
+        return None
+    return Usage(admission.expected_input, output_tokens=output, estimated=True).bounded()
+
+
+def most_output(admission: Admission) -> int:
+    """Output tokens that a generation may come to have: as many as it was allowed, or as one that sets no limit has."""
+    most = admission.generation.sampling.max_tokens
+    return limits.BUDGET_OUTPUT_TOKENS if most is None else most
+
+
+def wasted(admission: Admission) -> list[Spent]:
+    """What targets used that were asked and gave no answer, where they may have to be paid for it all the same."""
+    spent: list[Spent] = []
+    for attempt in admission.trail.attempts:
+        if isinstance(attempt.used, Usage):
+            spent.append(Spent(attempt.target, attempt.used.bounded()))
+        elif attempt.paid and attempt.target.upstream != LOCAL:
+            output = 0 if admission.generation.streamed else most_output(admission)
+            usage = Usage(admission.expected_input, output_tokens=output, estimated=True)
+            spent.append(Spent(attempt.target, usage.bounded()))
+    return spent
