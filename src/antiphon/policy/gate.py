@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from antiphon.domain import limits
 from antiphon.domain.errors import ModelNotFound
+from antiphon.domain.turns import WHOSE
 from antiphon.policy.call import Admission, Call
 from antiphon.policy.metered import Metered, wasted
 from antiphon.policy.stage import Answering, Herald, Stage, Witness, code_of, leave
@@ -53,6 +54,7 @@ class Gate:
 
     async def begin(self, call: Call, route: Route, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Admit a generation, and give its stream. Raises what a stage or the engine refuses it with."""
+        WHOSE.set(call.project_id)
         admission = Admission(call, route, generation, tier=call.service_tier)
         call.admissions.append(admission)
         entered: list[Stage] = []
@@ -83,6 +85,7 @@ class Gate:
 
         It is an admission that is marked as a trial, and not one of the call's. That the call is a request is counted.
         """
+        WHOSE.set(call.project_id)
         admission = Admission(call, route, generation, trial=True)
         entered: list[Stage] = []
         try:

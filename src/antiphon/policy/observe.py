@@ -63,6 +63,8 @@ class ModelRow:
     output_audio: int = 0
     cost: int = 0
     unknown_cost: int = 0
+    #: Answers that do not fit a schema that is not strict.
+    unmet: int = 0
     total: Histogram = field(default_factory=Histogram)
 
     def add(self, admission: Admission) -> None:
@@ -243,6 +245,7 @@ class Observer:
         row.total.observe(seconds)
         for admission in call.admissions:
             row.add(admission)
+            row.unmet += admission.unmet
             self._tried(admission, model, call.began, facts)
         by_key.input += facts.input
         by_key.output += facts.output

@@ -36,8 +36,8 @@ class AnswerRules:
     `tools`: the callable tools and their kinds; `wrapped`: calls stand in `<tool_call>`; `text_allowed`: it need not be
     calls. `raw`: tools that are called with plain text. `stops`: stop sequences of the text beside calls and thoughts
     (where there are neither, llama.cpp looks for them). `text_misfit` checks the whole text, `argument_misfits` the
-    arguments by name of the tool; `strict` holds the names of tools, and "" for the text, of which nothing may be handed
-    out that does not fit. `top_logprobs` as in `Sampling`. `thinking`: how an answer with thoughts begins.
+    arguments by name of the tool; `strict` holds names of tools, and "" for the text, of which nothing may be shown
+    that does not fit. `top_logprobs` as in `Sampling`. `thinking`: how an answer with thoughts begins.
     """
 
     tools: Mapping[str, Kind]
@@ -199,7 +199,9 @@ class Answer:
             # Free text is not the JSON that the model wrote it in, which the scanner has read to its end.
             if misfit is not None and (rules.tools[name] == "function" or name in rules.raw):
                 bound = "grammar" if name in rules.raw else "schema"
-                claims.append(Claim(f"The arguments for '{name}' do not fit its {bound}", arguments, misfit, name in rules.strict))
+                claims.append(
+                    Claim(f"The arguments for '{name}' do not fit its {bound}", arguments, misfit, name in rules.strict)
+                )
         # Text that a stop sequence cut is what was asked for.
         cut = self._stops.found or self._last.stop_type == "word"
         if rules.text_misfit is not None and not self._calls and not cut:

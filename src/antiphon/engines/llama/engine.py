@@ -52,8 +52,7 @@ class LlamaEngine:
         self._compiler = SchemaCompiler()
         self._planner = Planner(config, self._compiler)
         self._supervisor = Supervisor(self._launch, self._connect)
-        #: Answers that were ended because the engine had lost their grammar.
-        self.grammars_lost = Count()
+        self._lost = Count()
 
     @property
     def name(self) -> str:
@@ -74,6 +73,11 @@ class LlamaEngine:
     def waiting(self) -> int:
         """Generations that wait for a slot."""
         return self._queue.waiting
+
+    @property
+    def grammars_lost(self) -> int:
+        """Answers that were ended because the child had lost their grammar."""
+        return self._lost.value
 
     @property
     def pid(self) -> int | None:
@@ -157,19 +161,12 @@ class LlamaEngine:
         if body["n_predict"] <= 0:  # it was cut off just before its end
             answer.feed(Chunk(stop=True, stop_type="limit"))
         try:
-            async with (
-                watching(self._compiler.worker, body.get("grammar"), self.grammars_lost) as watch,
-                aclosing(self._chunks(body)) as chunks,
-            ):
-                while not answer.done and (chunk := await anext(chunks, None)):
-                    if watch is not None and chunk.content:
-                        await watch.take(chunk.content)
+            async with aclosing(self._watched(body, answer)) as chunks:
+                async for chunk in chunks:
                     if tracked and chunk.tokens:
                         yield Progress(note(chunk, plan.drawn))
                     for delta in answer.feed(chunk):
                         yield delta
-                if watch is not None:
-                    await watch.finish(whole=answer.ended)
         except EngineFailed as error:
             if error.code == "engine_timeout":
                 self._supervisor.kill()
@@ -183,6 +180,21 @@ class LlamaEngine:
                 raise _Unmet(f"{claim.what}: {problem}", last)
         for delta in last:
             yield delta
+
+    async def _watched(self, body: dict[str, Any], answer: Answer) -> AsyncGenerator[Chunk, None]:
+        """The chunks until the answer is done, each known to keep to the grammar; see `watch.py`."""
+        async with (
+            watching(self._compiler.worker, body.get("grammar"), self._lost) as watch,
+            aclosing(self._chunks(body)) as chunks,
+        ):
+            while not answer.done and (chunk := await anext(chunks, None)):
+                # The last piece may end in the middle of a character.
+                content = chunk.content.removesuffix("\ufffd") if chunk.stop else chunk.content
+                if watch is not None and content:
+                    await watch.take(content)
+                yield chunk
+            if watch is not None:
+                await watch.finish(whole=answer.ended)
 
     async def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         """The child's chunks. If it ended while we waited for a slot, the next child makes them."""

@@ -1,8 +1,8 @@
 """JSON Schemas and grammars, compiled before a model is held to them.
 
 llama.cpp logs a grammar that does not compile and then generates without one; so each is compiled first, by the library
-that is linked into it, in a process that may break (`engines.schemas`). Schemas become grammars of our own making there,
-which let only through what fits. Where something cannot be put into a grammar, the answer is checked afterwards:
+that is linked into it, in a process that may break (`engines.schemas`). Schemas become grammars of our own making,
+which let through only what fits. Where something cannot be put into a grammar, the answer is checked afterwards:
 `CompiledSchema` says so.
 """
 

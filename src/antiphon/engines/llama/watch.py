@@ -20,8 +20,6 @@ from antiphon.telemetry.logs import logger
 from antiphon.telemetry.metrics import Count
 
 _log = logger(__name__)
-#: A character that was cut in the middle by the end of the answer.
-_CUT = "\ufffd"
 
 
 class GrammarLost(EngineFailed):
@@ -64,8 +62,6 @@ class Watch:
         if self._checking is not None:
             await self._checking
             self._checking = None
-        if not whole:
-            self._text = self._text.removesuffix(_CUT)
         await self._check(end=whole)
 
     async def close(self) -> None:

@@ -69,12 +69,12 @@ def _serve() -> None:
 
 # --- compiling --------------------------------------------------------------------------------------------------------
 @lru_cache(maxsize=_CACHE_ENTRIES)
-def _compiled(schema: str, *, strict: bool) -> Json:
+def _compiled(schema: str, *, strict: bool, arguments: bool) -> Json:
     try:
         wanted = enforce.normalised(json.loads(schema))
         text = json.dumps(wanted)
         validator(text)
-        made = enforce.compile_schema(wanted, declared_only=not strict)
+        made = enforce.compile_schema(wanted, strict=strict, arguments=arguments)
     except (BadSchemaError, RecursionError) as error:
         return {"error": str(error) if isinstance(error, BadSchemaError) else "it nests too deeply."}
     if not made.grammar:
@@ -89,13 +89,13 @@ def _compiled(schema: str, *, strict: bool) -> Json:
     return {"schema": text, "rule": rule, "unenforced": why}
 
 
-def compile_schema(schema: str, *, strict: bool) -> Json:
+def compile_schema(schema: str, *, strict: bool, arguments: bool) -> Json:
     """A schema as `{"schema": in the words of the libraries, "rule": for a grammar, "unenforced": why not fully}`.
 
     `{"error": why}` if it is not valid, or if nothing can fit it. Strict: nothing is left to the engine's taste, and
-    formats must be known ones.
+    formats must be known ones. `arguments`: it is one of a function's arguments.
     """
-    return _compiled(schema, strict=strict)
+    return _compiled(schema, strict=strict, arguments=arguments)
 
 
 def compile_grammar(grammar: str) -> Json:

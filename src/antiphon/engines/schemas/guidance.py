@@ -12,6 +12,9 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 _END = 256
@@ -57,10 +60,8 @@ class _Guidance:
     """The library, with a vocabulary of bytes."""
 
     def __init__(self) -> None:
-        from xllamacpp import xllamacpp  # 0.1 s that only this process pays
-
         try:
-            self.calls: Any = ctypes.CDLL(xllamacpp.__file__)
+            self.calls: Any = ctypes.CDLL(str(_library()))
             for name, (result, arguments) in _SIGNATURES.items():
                 function = getattr(self.calls, name)
                 function.restype, function.argtypes = result, arguments
@@ -76,6 +77,16 @@ class _Guidance:
             raise GuidanceMissing(problem.value.decode("utf-8", "replace"))
         self.init = ctypes.create_string_buffer(_ROOM)
         self.calls.llg_constraint_init_set_defaults(self.init, tokenizer)
+
+
+def _library() -> Path:
+    """The file of the engine's library. Found, not imported: this process makes no models. Raises OSError."""
+    package = find_spec("xllamacpp")
+    folders = list(package.submodule_search_locations or ()) if package is not None else []
+    for path in sorted(path for folder in folders for path in Path(folder).glob("xllamacpp.*")):
+        if path.name.endswith(tuple(EXTENSION_SUFFIXES)):
+            return path
+    raise FileNotFoundError("xllamacpp is not installed")
 
 
 @lru_cache(maxsize=1)
@@ -114,7 +125,7 @@ class Matcher:
         return not self._error() and bool(self._calls.llg_matcher_is_accepting(self._matcher))
 
     def allowed(self) -> list[int]:
-        """The bytes that may come next, and 256 if the text may end here. Empty: nothing may, or the library gave up."""
+        """The bytes that may come next, and 256 if the text may end here. Empty: none may, or the library gave up."""
         if self._calls.llg_matcher_compute_mask(self._matcher) != 0:
             return []
         mask = ctypes.string_at(self._calls.llg_matcher_get_mask(self._matcher), (_END // 32 + 1) * 4)

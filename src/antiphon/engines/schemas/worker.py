@@ -1,8 +1,8 @@
 """What is asked of the processes that compile and check schemas and grammars of clients.
 
-There are two. What has been found to be quick before is asked of one, and everything else of the other: so a client that
-sends schemas made to be slow delays other clients' new schemas by one question at the most, since projects take turns,
-and what is in use not at all.
+There are two. What has been found to be quick before is asked of one, and everything else of the other. So a client
+that sends schemas made to be slow delays other clients' new ones by one question at the most, since projects take
+turns, and what is in use not at all.
 """
 
 from __future__ import annotations
@@ -49,17 +49,21 @@ class SchemaWorker:
         """The processes' numbers, while there are any."""
         return [lane.pid for lane in (self._known, self._new) if lane.pid is not None]
 
-    async def admit(
-        self, schema: JsonSchema, *, strict: bool, what: str, code: Code, param: str | None
-    ) -> Admitted:
+    async def admit(self, schema: JsonSchema, *, strict: bool, what: str, code: Code, param: str | None) -> Admitted:
         """Compile a client's schema.
 
         Raises `InvalidRequest` with `code` and `param`, and a message that names `what`, if it is not valid, too large
         or too complex, or if nothing can fit it; strict: also if it names formats that JSON Schema does not know.
         """
         text = schema_text(schema, what=what, code=code, param=param)
+        arguments = code == "invalid_function_parameters"
+        if arguments and not _of_objects(schema):
+            kind = json.dumps(schema["type"]).replace('"', "")
+            why = f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{kind}\"'."
+            raise refused(why, what=what, code=code, param=param)
+        fields = {"schema": text, "strict": strict, "arguments": arguments}
         try:
-            answer = await self._ask("schema", limits.GRAMMAR_TIMEOUT, text, schema=text, strict=strict)
+            answer = await self._ask("schema", limits.GRAMMAR_TIMEOUT, f"{strict}{arguments}{text}", **fields)
         except TooComplex:
             answer = {"error": _TOO_COMPLEX}
         if "error" in answer:
@@ -124,6 +128,12 @@ class SchemaWorker:
         self._quick.move_to_end(digest)
         if len(self._quick) > limits.SCHEMAS_KNOWN:
             self._quick.popitem(last=False)
+
+
+def _of_objects(schema: JsonSchema) -> bool:
+    """Whether the root of a schema allows objects, as far as its type says."""
+    kind = schema.get("type", "object")
+    return kind == "object" or (isinstance(kind, list) and "object" in kind)
 
 
 def schema_text(schema: JsonSchema, *, what: str, code: Code, param: str | None) -> str:

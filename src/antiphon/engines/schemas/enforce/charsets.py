@@ -1,8 +1,8 @@
 """Sets of characters, and how their members are spelled in a JSON string.
 
-In strings that must fit a pattern, a format or a length each character has one spelling: as itself, or with JSON's
-short escape, or with `\\u00xx` for the control characters that have none. So a pattern over characters becomes a pattern
-over their spellings.
+In strings that must fit a pattern, a format or a length each character has one spelling: as itself, with JSON's short
+escape, or with `\\u00xx` for the control characters that have none. So a pattern over characters becomes one over their
+spellings.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class Charset:
     def __or__(self, other: Charset) -> Charset:
         if not self.negated and not other.negated:
             return Charset(self.ascii | other.ascii, self.beyond + other.beyond)
-        parts = "".join(f"[{_BEYOND}--[{each.beyond}]]" if each.negated and each.beyond else "" for each in (self, other))
+        parts = "".join(
+            f"[{_BEYOND}--[{each.beyond}]]" if each.negated and each.beyond else "" for each in (self, other)
+        )
         if any(each.negated and not each.beyond for each in (self, other)):
             return Charset(self.ascii | other.ascii, "", negated=True)
         parts += "".join(each.beyond for each in (self, other) if not each.negated)

@@ -84,25 +84,31 @@ def negated(schema: Any, facts: _Find, spot: Spot) -> Iterator[Any]:
         match keyword:
             case "not":
                 yield value
-            case "type":
-                yield {KINDS_KEY: [kind for kind in KINDS if kind not in kinds_of_type(value)]}
             case "$ref":
                 found = facts(Spot(schema, spot.base))
                 if len(found.spots) == 2 and found.spots[1].base == spot.base:
                     yield from negated(found.spots[1].schema, facts, spot)
-            case "required":
-                yield from ({KINDS_KEY: ["object"], "properties": {name: False}} for name in value)
-            case "properties":
-                for name, inner in value.items():
-                    yield {KINDS_KEY: ["object"], "required": [name], "properties": {name: {"not": inner}}}
             case "anyOf":
                 yield {"allOf": [{"not": each} for each in value]}
             case "allOf":
                 yield from ({"not": each} for each in value)
-            case "enum" | "const":
-                yield {"not": {keyword: value}}
             case _:
-                yield from _negated_bound(keyword, value)
+                yield from _negated_keyword(keyword, value)
+
+
+def _negated_keyword(keyword: str, value: Any) -> Iterator[Any]:
+    match keyword:
+        case "type":
+            yield {KINDS_KEY: [kind for kind in KINDS if kind not in kinds_of_type(value)]}
+        case "required":
+            yield from ({KINDS_KEY: ["object"], "properties": {name: False}} for name in value)
+        case "properties":
+            for name, inner in value.items():
+                yield {KINDS_KEY: ["object"], "required": [name], "properties": {name: {"not": inner}}}
+        case "enum" | "const":
+            yield {"not": {keyword: value}}
+        case _:
+            yield from _negated_bound(keyword, value)
 
 
 def _negated_bound(keyword: str, value: Any) -> Iterator[Any]:
@@ -149,7 +155,9 @@ def disjoint(one: Facts, other: Facts, facts: _Find, depth: int = 0) -> bool:
 
 def _member(found: Facts, name: str) -> Any:
     """The schema of a property; False if it cannot be there, None if it is not plain."""
-    declared = [spot.schema["properties"][name] for spot in found.spots if name in (spot.schema.get("properties") or {})]
+    declared = [
+        spot.schema["properties"][name] for spot in found.spots if name in (spot.schema.get("properties") or {})
+    ]
     if declared:
         return declared[0] if len(declared) == 1 else None
     closed = any(

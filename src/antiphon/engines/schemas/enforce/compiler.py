@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from antiphon.engines.schemas.enforce import expressions, numbers
@@ -53,16 +54,20 @@ class Compiled:
     unknown: list[str]
 
 
-def compile_schema(schema: Any, *, declared_only: bool) -> Compiled:
+def compile_schema(schema: Any, *, strict: bool, arguments: bool) -> Compiled:
     """Compile a normalised schema that is valid.
 
-    `declared_only`: where a schema does not say whether an object may have more properties than it declares, none are
-    drawn, and none at all where the root declares none.
+    Where it does not say whether an object may have more properties than it declares, none are drawn, unless it is
+    strict. `arguments`: it is a function's, which takes none if none are declared.
     """
     document = Document(schema)
     dropped: dict[str, str] = {}
-    for left_out in (frozenset[str](), frozenset(KEYWORDS), frozenset({*KEYWORDS, "allOf", "$ref", "items", "properties"})):
-        compiler = Compiler(document, left_out=left_out, declared_only=declared_only)
+    for left_out in (
+        frozenset[str](),
+        frozenset(KEYWORDS),
+        frozenset({*KEYWORDS, "allOf", "$ref", "items", "properties"}),
+    ):
+        compiler = Compiler(document, left_out=left_out, strict=strict, arguments=arguments)
         try:
             return compiler.compiled(dropped)
         except Unsupported as problem:
@@ -73,13 +78,14 @@ def compile_schema(schema: Any, *, declared_only: bool) -> Compiled:
 class Compiler:
     """Makes the rules of one schema."""
 
-    def __init__(self, document: Document, *, left_out: frozenset[str], declared_only: bool) -> None:
+    def __init__(self, document: Document, *, left_out: frozenset[str], strict: bool, arguments: bool) -> None:
         self.document = document
         self.rules = Rules()
         self.dropped: dict[str, str] = {}
         self.unknown: list[str] = []
         self.left_out = left_out
-        self.declared_only = declared_only
+        self.strict = strict
+        self.arguments = arguments
         self.root: Conjunction = (Spot(document.root, document.base),)
         self._made: dict[frozenset[Any], str] = {}
         #: Keeps alive what is told apart by its identity.
@@ -162,7 +168,8 @@ class Compiler:
             return ANY
         name = self._made[key] = self.rules.new()
         if not facts.never:
-            self.rules.rules[name] = self._chosen(facts) or self._kinds(facts)
+            chosen = self._chosen(facts)
+            self.rules.rules[name] = self._kinds(facts) if chosen is None else chosen
         self._depth -= 1
         return name
 
@@ -176,7 +183,9 @@ class Compiler:
                 if found is None:
                     self.drop(keyword, "this form of it is not supported")
                 done = ("if", "then", "else") if keyword == "if" else (keyword,)
-                rest = [each.without("$ref", "allOf", *(done if i == index else ())) for i, each in enumerate(facts.spots)]
+                rest = [
+                    each.without("$ref", "allOf", *(done if i == index else ())) for i, each in enumerate(facts.spots)
+                ]
                 return [
                     (Call(self.value((*rest, *(self.spot(schema, spot.base) for schema in option)))),)
                     for option in ([()] if found is None else found)
@@ -217,7 +226,7 @@ class Compiler:
         least, most = facts.length
         if least or most is not None:
             if most is not None and most < least:
-                return f'({expressions.ANYTHING} & ~{expressions.ANYTHING})'
+                return f"({expressions.ANYTHING} & ~{expressions.ANYTHING})"
             parts.append(expressions.lengths(least, most))
         for keyword, texts in (("pattern", facts.patterns), ("pattern", facts.not_patterns)):
             for text in texts:
@@ -248,7 +257,7 @@ class Compiler:
         for name in facts.formats if kinds == {"integer"} else ():
             if name in INTEGERS:
                 low, high = INTEGERS[name]
-                wanted = wanted.meet(numbers.Range(low=numbers.Fraction(low), high=numbers.Fraction(high)))
+                wanted = wanted.meet(numbers.Range(low=Fraction(low), high=Fraction(high)))
         if wanted.empty:
             return []
         banned = [numbers.exactly(value) for value in facts.excluded if kind_of(value) in kinds]

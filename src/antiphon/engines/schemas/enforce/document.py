@@ -14,9 +14,7 @@ VALUES = frozenset({"enum", "const", "default", "examples", "example"})
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
-_COUNTS = frozenset(
-    f"{end}{what}" for end in ("min", "max") for what in ("Length", "Items", "Properties", "Contains")
-)
+_COUNTS = frozenset(f"{end}{what}" for end in ("min", "max") for what in ("Length", "Items", "Properties", "Contains"))
 #: Where an `$id` may move the base that `$ref`s are read against.
 _BASE = "antiphon:/schema"
 

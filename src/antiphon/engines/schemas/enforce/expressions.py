@@ -1,6 +1,6 @@
 """From the tree of a pattern to an expression for the inside of a JSON string, in llguidance's dialect of Lark.
 
-An expression is written of regular expressions in slashes, strings, `|`, `&` (both must match) and `~` (must not match).
+An expression is made of regular expressions in slashes, strings, `|`, `&` (both must match) and `~` (must not match).
 With these, look-arounds and edges of words need no machine that remembers: "what follows must be X" is a condition on
 the rest of the string. They are understood wherever they are not repeated.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
+from typing import Literal
 
 from antiphon.engines.schemas.enforce import charsets
 from antiphon.engines.schemas.enforce.patterns import (
@@ -148,18 +149,18 @@ def _whole(way: _Way) -> str:
     return _rest(tuple(reversed(backward)), before=NOTHING if started else ANYTHING, ended=ended)
 
 
-def _cut(way: _Way, kind: str) -> tuple[_Way, bool]:
+def _cut(way: _Way, kind: Literal["start", "end"]) -> tuple[_Way, bool]:
     """The way without an anchor and without what before it can only match nothing. `Unsupported` if that must match."""
-    at = next((i for i in range(len(way) - 1, -1, -1) if way[i] == Edge(kind)), None)  # type: ignore[arg-type]
+    edge = Edge(kind)
+    at = next((i for i in range(len(way) - 1, -1, -1) if way[i] == edge), None)
     if at is None:
         return way, False
     kept = []
     for item in way[:at]:
         if isinstance(item, Look):
             kept.append(item)
-        elif isinstance(item, _Tempered) or item in {Edge("word"), Edge("inside")} or not _nullable(item):
-            if item != Edge(kind):  # type: ignore[arg-type]
-                raise Unsupported("it has an anchor where text must stand")
+        elif item != edge and (isinstance(item, _Tempered | Edge) or not _nullable(item)):
+            raise Unsupported("it has an anchor where text must stand")
     return (*kept, *way[at + 1 :]), True
 
 
@@ -255,8 +256,10 @@ def _edge(left: str, right: str, *, inside: bool) -> str:
 
 
 def _joined(left: str, right: str) -> str:
-    if left == NOTHING or right == NOTHING:
-        return right if left == NOTHING else left
+    if left == NOTHING:
+        return right
+    if right == NOTHING:
+        return left
     merged = re.fullmatch(r"/((?:[^/\\]|\\.)*)/", left), re.fullmatch(r"/((?:[^/\\]|\\.)*)/", right)
     if merged[0] and merged[1]:
         return f"/{merged[0][1]}{merged[1][1]}/"

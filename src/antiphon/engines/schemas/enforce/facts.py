@@ -56,7 +56,7 @@ class Facts:
     not_patterns: list[str] = field(default_factory=list)
     formats: list[str] = field(default_factory=list)
     length: tuple[int, int | None] = (0, None)
-    range: Range = Range()
+    range: Range = field(default_factory=Range)
     items: tuple[int, int | None] = (0, None)
     properties: tuple[int, int | None] = (0, None)
     required: list[str] = field(default_factory=list)
@@ -78,7 +78,11 @@ class Facts:
             self._only([spot.schema["const"]])
         if is_value(get("not")):
             self.excluded += spot.schema["not"].get("enum", [spot.schema["not"].get("const")])
-        for keyword, known in (("pattern", self.patterns), (NOT_PATTERN_KEY, self.not_patterns), ("format", self.formats)):
+        for keyword, known in (
+            ("pattern", self.patterns),
+            (NOT_PATTERN_KEY, self.not_patterns),
+            ("format", self.formats),
+        ):
             if isinstance(text := get(keyword), str) and text not in known:
                 known.append(text)
         self.required += [name for name in get("required") or () if name not in self.required]

@@ -1,4 +1,4 @@
-"""Regular expressions for JSON Schema's formats. Each matches only what is valid; of some it matches not all that is."""
+"""Regular expressions for JSON Schema's formats. Each matches only what is valid, and some not all of that."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _DAY = (
 _DATE = f"(?:{_YEAR}-{_DAY}|{_LEAP}-02-29)"
 _CLOCK = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _TIME = rf"{_CLOCK}:[0-5][0-9](?:\.[0-9]{{1,9}})?(?:Z|[+\-]{_CLOCK})"
-_DAYS = "(?:{n}Y(?:{n}M(?:{n}D)?)?|{n}M(?:{n}D)?|{n}D)".format(n=_NUMBER)
-_HOURS = "T(?:{n}H(?:{n}M(?:{n}S)?)?|{n}M(?:{n}S)?|{n}S)".format(n=_NUMBER)
+_DAYS = f"(?:{_NUMBER}Y(?:{_NUMBER}M(?:{_NUMBER}D)?)?|{_NUMBER}M(?:{_NUMBER}D)?|{_NUMBER}D)"
+_HOURS = f"T(?:{_NUMBER}H(?:{_NUMBER}M(?:{_NUMBER}S)?)?|{_NUMBER}M(?:{_NUMBER}S)?|{_NUMBER}S)"
 #: Labels without two hyphens in a row, which mean something else, and so short that a name is never too long.
 _LABEL = "[a-zA-Z0-9]{1,20}(?:-[a-zA-Z0-9]{1,20}){0,2}"
 _LAST = "[a-zA-Z][a-zA-Z0-9]{0,19}"
@@ -25,15 +25,19 @@ _EMAIL = rf"{_LOCAL}@(?:{_LABEL}\.){{1,3}}{_LAST}"
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = rf"{_BYTE}(?:\.{_BYTE}){{3}}"
 _H = "[0-9a-fA-F]{1,4}"
-_IPV6 = "(?:" + "|".join(
-    [
-        f"(?:{_H}:){{7}}{_H}",
-        *(f"(?:{_H}:){{{n}}}(?::{_H}){{1,{7 - n}}}" for n in range(1, 7)),
-        f":(?::{_H}){{1,7}}",
-        f"(?:{_H}:){{1,6}}:",
-        "::",
-    ]
-) + ")"
+_IPV6 = (
+    "(?:"
+    + "|".join(
+        [
+            f"(?:{_H}:){{7}}{_H}",
+            *(f"(?:{_H}:){{{n}}}(?::{_H}){{1,{7 - n}}}" for n in range(1, 7)),
+            f":(?::{_H}){{1,7}}",
+            f"(?:{_H}:){{1,6}}:",
+            "::",
+        ]
+    )
+    + ")"
+)
 _HEX = "[0-9a-fA-F]"
 _UUID = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
 _PCHAR = rf"(?:[a-zA-Z0-9._~!$&'()*+,;=:@\-]|%{_HEX}{{2}})"

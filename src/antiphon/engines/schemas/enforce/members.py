@@ -139,9 +139,9 @@ class Members:
         ]
         if False in said:
             return True
-        if said or short or not self._compiler.declared_only:
+        if said or short or self._compiler.strict:
             return False
-        at_root = any(spot.schema is self._compiler.document.root for spot in facts.spots)
+        at_root = self._compiler.arguments and any(spot.schema is self._compiler.document.root for spot in facts.spots)
         return at_root or bool(declared) or any(spot.get("patternProperties") for spot in facts.spots)
 
     def _named(
@@ -163,11 +163,9 @@ class Members:
 
     def _key(self, names: Conjunction, conditions: Sequence[str]) -> str:
         rule = self._rules.new()
-        facts = Facts()
-        for spot in names:
-            facts = self._compiler.facts_of(names)
-            if any(each.get(keyword) is not None for each in facts.spots for keyword in _CHOICES):
-                self._compiler.drop("propertyNames", "alternatives in it are not supported")
+        facts = self._compiler.facts_of(names)
+        if any(spot.get(keyword) is not None for spot in facts.spots for keyword in _CHOICES):
+            self._compiler.drop("propertyNames", "alternatives in it are not supported")
         if facts.values is not None:
             wanted = [value for value in fitting(facts, self._compiler) if isinstance(value, str)]
             listed = [expressions.literal(value) for value in wanted]
@@ -193,7 +191,9 @@ class Members:
         if contained and (len(places) or any(spot.get("maxContains") is not None for spot, _ in contained)):
             self._compiler.drop("contains", "this form of it is not supported")
             more = []
-        wanted = max((1 if spot.get("minContains") is None else int(spot.get("minContains")) for spot, _ in contained), default=0)
+        wanted = max(
+            (1 if spot.get("minContains") is None else int(spot.get("minContains")) for spot, _ in contained), default=0
+        )
         if more and wanted:
             # Items that fit come first: one schema of several is enough for none of them, so each fits all.
             places = [(*(rest or self._anything()), *more)] * min(wanted, 20)

@@ -45,9 +45,7 @@ class Range:
         low, low_open = _tighter((self.low, self.low_open), (other.low, other.low_open), highest=True)
         high, high_open = _tighter((self.high, self.high_open), (other.high, other.high_open), highest=False)
         steps = tuple(dict.fromkeys((*self.steps, *other.steps)))
-        return Range(
-            low, low_open, high, high_open, steps, self.whole and other.whole, self.broken and other.broken
-        )
+        return Range(low, low_open, high, high_open, steps, self.whole and other.whole, self.broken and other.broken)
 
     @property
     def empty(self) -> bool:

@@ -228,7 +228,11 @@ class _Parser:
             raise Unsupported("it has an empty class of characters")
         while not self._skip("]"):
             first = self._class_member()
-            if isinstance(first, int) and self._text.startswith("-", self._at) and not self._text.startswith("-]", self._at):
+            if (
+                isinstance(first, int)
+                and self._text.startswith("-", self._at)
+                and not self._text.startswith("-]", self._at)
+            ):
                 self._at += 1
                 last = self._class_member()
                 if not isinstance(last, int) or last < first:
