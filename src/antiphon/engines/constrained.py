@@ -127,7 +127,8 @@ class ConstrainedEngine:
                 param=f"tools[{index}].parameters",
             )
             rules.arguments[tool.name] = schema.text
-        rules.strict = generation.output.strict
+        # That an answer is JSON at all is promised without a schema too.
+        rules.strict = generation.output.strict or generation.output.kind == "json_object"
         rules.output = await self._output(generation.output)
         return rules
 

@@ -84,7 +84,7 @@ def _compiled(schema: str, *, strict: bool, arguments: bool) -> Json:
     rule, dropped = f"%lark {{\n{made.grammar}}}", made.dropped
     if problem := grammar_problem(f"start: {rule}\n"):
         # What is left is that it is JSON.
-        rule, dropped = "%json {}", {**dropped, "the schema": problem}
+        rule, dropped = "%json {}", {**dropped, "the schema": f"the engine does not take its grammar ({problem[:120]})"}
     why = next((f"'{keyword}' cannot be enforced: {reason}" for keyword, reason in dropped.items()), "")
     return {"schema": text, "rule": rule, "unenforced": why}
 

@@ -157,6 +157,8 @@ def _symbol(symbol: Symbol) -> str:
         case Call():
             return symbol.name
         case Many():
+            if symbol.most == 0:
+                return '""'
             inner = " ".join(map(_symbol, symbol.symbols))
             if symbol.most is None:
                 return f"({inner})*" if symbol.least == 0 else f"({inner}){{{symbol.least},}}"
