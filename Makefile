@@ -1,66 +1,57 @@
-# Every target sets up what it needs, and again only if something changed.
+# Every target prepares what it needs by itself, and does again only what has changed (scripts/prepare.py).
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-STAMPS := .make
+# A Python of your choice: make PYTHON=/path/to/python3.12 serve
+PYTHON ?=
+BIN := .venv/bin
+PREPARE = @PYTHON='$(PYTHON)' GOAL='$@' $(SHELL) scripts/prepare.sh
 ARGS ?=
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-serve: $(STAMPS)/serve ## set up, then serve the API on http://127.0.0.1:8000/v1
+serve: ## set up, then serve the API on http://127.0.0.1:8000/v1
+	$(PREPARE) serve
 	@$(BIN)/antiphon serve $(ARGS)
 
-setup: $(STAMPS)/serve ## virtual environment, locked dependencies, the default model
+setup: ## virtual environment, locked dependencies, the default model
+	$(PREPARE) setup
 
-test: $(STAMPS)/test ## the whole test suite
+test: ## the whole test suite
+	$(PREPARE) test
 	@$(BIN)/python -m compileall -q src
+	@echo "antiphon: running the whole test suite (about 10 minutes on two processors)"
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(STAMPS)/dev ## lint, types, import directions, unit tests
+check: ## lint and unit, beside each other
+	$(PREPARE) dev
+	@echo "antiphon: checking (about a minute on two processors)"
+	@$(MAKE) --no-print-directory -j2 lint unit
+
+lint: ## lint, types, import directions
+	$(PREPARE) dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+unit: ## unit tests
+	$(PREPARE) dev
 	@$(BIN)/python -m pytest -q tests/unit tests/playbooks $(ARGS)
 
-bench: $(STAMPS)/test ## every benchmark, each printing its ratio
+bench: ## every benchmark, each printing its ratio
+	$(PREPARE) test
 	@$(BIN)/python -m compileall -q src
 	@$(BIN)/python -m bench $(ARGS)
 
-lock: $(STAMPS)/dev ## write the lock files anew from pyproject.toml
+lock: ## write the lock files anew from pyproject.toml
+	$(PREPARE) dev
 	@$(BIN)/python scripts/lock.py
 
-format: $(STAMPS)/dev ## format the code
+format: ## format the code
+	$(PREPARE) dev
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
 clean: ## remove everything the targets made here (models stay in their cache)
-	rm -rf $(VENV) $(STAMPS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .make .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-$(STAMPS)/venv:
-	@$(PYTHON) scripts/check_python.py
-	@echo "antiphon: making the virtual environment in $(VENV)"
-	@$(PYTHON) -m venv $(VENV)
-	@mkdir -p $(STAMPS) && touch $@
-
-$(STAMPS)/base: $(STAMPS)/venv requirements/serve.txt pyproject.toml
-	@echo "antiphon: installing the locked dependencies (once; about 150 MB)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/serve.txt
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
-
-$(STAMPS)/dev: $(STAMPS)/base requirements/dev.txt
-	@echo "antiphon: installing the locked tools for tests and checks (once; about 150 MB)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
-	@touch $@
-
-$(STAMPS)/serve: $(STAMPS)/base src/antiphon/models/catalog.toml
-	@$(BIN)/antiphon models pull --default
-	@touch $@
-
-$(STAMPS)/test: $(STAMPS)/dev src/antiphon/models/catalog.toml
-	@$(BIN)/antiphon models pull qwen2.5-coder-0.5b smollm2-135m
-	@touch $@
-
-.PHONY: help serve setup test check bench lock format clean
+.PHONY: help serve setup test check lint unit bench lock format clean

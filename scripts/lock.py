@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COMMON = ["--universal", "--python-version=3.11", "--generate-hashes", "--no-header", "--quiet"]
 LOCKS = {
-    "serve.txt": ["--group=build"],
+    "serve.txt": ["--all-extras", "--group=build"],
     "dev.txt": [
         "--all-extras",
         *[f"--group={group}" for group in ("build", "test", "check", "lock")],

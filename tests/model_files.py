@@ -24,7 +24,7 @@ class Record:
         self.notes.append(text)
 
 
-def gguf(pairs: dict[str, str | int | list[str]]) -> bytes:
+def gguf(pairs: dict[str, str | int | list[str] | list[int]]) -> bytes:
     """A GGUF head (version 3) with these pairs and no tensors."""
     body = b"".join(_text(key) + _value(value) for key, value in pairs.items())
     return b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs)) + body
@@ -35,11 +35,13 @@ def _text(text: str) -> bytes:
     return struct.pack("<Q", len(data)) + data
 
 
-def _value(value: str | int | list[str]) -> bytes:
+def _value(value: str | int | list[str] | list[int]) -> bytes:
     if isinstance(value, str):
         return struct.pack("<I", 8) + _text(value)
     if isinstance(value, list):
-        return struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(_text, value))
+        texts = [_text(item) if isinstance(item, str) else struct.pack("<I", item) for item in value]
+        kind = 4 if value and isinstance(value[0], int) else 8
+        return struct.pack("<IIQ", 9, kind, len(value)) + b"".join(texts)
     return struct.pack("<II", 4, value)
 
 
@@ -73,8 +75,8 @@ def model(content: bytes, *sources: Source, name: str = "tiny") -> Model:
         licence="Apache-2.0",
         kind="chat",
         description="for tests",
-        context=512,
         trained_context=2048,
+        kv_bytes=1024,
         chat=ChatSettings(),
         sources=sources,
     )

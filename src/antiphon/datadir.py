@@ -9,6 +9,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import msgspec
 
@@ -45,7 +46,8 @@ class DataDir:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._tighten()
         except OSError as error:
-            raise SetupError(f"The data directory {path} cannot be used: {error.strerror or error}.") from error
+            reason = "it is not a directory" if isinstance(error, FileExistsError) else error.strerror or error
+            raise SetupError(f"The data directory {path} cannot be used: {reason}.") from error
 
     @property
     def database(self) -> Path:
@@ -131,18 +133,32 @@ class DataDir:
 
         The system frees the lock with the process, however it ends, so there is never a stale one to remove.
         """
-        with os.fdopen(os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
+        with self._open_lock() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
             except BlockingIOError:
                 raise SetupError(
                     f"Another Antiphon (process {file.read().strip() or 'unknown'}) is using {self.path}. "
                     "Stop it, or choose another directory with --data-dir."
                 ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            except OSError as error:
+                raise self._unusable(error) from error
             yield
+
+    def _open_lock(self) -> TextIO:
+        try:
+            return os.fdopen(os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600), "r+")
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> SetupError:
+        return SetupError(
+            f"The data directory {self.path} cannot be used: {error.filename or self._lock_file}: "
+            f"{error.strerror or error}. Check its permissions and the disk, or choose another one with --data-dir."
+        )
 
     def write_server(self, info: ServerInfo) -> None:
         """Tell other commands where the server listens. For the holder of the lock. Raises `OSError`."""

@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import threading
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from antiphon.domain.budgets import Budget, Reservation, Spending, window
+from antiphon.stores import budgets as budgets_store
+from antiphon.stores.query import Session
 from antiphon.stores.store import SqlStore
-from contract.store_kit import ONE, opened, run
+from antiphon.stores.workers import Reader
+from contract.store_kit import ONE, opened, response, run
 from support.ledger import entry
 
 NOW = 1_763_800_000.0
@@ -65,6 +72,43 @@ def test_a_new_budget_begins_with_what_was_spent_in_its_window(url: str) -> None
     run(url, test)
 
 
+def test_a_long_ledger_is_not_added_up_where_writes_wait(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it in a reader; by the writer only what has come since."""
+    asked: list[tuple[bool, int]] = []
+    real = budgets_store.spent_since
+
+    def watched(session: Session, *place: Any, after: int = 0) -> tuple[int, int]:
+        asked.append((Reader.__name__ in threading.current_thread().name, after))
+        return real(session, *place, after=after)
+
+    monkeypatch.setattr(budgets_store, "spent_since", watched)
+
+    async def test(store: SqlStore) -> None:
+        await store.add_entries([entry(f"e{n}", at=window("month", NOW) * 1000, cost=1) for n in range(10)])
+        assert (await store.put_budget(budget(), NOW)).spent == 10
+
+    run(url, test)
+    [(in_reader, _), (in_writer, after)] = asked
+    assert (in_reader, in_writer) == (True, False)
+    assert after >= 10
+
+
+def test_amounts_that_nobody_has_break_nothing(url: str) -> None:
+    async def test(store: SqlStore) -> None:
+        await store.put_budget(budget("b", 100), NOW)
+        await store.put_budget(budget("alert", 100, hard=False), NOW)
+        assert await store.reserve(reservation("huge", 10**30), NOW) == "b"
+        for number in range(12):
+            await store.spend(Spending(("alert",), 10**30), NOW)
+            assert await store.reserve(reservation(f"r{number}", 10**30, "alert"), NOW) is None
+        assert await state(store, "alert") == (4 * 10**18, 4 * 10**18)
+        assert await store.settle_lapsed(NOW + 61, 20) == 12
+        assert await state(store, "alert") == (4 * 10**18, 0)
+        assert await store.reserve(reservation("small", 100), NOW) is None
+
+    run(url, test)
+
+
 def test_reservations_are_all_or_nothing(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await store.put_budget(budget("b", 100), NOW)
@@ -112,6 +156,39 @@ def test_an_alert_is_told_once_in_a_window(url: str) -> None:
         assert await store.spend(Spending(("alert",), 1000), NOW) == []
         assert await store.spend(Spending(("alert",), 99), NOW + DAY) == []
         assert len(await store.spend(Spending(("alert",), 1), NOW + DAY)) == 1
+
+    run(url, test)
+
+
+def test_what_was_reserved_for_a_response_is_taken_over_by_whoever_goes_on_with_it(url: str) -> None:
+    async def test(store: SqlStore) -> None:
+        await store.put_budget(budget("b", 100), NOW)
+        await store.put_response(response("resp_1", status="queued"), [])
+        dead = replace(reservation("dead", 70), owner="dead", object_id="resp_1")
+        assert await store.reserve(dead, NOW) is None
+        assert await store.settle_lapsed(NOW + 3600, 10) == 0, "it is still to be made"
+        # A first try that does not fit leaves all as it was.
+        assert await store.reserve(replace(reservation("more", 101), object_id="resp_1"), NOW) == "b"
+        assert await state(store) == (0, 70)
+        assert await store.reserve(replace(reservation("mine", 60), object_id="resp_1"), NOW) is None
+        assert await store.reserve(replace(reservation("also", 30), object_id="resp_1"), NOW) is None
+        assert await state(store) == (0, 90)
+        await store.spend(Spending((), 5, "mine"), NOW)
+        await store.spend(Spending((), 5, "also"), NOW)
+        # Whoever was only slow still settles what it has spent, and is dead otherwise.
+        await store.spend(Spending((), 3, "dead"), NOW)
+        assert await state(store) == (13, 0)
+
+    run(url, test)
+
+
+def test_what_nobody_goes_on_with_counts_as_spent(url: str) -> None:
+    async def test(store: SqlStore) -> None:
+        await store.put_budget(budget("b", 100), NOW)
+        await store.put_response(response("resp_1", status="failed"), [])
+        assert await store.reserve(replace(reservation("dead", 70), object_id="resp_1"), NOW) is None
+        assert await store.settle_lapsed(NOW + 61, 10) == 1
+        assert await state(store) == (70, 0)
 
     run(url, test)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
+from antiphon.domain.amounts import MOST
+from antiphon.domain.errors import StoreFailed, Unstorable
 from antiphon.domain.ledger import Asked, Entry
 from antiphon.stores.store import SqlStore
 from contract.store_kit import ONE, TWO, run
@@ -86,3 +89,49 @@ def test_every_member_has_its_column(url: str) -> None:
         assert await store.find_entries("o") == [Entry(**numbered)]
 
     run(url, test)
+
+
+def test_sums_stand_still_where_64_bits_end(url: str) -> None:
+    async def test(store: SqlStore) -> None:
+        await store.add_entries(
+            [
+                entry("a", at=NOON * 1000, input_tokens=2**49, output_tokens=MOST, cost=MOST),
+                entry("b", at=NOON * 1000, input_tokens=2**49, output_tokens=MOST, cost=MOST),
+                entry("c", at=NOON * 1000, input_tokens=3, output_tokens=1, cost=1),
+            ]
+        )
+        [total] = await store.usage(Asked(0, NOON * 2, DAY * 100_000))
+        assert (total.input_tokens, total.output_tokens, total.cost, total.calls) == (2**50 + 3, MOST, MOST, 3)
+
+    run(url, test)
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"model": "a\x00b"}, {"output_tokens": 2**63}, {"served": "\ud800"}, {"attempts": None}], ids=repr
+)
+def test_what_can_never_be_written_is_told_apart_from_a_database_that_is_down(
+    url: str, spoilt: dict[str, object]
+) -> None:
+    """SQLite takes a NUL: there is nothing to tell apart then."""
+
+    async def test(store: SqlStore) -> None:
+        if not (url.startswith("sqlite") and spoilt.get("model")):
+            with pytest.raises(Unstorable) as refused:
+                await store.add_entries([entry("a"), entry("b", **spoilt)])
+            assert refused.value.status == 400
+            assert "answer" not in refused.value.message
+        await store.add_entries([entry("c")])
+        assert await store.find_entries("req_c")
+
+    run(url, test)
+
+
+def test_a_database_that_is_away_is_no_fault_of_a_value() -> None:
+    from antiphon.stores.postgres import PostgresDriver
+
+    driver = PostgresDriver("postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(driver.error) as refused:
+        driver.connect(read_only=True)
+    failure = driver.failure(refused.value)
+    assert type(failure) is StoreFailed
+    assert "does not answer" in failure.message

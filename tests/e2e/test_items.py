@@ -28,7 +28,7 @@ from antiphon.protocol.generation import (
     Usage,
 )
 from support.checking import Answers
-from support.item_samples import FUNCTION, HOSTED
+from support.item_samples import HOSTED
 from support.serving import Serving, other_project, serving
 
 ASK: dict[str, Any] = {"model": "scripted", "input": "hi"}

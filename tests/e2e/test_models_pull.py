@@ -32,5 +32,5 @@ def test_the_catalogs_context_is_what_the_file_says() -> None:
 
     model = catalog.find("smollm2-135m")
     info = gguf.read(pull.ensure(model, Settings().models_dir))
-    assert info.trained_context == model.trained_context
+    assert (info.trained_context, info.kv_bytes) == (model.trained_context, model.kv_bytes)
     assert info.knows_tools == (model.chat.tools == "template")

@@ -1,4 +1,7 @@
-"""More than three hundred schemas, each with a name: every keyword by itself, in pairs, in depth, and as people write."""
+"""More than three hundred schemas, each with a name: every keyword by itself, together, in depth, and as people write."""
+
+# ruff: noqa: E501
+# fmt: off
 
 from __future__ import annotations
 
@@ -10,7 +13,12 @@ Schema = dict[str, Any]
 
 PATTERNS = [
     *(r"^[a-z]{2}\"[a-z]{2}$", r"^[a-z]{2}\n[a-z]$", r"^[A-Z]:\\[a-z]{3}$", r"^a\tb\r\f$", r"^[\x00-\x1f]{2}$"),
-    *(r"^\u0041\u00e9$", r"^\u{1F600}+$", r"^[😀-😎é]{2}$", "^\ud83d\ude00$".encode("utf-16", "surrogatepass").decode("utf-16")),
+    *(
+        r"^\u0041\u00e9$",
+        r"^\u{1F600}+$",
+        r"^[😀-😎é]{2}$",
+        "^\ud83d\ude00$".encode("utf-16", "surrogatepass").decode("utf-16"),
+    ),
     *(r"^\ud83d\ude00$", r"^\/a\/b$", r"^[^\"\\]{1,5}$", r"^\bab\b$", r"^a\b.b$", r"^a\Bb$", r"foo", r"^foo", r"foo$"),
     *(r"^a|b$", r"^(?:a|b)?c+$", r"^(?=.*\d)(?=.*[a-z]).{4,6}$", r"^(?!foo).{3,5}$", r"^((?!foo).)*$", r"(?<=x)y$"),
     *(r"^(?<!x)y", r"^\S+@\S+\.\S+$", r"^\d{4}-\d{2}-\d{2}$", r"^\p{Lu}\p{Ll}+$", r"^[\w.-]+$", r"^$", r"^.{3}$"),
@@ -62,7 +70,24 @@ FRACTIONS: list[Schema] = [
     {"exclusiveMaximum": 12345.678},
 ]
 NAMES = [
-    *("Größe", "a b", "a[0]", "<T>", "`x`", "a/b", "a~b", "a%b", "a%20b", "日本", "q?x#y", "^|\\", '"', "", "$ref", "a.b"),
+    *(
+        "Größe",
+        "a b",
+        "a[0]",
+        "<T>",
+        "`x`",
+        "a/b",
+        "a~b",
+        "a%b",
+        "a%20b",
+        "日本",
+        "q?x#y",
+        "^|\\",
+        '"',
+        "",
+        "$ref",
+        "a.b",
+    ),
     "é",
 ]
 _STRING, _INTEGER, _NUMBER, _NULL = ({"type": kind} for kind in ("string", "integer", "number", "null"))
@@ -131,7 +156,12 @@ def _values() -> Iterator[Schema]:
 
 def _arrays() -> Iterator[Schema]:
     for least, most in ((0, 0), (1, 1), (2, 4), (3, None), (0, 3), (2.0, 3.0)):
-        yield {"type": "array", "items": _INTEGER, "minItems": least, **({"maxItems": most} if most is not None else {})}
+        yield {
+            "type": "array",
+            "items": _INTEGER,
+            "minItems": least,
+            **({"maxItems": most} if most is not None else {}),
+        }
     yield {"type": "array", "items": {"type": "array", "items": _INTEGER, "maxItems": 2}, "maxItems": 2}
     yield {"type": "array", "items": closed(a=_INTEGER), "minItems": 1, "maxItems": 2}
     yield {"type": "array", "prefixItems": [_INTEGER, _SHORT, _NULL], "items": False}
@@ -144,7 +174,12 @@ def _arrays() -> Iterator[Schema]:
     yield {"type": "array", "contains": {"const": 1}, "minContains": 2, "maxItems": 4}
     yield {"type": "array", "contains": {"const": 1}, "maxContains": 1, "maxItems": 3}
     yield {"allOf": [{"type": "array", "items": {"minimum": 0}}, {"items": _INTEGER, "maxItems": 3}]}
-    yield {"$schema": "http://json-schema.org/draft-07/schema#", "items": [_INTEGER, _NULL], "additionalItems": False, "type": "array"}
+    yield {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "items": [_INTEGER, _NULL],
+        "additionalItems": False,
+        "type": "array",
+    }
     yield {"type": "array", "prefixItems": [_INTEGER], "unevaluatedItems": False}
     yield {"type": "array", "items": False}
     yield {"type": "array", "items": {"anyOf": [_SHORT, _INTEGER, _NULL]}, "maxItems": 3}
@@ -160,21 +195,35 @@ def _objects() -> Iterator[Schema]:
     yield {"type": "object", "additionalProperties": _INTEGER, "maxProperties": 2}
     yield {"type": "object", "additionalProperties": _INTEGER, "minProperties": 1, "maxProperties": 2}
     yield {"type": "object", "additionalProperties": _INTEGER, "minProperties": 3}
-    yield {"type": "object", "properties": {k: _NULL for k in "abcd"}, "minProperties": 2, "maxProperties": 3}
-    yield {"type": "object", "properties": {"a": _INTEGER}, "additionalProperties": {"type": "boolean"}, "maxProperties": 3}
+    yield {"type": "object", "properties": dict.fromkeys("abcd", _NULL), "minProperties": 2, "maxProperties": 3}
+    yield {
+        "type": "object",
+        "properties": {"a": _INTEGER},
+        "additionalProperties": {"type": "boolean"},
+        "maxProperties": 3,
+    }
     yield {"type": "object", "patternProperties": {"^s_": _SHORT, "^n_": _INTEGER}, "additionalProperties": False}
     yield {"type": "object", "patternProperties": {"a": _INTEGER, "b": {"minimum": 3}}, "additionalProperties": False}
     yield {"type": "object", "properties": {"s_a": {}}, "patternProperties": {"^s_": _SHORT}, "required": ["s_a"]}
-    yield {"type": "object", "propertyNames": {"pattern": "^[a-z]{2}$"}, "additionalProperties": _INTEGER, "maxProperties": 2}
+    yield {
+        "type": "object",
+        "propertyNames": {"pattern": "^[a-z]{2}$"},
+        "additionalProperties": _INTEGER,
+        "maxProperties": 2,
+    }
     yield {"type": "object", "propertyNames": {"enum": ["x", "y"]}, "additionalProperties": _INTEGER}
     yield {"type": "object", "propertyNames": {"maxLength": 3}, "additionalProperties": _NULL}
     yield {"type": "object", "properties": {"a": {}, "b": {}}, "dependentRequired": {"a": ["b"]}}
     yield {"type": "object", "properties": {"a": _NULL, "b": _NULL}, "dependentSchemas": {"a": {"required": ["b"]}}}
     yield {"type": "object", "properties": {"a": _NULL}, "unevaluatedProperties": False}
     yield {"allOf": [closed(a=_INTEGER), {"properties": {"a": {"minimum": 3}}}]}
-    yield {"allOf": [{"properties": {"a": _INTEGER}, "required": ["a"]}, {"properties": {"b": _SHORT}, "required": ["b"]}], "type": "object", "unevaluatedProperties": False}
+    yield {
+        "allOf": [{"properties": {"a": _INTEGER}, "required": ["a"]}, {"properties": {"b": _SHORT}, "required": ["b"]}],
+        "type": "object",
+        "unevaluatedProperties": False,
+    }
     yield {"type": "object", "not": {"required": ["a"]}, "properties": {"a": {}, "b": _INTEGER}}
-    yield {"type": "object", "properties": {name: _INTEGER for name in NAMES}, "required": NAMES[:5]}
+    yield {"type": "object", "properties": dict.fromkeys(NAMES, _INTEGER), "required": NAMES[:5]}
     yield {"type": "object", "properties": {f"p{i}": _INTEGER for i in range(60)}, "required": ["p3"]}
     deep: Schema = _INTEGER
     for level in range(9):
@@ -188,17 +237,29 @@ def _references() -> Iterator[Schema]:
         yield {**closed(a={"$ref": f"#/$defs/{pointer}"}), "$defs": {name: _INTEGER}}
     yield {**closed(a={"$ref": "#/$defs/Gr%C3%B6%C3%9Fe"}), "$defs": {"Größe": _INTEGER}}
     yield {**closed(a={"$ref": "#/definitions/a"}), "definitions": {"a": {"$ref": "#/definitions/b"}, "b": _SHORT}}
-    yield {"type": "object", "properties": {"größe": _INTEGER, "b": {"$ref": "#/properties/größe"}}, "required": ["b"]}
+    yield closed(größe=_INTEGER, b={"$ref": "#/properties/größe"})
     yield {**closed(a={"$ref": "#there"}), "$defs": {"x": {"$anchor": "there", "type": "integer"}}}
-    yield {**closed(a={"$ref": "x.json"}), "$id": "http://e.org/r.json", "$defs": {"x": {"$id": "x.json", "type": "integer"}}}
+    yield {
+        **closed(a={"$ref": "x.json"}),
+        "$id": "http://e.org/r.json",
+        "$defs": {"x": {"$id": "x.json", "type": "integer"}},
+    }
     yield {**closed(a={"$ref": "#/$defs/n", "minimum": 5}), "$defs": {"n": _INTEGER}}
     tree = {"type": "object", "properties": {"v": _INTEGER, "next": {"$ref": "#/$defs/t"}}, "required": ["v"]}
     yield {"$ref": "#/$defs/t", "$defs": {"t": {**tree, "additionalProperties": False}}}
     item = closed(v=_INTEGER, next={"anyOf": [{"$ref": "#"}, _NULL]})
     yield item
-    yield {"$ref": "#/$defs/t", "$defs": {"t": closed(v=_SHORT, of={"type": "array", "items": {"$ref": "#/$defs/t"}, "maxItems": 2})}}
+    yield {
+        "$ref": "#/$defs/t",
+        "$defs": {"t": closed(v=_SHORT, of={"type": "array", "items": {"$ref": "#/$defs/t"}, "maxItems": 2})},
+    }
     yield {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}, _INTEGER]}}}
-    yield {"$schema": "http://json-schema.org/draft-07/schema#", "$ref": "#/definitions/a", "type": "string", "definitions": {"a": _INTEGER}}
+    yield {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$ref": "#/definitions/a",
+        "type": "string",
+        "definitions": {"a": _INTEGER},
+    }
 
 
 def _choices() -> Iterator[Schema]:
@@ -209,8 +270,16 @@ def _choices() -> Iterator[Schema]:
     yield {"oneOf": [_SHORT, {"type": "string", "pattern": "^a"}]}
     yield {"oneOf": [{"type": "integer", "multipleOf": 2}, {"type": "integer", "multipleOf": 3}]}
     yield {"oneOf": [{"type": "integer", "maximum": 3}, {"type": "integer", "minimum": 3}]}
-    yield {"oneOf": [{"required": ["a"]}, {"required": ["b"]}], "type": "object", "properties": {"a": _NULL, "b": _NULL}}
-    yield {"anyOf": [{"required": ["a"]}, {"required": ["b"]}], "type": "object", "properties": {"a": _NULL, "b": _NULL}}
+    yield {
+        "oneOf": [{"required": ["a"]}, {"required": ["b"]}],
+        "type": "object",
+        "properties": {"a": _NULL, "b": _NULL},
+    }
+    yield {
+        "anyOf": [{"required": ["a"]}, {"required": ["b"]}],
+        "type": "object",
+        "properties": {"a": _NULL, "b": _NULL},
+    }
     yield {"anyOf": [_SHORT, {"type": "array", "items": _SHORT, "maxItems": 2}, _NULL]}
     yield {"anyOf": [{"minimum": 3}, {"maximum": -3}], "type": "integer"}
     yield {"anyOf": [{"format": "date"}, {"format": "ipv4"}], "type": "string"}
@@ -218,8 +287,17 @@ def _choices() -> Iterator[Schema]:
     yield {"anyOf": [{"anyOf": [_INTEGER, _NULL]}, {"oneOf": [_SHORT, {"type": "boolean"}]}]}
     yield {"allOf": [{"anyOf": [_INTEGER, _SHORT]}, {"anyOf": [_INTEGER, _NULL]}]}
     kinds = {"type": "object", "properties": {"k": {"enum": ["x", "y"]}, "v": {}}, "required": ["k", "v"]}
-    yield {**kinds, "if": {"properties": {"k": {"const": "x"}}}, "then": {"properties": {"v": _INTEGER}}, "else": {"properties": {"v": _SHORT}}}
-    yield {**kinds, "if": {"properties": {"k": {"const": "x"}}, "required": ["k"]}, "then": {"properties": {"v": _INTEGER}}}
+    yield {
+        **kinds,
+        "if": {"properties": {"k": {"const": "x"}}},
+        "then": {"properties": {"v": _INTEGER}},
+        "else": {"properties": {"v": _SHORT}},
+    }
+    yield {
+        **kinds,
+        "if": {"properties": {"k": {"const": "x"}}, "required": ["k"]},
+        "then": {"properties": {"v": _INTEGER}},
+    }
     yield {"if": _INTEGER, "then": {"minimum": 5}, "else": {"type": "boolean"}}
     yield {"type": ["integer", "string"], "if": {"type": "string"}, "then": {"maxLength": 2}}
     yield {"not": {"not": _INTEGER}}
@@ -227,21 +305,55 @@ def _choices() -> Iterator[Schema]:
     yield {"type": "integer", "not": {"anyOf": [{"minimum": 10}, {"maximum": 0}]}}
 
 
+def _together() -> Iterator[Schema]:
+    leaves: list[Schema] = [
+        {"type": "string", "pattern": r"^\w+\"\d$"}, {"type": "string", "format": "date-time"}, {"type": "integer", "minimum": -(2**63)},
+        {"type": "number", "multipleOf": 0.25, "minimum": 0, "maximum": 9}, {"enum": ["a", None, 3]}, {"type": ["boolean", "null"]},
+        {"type": "array", "items": _SHORT, "maxItems": 2}, {"type": "string", "format": "uri", "maxLength": 40}, {"const": {"x": []}},
+    ]
+    for one, other in combinations(leaves, 2):
+        yield {"type": "object", "properties": {"a": one, "b": {"anyOf": [other, _NULL]}}, "required": ["a"]}
+    for leaf in leaves:
+        yield {"type": "array", "items": closed(v=leaf), "minItems": 1, "maxItems": 2}
+        yield {"type": "object", "additionalProperties": leaf, "propertyNames": {"pattern": "^[a-c]{1,2}$"}, "maxProperties": 2}
+
+
 def _as_people_write() -> Iterator[Schema]:
     money = {"type": "number", "multipleOf": 0.01, "minimum": 0, "maximum": 1000}
-    yield closed(order=closed(id={"type": "string", "format": "uuid"}, total=money, at={"type": "string", "format": "date-time"}))
-    yield closed(lat={"type": "number", "minimum": -90, "maximum": 90}, lon={"type": "number", "minimum": -180, "maximum": 180})
-    yield closed(url={"type": "string", "format": "uri"}, method={"enum": ["GET", "POST"]}, headers={"type": "object", "additionalProperties": _SHORT})
-    yield {"type": "object", "properties": {"cmd": {"type": "array", "items": _SHORT, "minItems": 1}, "cwd": {"type": ["string", "null"]}}, "required": ["cmd"]}
-    yield {"title": "T", "description": "D", "type": "object", "properties": {"a": {"title": "A", "default": 3, "type": "integer", "examples": [1]}}}
+    yield closed(
+        order=closed(id={"type": "string", "format": "uuid"}, total=money, at={"type": "string", "format": "date-time"})
+    )
+    yield closed(
+        lat={"type": "number", "minimum": -90, "maximum": 90}, lon={"type": "number", "minimum": -180, "maximum": 180}
+    )
+    yield closed(
+        url={"type": "string", "format": "uri"},
+        method={"enum": ["GET", "POST"]},
+        headers={"type": "object", "additionalProperties": _SHORT},
+    )
+    yield {
+        "type": "object",
+        "properties": {"cmd": {"type": "array", "items": _SHORT, "minItems": 1}, "cwd": {"type": ["string", "null"]}},
+        "required": ["cmd"],
+    }
+    yield {
+        "title": "T",
+        "description": "D",
+        "type": "object",
+        "properties": {"a": {"title": "A", "default": 3, "type": "integer", "examples": [1]}},
+    }
     yield {"$schema": "https://json-schema.org/draft/2020-12/schema", **closed(a=_INTEGER)}
     yield closed(steps={"type": "array", "maxItems": 2, "items": closed(why=_SHORT, out=_SHORT)}, answer=_SHORT)
     yield {"type": "object", "properties": {"q": _STRING}, "required": ["q"], "x-order": ["q"], "nullable": True}
-    yield {"type": "object", "properties": {"x": {"type": "integer", "minimum": 1, "exclusiveMinimum": True}}, "$schema": "http://json-schema.org/draft-04/schema#"}
+    yield {
+        "type": "object",
+        "properties": {"x": {"type": "integer", "minimum": 1, "exclusiveMinimum": True}},
+        "$schema": "http://json-schema.org/draft-04/schema#",
+    }
     yield {}
 
 
-_PARTS = (_strings, _numbers, _values, _arrays, _objects, _references, _choices, _as_people_write)
+_PARTS = (_strings, _numbers, _values, _arrays, _objects, _references, _choices, _together, _as_people_write)
 
 
 def schemas() -> Mapping[str, Schema]:

@@ -45,18 +45,19 @@ class Asked:
 
 Behaviour = Callable[[Json], Says]
 
+ENVELOPE: Json = {"id": "chatcmpl-up", "object": "chat.completion.chunk", "created": 1, "model": "up"}
 USAGE: Json = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
 
 
 def chunk(delta: Json | None = None, *, finish: str | None = None, index: int = 0, **more: Any) -> bytes:
     """One chunk as JSON."""
     choice = {"index": index, "delta": delta or {}, "finish_reason": finish}
-    return json.dumps({"id": "chatcmpl-up", "object": "chat.completion.chunk", "choices": [choice], **more}).encode()
+    return json.dumps({**ENVELOPE, "choices": [choice], **more}).encode()
 
 
 def usage_chunk(usage: Json = USAGE) -> bytes:
     """The chunk that holds only the usage."""
-    return json.dumps({"id": "chatcmpl-up", "object": "chat.completion.chunk", "choices": [], "usage": usage}).encode()
+    return json.dumps({**ENVELOPE, "choices": [], "usage": usage}).encode()
 
 
 def sse(*events: bytes, done: bool = True) -> list[bytes]:

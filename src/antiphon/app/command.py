@@ -29,7 +29,7 @@ def serve(loaded: Loaded, data_dir: DataDir, model: ResolvedModel | None) -> int
         served = f"{count} route{'s' * (count != 1)}" if count else ""
         if engine is not None:
             context = engine.capabilities.context_tokens
-            local = f"model {engine.name}, {settings.slots} slots, {context} tokens each"
+            local = f"model {engine.name}, {settings.slots} slots, context {context} tokens"
             served = f"{local}; {served}" if served else local
         print(banner(host, port, served, data_dir, model_to_try(settings, engine)), flush=True)
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from antiphon.domain.routing import Deadlines, TargetSpec
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.engines.upstream.client import UpstreamClient
+from antiphon.models.context import plan_context
 from antiphon.models.resolve import ResolvedModel
 from antiphon.ports import Engine
 from antiphon.settings import Settings
+from antiphon.settings.machine import available_memory
 
 
 def upstream_engine(
@@ -35,12 +37,20 @@ def local_engine(settings: Settings, model: ResolvedModel) -> Engine:
     from antiphon.engines.llama.config import LlamaConfig  # not needed with another engine
     from antiphon.engines.llama.engine import LlamaEngine
 
+    planned = plan_context(
+        model,
+        slots=settings.slots,
+        cache_ram_mib=settings.cache_ram_mib,
+        asked=settings.context,
+        available=available_memory(),
+    )
     return LlamaEngine(
         LlamaConfig(
             model=model.path,
             name=model.name,
             slots=settings.slots,
-            context=settings.context or model.context,
+            context=planned.context,
+            trained_context=model.trained_context,
             threads=settings.threads,
             pinning=settings.pin or None,
             cache_ram_mib=settings.cache_ram_mib,

@@ -20,11 +20,14 @@ from antiphon.cli.shutdown_checks import shutdowns
 from antiphon.cli.upstream_checks import upstreams
 from antiphon.datadir import DataDir
 from antiphon.domain.errors import AntiphonError
+from antiphon.domain.sizes import megabytes
 from antiphon.models import gguf, pull
+from antiphon.models.context import ContextPlan, plan_context
 from antiphon.models.files import sha256_of
 from antiphon.models.resolve import ResolvedModel, resolve
 from antiphon.settings import Loaded, Settings
 from antiphon.settings.gateway import NO_MODEL
+from antiphon.settings.machine import available_memory
 
 #: Less free disk than this (bytes) is worth a warning.
 _LITTLE_DISK = 1_000_000_000
@@ -51,7 +54,7 @@ def all_findings(loaded: Loaded) -> Iterator[Finding]:
         try:
             yield from check(loaded.settings)
         except AntiphonError as error:
-            yield Finding(State.FAIL, subject, error.message)
+            yield Finding(State.FAIL, subject, str(error))
         except OSError as error:
             yield Finding(State.FAIL, subject, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
 
@@ -153,7 +156,7 @@ def _model(settings: Settings) -> Iterator[Finding]:
         return
     model = resolve(settings.model, settings.models_dir)
     yield _model_file(model, settings)
-    yield _memory(model, settings)
+    yield from _context(model, settings)
 
 
 def _model_file(model: ResolvedModel, settings: Settings) -> Finding:
@@ -171,29 +174,34 @@ def _model_file(model: ResolvedModel, settings: Settings) -> Finding:
     return Finding(State.OK, "model", f"{model.name}: {model.path} (SHA-256 verified)")
 
 
-def _memory(model: ResolvedModel, settings: Settings) -> Finding:
-    """Estimated as measured: the file's size and half as much again, 100 MB, and the prompt cache."""
-    size = model.path.stat().st_size if model.path.exists() else model.entry.bytes if model.entry else 0
-    needed = int(size * 1.5) + 100_000_000 + settings.cache_ram_mib * 1024 * 1024
-    available = _available_memory()
-    if available is None:
-        return Finding(
-            State.OK, "memory", f"about {needed / 1e9:.1f} GB needed (this system does not say what is free)"
-        )
-    text = f"about {needed / 1e9:.1f} GB needed, {available / 1e9:.1f} GB available"
-    if available < needed:
-        return Finding(State.WARN, "memory", text, "stop other programs, or choose a smaller model or cache_ram_mib")
+def _context(model: ResolvedModel, settings: Settings) -> Iterator[Finding]:
+    """The context that the next start will have, and the memory that it takes."""
+    plan = plan_context(
+        model,
+        slots=settings.slots,
+        cache_ram_mib=settings.cache_ram_mib,
+        asked=settings.context,
+        available=available_memory(),
+    )
+    tokens = f"{plan.context} tokens for a request, {plan.pool} shared by {settings.slots} slots"
+    text = f"{tokens}; KV cache {megabytes(plan.kv_memory)}"
+    if settings.context is not None and plan.context < settings.context:
+        advice = f"the model was trained for no more than that; {settings.context} were asked for"
+        yield Finding(State.WARN, "context", text, advice)
+    else:
+        yield Finding(State.OK, "context", text)
+    yield _memory(plan)
+
+
+def _memory(plan: ContextPlan) -> Finding:
+    text = f"about {megabytes(plan.needed)} needed"
+    if plan.available is None:
+        return Finding(State.OK, "memory", f"{text} (this system does not say what is free)")
+    text = f"{text}, {megabytes(plan.available)} available"
+    if not plan.fits:
+        advice = "stop other programs, or choose a smaller model, context or cache_ram_mib"
+        return Finding(State.WARN, "memory", text, advice)
     return Finding(State.OK, "memory", text)
-
-
-def _available_memory() -> int | None:
-    """Bytes that a new program can have without swapping, where the system says (Linux)."""
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-    except OSError:
-        return None
-    kib = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
-    return int(kib) * 1024 if kib else None
 
 
 def _engine(settings: Settings) -> Iterator[Finding]:
@@ -239,7 +247,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     for subject, path in (("disk", settings.data_dir), ("models disk", settings.models_dir)):
         there = next(parent for parent in (path, *path.parents) if parent.exists())
         free = shutil.disk_usage(there).free
-        text = f"{free / 1e9:.1f} GB free for {path}"
+        text = f"{megabytes(free)} free for {path}"
         if free < _LITTLE_DISK:
             yield Finding(State.WARN, subject, text, "free some, or move it to another disk")
         else:

@@ -90,9 +90,9 @@ def report(
     if "day" not in names:
         rows.sort(key=lambda row: -row["nano"])
     if as_json:
-        typer.echo(json.dumps([_without(row, "nano") for row in rows], indent=2))
+        typer.echo(json.dumps([_shown(row) for row in rows], indent=2))
     elif as_csv:
-        typer.echo(_csv([_without(row, "nano") for row in rows]), nl=False)
+        typer.echo(_csv([_shown(row) for row in rows]), nl=False)
     else:
         _print(rows, [*asked.group_by])
 
@@ -141,6 +141,7 @@ def _row(one: Sum, projects: dict[str, str]) -> dict[str, Any]:
         "saved": money.to_dollars(one.saved),
         "unknown": one.unknown,
         "nano": one.cost,
+        "saved_nano": one.saved,
     }
 
 
@@ -167,7 +168,7 @@ def _print(rows: list[dict[str, Any]], groups: list[Dimension]) -> None:
     table([*head, "CALLS", "INPUT", "OUTPUT", "DOLLARS", ""], lines)
     if rows:
         total = money.to_dollars(sum(row["nano"] for row in rows))
-        saved = sum(money.from_dollars(row["saved"]) for row in rows)
+        saved = sum(row["saved_nano"] for row in rows)
         typer.echo(f"Total: {total} US dollars" + (f"; saved by the cache: {money.to_dollars(saved)}" if saved else ""))
 
 
@@ -185,8 +186,8 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _without(row: dict[str, Any], name: str) -> dict[str, Any]:
-    return {member: value for member, value in row.items() if member != name}
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in {"nano", "saved_nano"}}
 
 
 def _entry(entry: Entry) -> dict[str, Any]:

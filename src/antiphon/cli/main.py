@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -75,10 +76,19 @@ def _root(
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 refused with a reason, 2 wrong usage, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal whose encoding lacks a character shows "?" for it
+            stream.reconfigure(errors="replace")
     try:
         app(prog_name="antiphon")
     except AntiphonError as error:
-        sys.stderr.write(f"antiphon: {error.message}\n")
+        sys.stderr.write(f"antiphon: {error}\n")
+        sys.exit(1)
+    except OSError as error:
+        # Something outside of this program: a file, a disk, the network. What was being done names itself above; here
+        # stands the last resort, since a traceback would tell nobody what to mend.
+        place = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"antiphon: {place}{error.strerror or error}\n")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Local models: list, download, remove.", no_args_is_help=True, rich_markup_mode=None)
 
+#: Bytes a second of a line that many have, to say beforehand how long a download takes.
+_USUAL_RATE = 10e6
 _STATES = {"ready": "here", "unverified": "here, not verified", "partial": "partly here", "absent": "-"}
 
 
@@ -86,11 +89,16 @@ def pull_one(model: Model, models_dir: Path) -> Path:
 
     progress = DownloadProgress(f"model {model.name}")
     if pull.state(model, models_dir) in ("absent", "partial"):
-        progress.note(f"downloading {model.megabytes} to {models_dir}")
+        seconds = model.bytes / _USUAL_RATE
+        progress.note(f"downloading {model.megabytes} to {models_dir} (about {seconds:.0f} s at 10 MB/s)")
+    began = time.monotonic()
     try:
-        return pull.ensure(model, models_dir, progress=progress)
+        path = pull.ensure(model, models_dir, progress=progress)
     finally:
         progress.close()
+    if (took := time.monotonic() - began) > 1:
+        progress.note(f"here after {took:.0f} s")
+    return path
 
 
 def _as_dict(model: Model, directory: Path) -> dict[str, object]:
@@ -106,6 +114,6 @@ def _as_dict(model: Model, directory: Path) -> dict[str, object]:
         "licence": model.licence,
         "kind": model.kind,
         "description": model.description,
-        "context": model.context,
         "trained_context": model.trained_context,
+        "kv_bytes": model.kv_bytes,
     }

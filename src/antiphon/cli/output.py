@@ -9,9 +9,13 @@ from typing import TextIO
 
 import typer
 
+from antiphon.domain.sizes import megabytes
+
 _BAR = 24
 #: Seconds between two paints of the bar.
 _PAINT_EVERY = 0.1
+#: Seconds after which a log gets a line, however little has come: silence would look like a hang.
+_LOG_EVERY = 10.0
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -28,7 +32,7 @@ def moment(unix: int | None) -> str:
 
 
 class DownloadProgress:
-    """The progress of one download: a bar on a terminal, a line for each tenth elsewhere (logs)."""
+    """The progress of one download: a bar on a terminal; in a log, a line for each tenth and every ten seconds."""
 
     def __init__(self, label: str, stream: TextIO | None = None) -> None:
         """`label` stands before the bar. Prints to stderr unless told otherwise."""
@@ -38,6 +42,7 @@ class DownloadProgress:
         self._first: tuple[float, int] | None = None
         self._painted = 0.0
         self._tenth = -1
+        self._logged = 0.0
         self._open = False
 
     def update(self, done: int, total: int) -> None:
@@ -46,7 +51,7 @@ class DownloadProgress:
         if self._first is None:
             self._first = (now, done)
         if not self._live:
-            self._log_tenth(done, total)
+            self._log(now, done, total)
         elif now - self._painted >= _PAINT_EVERY or done >= total:
             self._painted, self._open = now, True
             self._stream.write(f"\r\x1b[K{self._line(now, done, total)}")
@@ -64,18 +69,22 @@ class DownloadProgress:
             self._stream.write("\n")
             self._open = False
 
-    def _log_tenth(self, done: int, total: int) -> None:
+    def _log(self, now: float, done: int, total: int) -> None:
         tenth = done * 10 // max(1, total)
-        if tenth > self._tenth:
-            self._tenth = tenth
-            self._stream.write(f"{self._label}: {tenth * 10} % of {total / 1e6:.0f} MB\n")
+        if tenth > self._tenth or now - self._logged >= _LOG_EVERY:
+            self._tenth, self._logged = tenth, now
+            self._stream.write(f"{self._label}: {done * 100 // max(1, total)} % of {self._so_far(now, done, total)}\n")
             self._stream.flush()
 
-    def _line(self, now: float, done: int, total: int) -> str:
+    def _so_far(self, now: float, done: int, total: int) -> str:
+        """The whole size, how fast it comes, and how long it will still take."""
         assert self._first is not None
         began, had = self._first
         rate = (done - had) / (now - began) if now > began else 0.0
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
+        return f"{megabytes(total)}, {rate / 1e6:.1f} MB/s{left}"
+
+    def _line(self, now: float, done: int, total: int) -> str:
         full = done * _BAR // max(1, total)
         bar = "█" * full + "░" * (_BAR - full)
-        return f"{self._label} {bar} {done / 1e6:.0f} of {total / 1e6:.0f} MB, {rate / 1e6:.1f} MB/s{left}"
+        return f"{self._label} {bar} {done / 1e6:.0f} of {self._so_far(now, done, total)}"

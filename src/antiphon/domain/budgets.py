@@ -46,7 +46,9 @@ class Budget:
 class Reservation:
     """Money that a generation may come to need: `amount` nano-dollars of each of these hard budgets.
 
-    Held by the server `owner` until `until` (Unix milliseconds), which it renews.
+    Held by the server `owner` until `until` (Unix milliseconds), which it renews. `object_id`: the background response
+    that it is for, if it is for one. Whoever goes on with that response after a crash reserves anew, and what the dead
+    server had reserved for it is given back.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Reservation:
     budgets: tuple[str, ...]
     amount: int
     until: int
+    object_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

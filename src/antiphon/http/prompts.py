@@ -9,7 +9,8 @@ import msgspec
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.records import StoredPrompt, StoredPromptVersion
 from antiphon.http.api import Resource
-from antiphon.http.exchange import Exchange, object_body
+from antiphon.http.decoding import object_body
+from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
 from antiphon.protocol.refusals import missing_parameter, unknown_parameter

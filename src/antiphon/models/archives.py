@@ -29,12 +29,13 @@ def fetch(source: ArchiveSource, model: Model, work: Path, part: Path, progress:
     """
     total = sum(archive.bytes for archive in source.archives)
     done = sum(archive.bytes for archive in source.archives if _kept(work, archive).exists())
-    progress.update(done, total)
+    tell = _in_bytes_of(model, progress, total)
+    tell(done)
     for archive in source.archives:
         if not _kept(work, archive).exists():
-            _download(archive, work, _adder(archive, progress, done, total))
+            _download(archive, work, _adder(archive, tell, done))
             done += archive.bytes
-            progress.update(done, total)
+            tell(done)
     _join(source, model, work, part)
 
 
@@ -43,12 +44,20 @@ def missing_bytes(source: ArchiveSource, work: Path) -> int:
     return sum(archive.bytes for archive in source.archives if not _kept(work, archive).exists())
 
 
-def _adder(archive: Archive, progress: Progress, done: int, total: int) -> Callable[[int], None]:
+def _in_bytes_of(model: Model, progress: Progress, total: int) -> Callable[[int], None]:
+    """Tells of bytes of archives (`total` in all) as bytes of the model's file.
+
+    Archives are a few per cent smaller than what is in them, and two sizes of one thing would only puzzle.
+    """
+    return lambda done: progress.update(done * model.bytes // total, model.bytes)
+
+
+def _adder(archive: Archive, tell: Callable[[int], None], done: int) -> Callable[[int], None]:
     """Reports the bytes of the archive that is on its way, on top of those that are here.
 
     pip copies what it has downloaded, so that for a moment there is more than the archive's size.
     """
-    return lambda arrived: progress.update(done + min(arrived, archive.bytes), total)
+    return lambda arrived: tell(done + min(arrived, archive.bytes))
 
 
 def _kept(work: Path, archive: Archive) -> Path:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from antiphon.domain.errors import SetupError
+from antiphon.domain.sizes import megabytes
 
 CATALOG = Path(__file__).with_name("catalog.toml")
 #: Stands for the catalog's default model wherever a model's name is asked for.
@@ -81,7 +82,10 @@ Source = ArchiveSource | HubSource
 
 
 class Model(_Table, frozen=True):
-    """A model of the catalog. Sizes are in bytes, contexts in tokens of one slot (prompt and answer together)."""
+    """A model of the catalog. Sizes are in bytes, `trained_context` in tokens (prompt and answer together).
+
+    `kv_bytes`: what each token takes in the KV cache.
+    """
 
     name: str
     file: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -90,8 +94,8 @@ class Model(_Table, frozen=True):
     licence: str
     kind: Literal["chat"]
     description: str
-    context: Count
     trained_context: Count
+    kv_bytes: Count
     chat: ChatSettings
     sources: tuple[Source, ...]
 
@@ -101,8 +105,8 @@ class Model(_Table, frozen=True):
 
     @property
     def megabytes(self) -> str:
-        """The size as people read it: `491 MB` (decimal)."""
-        return f"{self.bytes / 1e6:.0f} MB"
+        """The size as people read it: `491 MB`."""
+        return megabytes(self.bytes)
 
 
 class Catalog(msgspec.Struct, frozen=True):

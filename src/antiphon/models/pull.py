@@ -8,6 +8,7 @@ from typing import Literal
 
 from antiphon.domain import limits
 from antiphon.domain.errors import SetupError
+from antiphon.domain.sizes import megabytes
 from antiphon.models import archives, files, hub
 from antiphon.models.archives import wrong_hash
 from antiphon.models.catalog import ArchiveSource, Model, Source
@@ -33,20 +34,25 @@ def ensure(model: Model, models_dir: Path, *, progress: Progress | None = None) 
             if not (files.is_verified(path, model.sha256) or _verify_present(model, path, progress)):
                 _download(model, path, progress)
     except OSError as error:
-        raise SetupError(
-            f"The model {model.name} cannot be put into {models_dir}: {error.strerror or error}."
-        ) from error
+        reason = "it is not a directory" if isinstance(error, FileExistsError) else error.strerror or error
+        raise SetupError(f"The model {model.name} cannot be put into {models_dir}: {reason}.") from error
     return path
 
 
 def state(model: Model, models_dir: Path) -> State:
-    """Whether the model's file is "ready" (verified), here but "unverified", "partial"ly fetched, or "absent"."""
+    """Whether the model's file is "ready" (verified), here but "unverified", "partial"ly fetched, or "absent".
+
+    Raises `SetupError` if that cannot be seen.
+    """
     path = model.path(models_dir)
     if files.is_verified(path, model.sha256):
         return "ready"
-    if path.exists():
-        return "unverified"
-    return "partial" if files.work_path(path).exists() or files.part_path(path).exists() else "absent"
+    try:
+        if path.exists():
+            return "unverified"
+        return "partial" if files.work_path(path).exists() or files.part_path(path).exists() else "absent"
+    except OSError as error:
+        raise SetupError(f"The models directory {models_dir} cannot be read: {error.strerror or error}.") from error
 
 
 def remove(model: Model, models_dir: Path) -> bool:
@@ -121,7 +127,7 @@ def _check_space(model: Model, source: Source, work: Path, models_dir: Path) -> 
     free = shutil.disk_usage(models_dir).free
     if free < needed + limits.PULL_SPARE_DISK:
         raise SourceFailed(
-            f"{models_dir} has {free / 1e6:.0f} MB free, and {(needed + limits.PULL_SPARE_DISK) / 1e6:.0f} MB "
+            f"{models_dir} has {megabytes(free)} free, and {megabytes(needed + limits.PULL_SPARE_DISK)} "
             "are needed; free some, or set ANTIPHON_MODELS_DIR to a directory on another disk"
         )
 

@@ -9,25 +9,30 @@ from pathlib import Path
 from antiphon.models import catalog, gguf
 from antiphon.models.catalog import ChatSettings, Model
 
-#: Tokens of one slot for a file that no catalog knows (fewer if it was trained for fewer).
-DEFAULT_CONTEXT = 4096
-
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
     """A model that can be served.
 
     `name` is what clients see; `path` the file (of a catalog's model: there once `pull.ensure` has returned);
-    `context` the default tokens of one slot; `trained_context` the most that make sense, if known; `entry` the
-    catalog's entry, or None for a file of the user's own.
+    `trained_context` the most tokens that make sense, if known; `kv_bytes` what each takes in the KV cache, if known;
+    `entry` the catalog's entry, or None for a file of the user's own.
     """
 
     name: str
     path: Path
-    context: int
     trained_context: int | None
+    kv_bytes: int | None
     chat: ChatSettings
     entry: Model | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, or what they will be."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return self.entry.bytes if self.entry else 0
 
 
 def resolve(spec: str, models_dir: Path) -> ResolvedModel:
@@ -41,8 +46,8 @@ def resolve(spec: str, models_dir: Path) -> ResolvedModel:
     return ResolvedModel(
         name=model.name,
         path=model.path(models_dir),
-        context=model.context,
         trained_context=model.trained_context,
+        kv_bytes=model.kv_bytes,
         chat=model.chat,
         entry=model,
     )
@@ -53,8 +58,8 @@ def _from_file(path: Path) -> ResolvedModel:
     return ResolvedModel(
         name=public_name(path),
         path=path.resolve(),
-        context=min(DEFAULT_CONTEXT, info.trained_context or DEFAULT_CONTEXT),
         trained_context=info.trained_context,
+        kv_bytes=info.kv_bytes,
         chat=ChatSettings(tools="template" if info.knows_tools else "prompt"),
     )
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from antiphon.domain import limits
 from antiphon.domain.caching import Wish
 from antiphon.domain.money import CallCost
 from antiphon.domain.rates import Demand
 from antiphon.domain.tenancy import Caller
+from antiphon.domain.texts import label
 from antiphon.domain.trail import TargetName, Trail
 from antiphon.policy.said import Said
 from antiphon.ports import Route
 from antiphon.protocol import estimate
 from antiphon.protocol.generation import Delta, Generation, Usage
+from antiphon.protocol.outputs import Outputs, outputs
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -64,6 +68,14 @@ class Admission:
     #: What the rate limits' counters hold for it.
     held: tuple[Demand, ...] = ()
     _input: int | None = None
+    _outputs: Outputs | None = None
+
+    @property
+    def outputs(self) -> Outputs:
+        """What fields that we do not know ask for. Raises `InvalidRequest` for what cannot be counted."""
+        if self._outputs is None:
+            self._outputs = outputs(self.generation)
+        return self._outputs
 
     @property
     def expected_input(self) -> int:
@@ -79,6 +91,25 @@ class Admission:
         for spent in self.wasted:
             usage = spent.usage if usage is None else usage.plus(spent.usage)
         return usage
+
+
+@dataclass(slots=True)
+class Refused:
+    """Sums of generations that were refused and of which nothing is left to tell, however many they were.
+
+    `tries`: by target, how often it was asked and failed. A call has no more targets than its route.
+    """
+
+    attempts: int = 0
+    tries: dict[TargetName, int] = field(default_factory=dict)
+    error: str | None = None
+
+    def add(self, admission: Admission) -> None:
+        """One more was refused."""
+        self.attempts += len(admission.trail.attempts)
+        for attempt in admission.trail.attempts:
+            self.tries[attempt.target] = self.tries.get(attempt.target, 0) + 1
+        self.error = admission.error
 
 
 @dataclass(slots=True)
@@ -102,7 +133,7 @@ class Call:
     cache_control: Wish | None = None
     #: The request's own `store`, if it says so.
     store: bool | None = None
-    #: The model's name as the client asked for it.
+    #: The model's name as the client asked for it; None for one that nothing could have.
     model: str | None = None
     streamed: bool = False
     background: bool = False
@@ -118,6 +149,12 @@ class Call:
     #: Headers that are known only when nothing more will be generated.
     trailers: Headers = field(default_factory=list)
     admissions: list[Admission] = field(default_factory=list)
+    #: What became of generations that are no longer in that list.
+    refused: Refused = field(default_factory=Refused)
+    #: Attempts of all generations at their targets.
+    attempts: int = 0
+    #: Whether the headers tell of targets.
+    told: bool = False
     #: HTTP status, or what it would have been.
     status: int = 0
     error: str | None = None
@@ -126,9 +163,32 @@ class Call:
     ended: float = 0.0
     #: What it has cost, and after how many generations.
     cost: tuple[int, CallCost] | None = None
+    #: Whether the alerts of its budgets are in its headers.
+    alerted: bool = False
     #: Whether the rate limits have counted it as a request, and what they hold for it as long as it runs.
     counted: bool = False
     places: tuple[Demand, ...] = ()
+
+    def asks(self, model: str, body: Mapping[str, Any]) -> None:
+        """Note what the request asks for. What could be nobody's name is not kept: it is the client's own text."""
+        self.model = label(model, limits.MAX_ROUTE_NAME)
+        self.store = body.get("store")
+        self.service_tier = label(body.get("service_tier"), limits.MAX_TIER)
+
+    def say(self, name: bytes, value: bytes) -> None:
+        """Add a header to the answer, in place of one of its name: a call may be refused often until it is made."""
+        self.headers[:] = [pair for pair in self.headers if pair[0] != name]
+        self.headers.append((name, value))
+
+    def admit(self, admission: Admission) -> None:
+        """One more generation begins. A refused one before it, which came to nothing, is only summed up from now on.
+
+        What waits for its turn in the background may be refused for days.
+        """
+        before = self.admissions[-1] if self.admissions else None
+        if before is not None and before.error is not None and before.consumed is None and not before.cached:
+            self.refused.add(self.admissions.pop())
+        self.admissions.append(admission)
 
     @property
     def project_id(self) -> str:

@@ -7,9 +7,11 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 
 from antiphon.domain import limits
-from antiphon.domain.errors import ModelNotFound
+from antiphon.domain.errors import AntiphonError
+from antiphon.domain.texts import label
 from antiphon.domain.turns import WHOSE
 from antiphon.policy.call import Admission, Call
+from antiphon.policy.keys.permit import permit_model
 from antiphon.policy.metered import Metered, wasted
 from antiphon.policy.stage import Answering, Herald, Stage, Witness, code_of, leave
 from antiphon.ports import Capabilities, Route
@@ -48,15 +50,14 @@ class Gate:
 
         Raises `ModelNotFound` if the call's key may not ask for it: it might as well not be there.
         """
-        if not call.caller.permits.model(call.model, route.name):
-            raise ModelNotFound(call.model or route.name)
+        permit_model(call.caller, call.model, route.name)
         return Bound(self, call, route)
 
     async def begin(self, call: Call, route: Route, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Admit a generation, and give its stream. Raises what a stage or the engine refuses it with."""
         WHOSE.set(call.project_id)
         admission = Admission(call, route, generation, tier=call.service_tier)
-        call.admissions.append(admission)
+        call.admit(admission)
         entered: list[Stage] = []
         try:
             for stage in self._stages:
@@ -69,10 +70,10 @@ class Gate:
             admission.error = code_of(error)
             admission.wasted = wasted(admission)
             leave(entered, admission)
-            tell(call)
+            tell(admission)
             raise
         admission.wasted = wasted(admission)
-        tell(call)
+        tell(admission)
         for herald in self._heralds:
             try:
                 herald.begun(admission)
@@ -102,7 +103,7 @@ class Gate:
             return
         call.closed = True
         call.status = status
-        call.error = call.error or error
+        call.error = call.error or (None if error is None else label(error) or "other")
         call.ended = time.monotonic()
         _tell_of(call, self._witnesses)
         self._over.append(call)
@@ -111,6 +112,19 @@ class Gate:
                 asyncio.get_running_loop().call_later(limits.CALLS_TICK, self.settle)
             except RuntimeError:  # no loop runs: nobody would come back to it
                 self.settle()
+
+    def put_off(self, call: Call, error: AntiphonError) -> None:
+        """The call was refused for the moment and will come again as another one: nobody is told that it is over.
+
+        What it held, such as a place among those that run, is let go of. If something of it was paid for before it was
+        refused, such as a summary, it is told of nevertheless.
+        """
+        if any(admission.consumed is not None for admission in call.admissions):
+            self.close(call, error.status, error.code)
+        elif not call.closed:
+            call.closed = True
+            _tell_of(call, self._witnesses)
+            call.admissions = []
 
     def settle(self) -> None:
         """Tell the chroniclers of all calls that are over."""
@@ -174,21 +188,24 @@ class Bound:
 _TOLD = (b"x-antiphon-target", b"x-antiphon-attempts", b"x-antiphon-fallback")
 
 
-def tell(call: Call) -> None:
+def tell(admission: Admission) -> None:
     """Put into the call's headers which target serves it, after how many tries, and whether it is a fallback.
 
     Only for routes that were configured: the built-in model alone has nothing to tell. Of several generations, the last
     one's target is told, and the tries of all.
     """
-    attempts = sum(len(admission.trail.attempts) for admission in call.admissions)
-    if not attempts:
+    call, trail = admission.call, admission.trail
+    call.attempts += len(trail.attempts)
+    if not call.attempts:
         return
     headers = call.headers
-    if len(call.admissions) > 1:
+    fallback = trail.fallback
+    if call.told:
+        fallback = fallback or (_TOLD[2], b"true") in headers
         headers[:] = [header for header in headers if header[0] not in _TOLD]
-    headers.append((_TOLD[1], b"%d" % attempts))
-    target = call.admissions[-1].trail.target
-    if target is not None:
-        headers.append((_TOLD[0], str(target).encode("ascii", "backslashreplace")))
-    if any(admission.trail.fallback for admission in call.admissions):
+    call.told = True
+    headers.append((_TOLD[1], b"%d" % call.attempts))
+    if trail.target is not None:
+        headers.append((_TOLD[0], str(trail.target).encode("ascii", "backslashreplace")))
+    if fallback:
         headers.append((_TOLD[2], b"true"))

@@ -10,10 +10,12 @@ import contextlib
 from collections import deque
 from itertools import islice
 
-from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError
+from antiphon.domain import amounts, limits
+from antiphon.domain.durations import milliseconds
+from antiphon.domain.errors import AntiphonError, Unstorable
 from antiphon.domain.ids import new_id
 from antiphon.domain.ledger import Entry
+from antiphon.domain.texts import label, shortened
 from antiphon.policy.call import Admission, Call
 from antiphon.policy.money import costs
 from antiphon.policy.money.pricing import Pricing
@@ -88,6 +90,8 @@ class Ledger:
         batch = list(islice(self._waiting, limits.LEDGER_BATCH))
         try:
             await self._store.add_entries(batch)
+        except Unstorable:
+            return await self._write_one_by_one(batch)
         except AntiphonError as error:
             _log.warning("the ledger could not be written; trying again", entries=len(batch), reason=error.message)
             return False
@@ -95,6 +99,20 @@ class Ledger:
             _log.error("the ledger could not be written; trying again", entries=len(batch), exc_info=error)
             return False
         for _ in batch:
+            self._waiting.popleft()
+        return True
+
+    async def _write_one_by_one(self, batch: list[Entry]) -> bool:
+        """Some entry of a batch is one that the database will never take: it goes, and no other one with it."""
+        for entry in batch:
+            try:
+                await self._store.add_entries([entry])
+            except Unstorable as error:
+                _log.error("an entry of the ledger was dropped", entry=entry.id, reason=error.message)
+            except Exception as error:
+                reason = error.message if isinstance(error, AntiphonError) else type(error).__name__
+                _log.warning("the ledger could not be written; trying again", entries=1, reason=reason)
+                return False
             self._waiting.popleft()
         return True
 
@@ -123,20 +141,20 @@ class Ledger:
         last = admissions[-1] if admissions else None
         target = last.trail.target if last is not None else None
         first = next((admission.first_at for admission in admissions if admission.first_at is not None), None)
-        attempts, tried = _attempts(admissions)
+        attempts, tried = _attempts(call)
         key = call.caller.key
         return Entry(
             id=new_id("call_"),
-            at=int(call.began_at * 1000),
+            at=milliseconds(call.began_at),
             project_id=call.caller.project.id,
             key_id=key.id,
             user_id=key.user_id,
             endpoint=call.endpoint,
-            model=call.model,
-            served=None if target is None else target.model,
-            route=None if last is None else last.route.name,
-            targets=tried,
-            attempts=attempts,
+            model=label(call.model),
+            served=None if target is None else shortened(target.model, limits.MAX_LABEL),
+            route=None if last is None else shortened(last.route.name, limits.MAX_LABEL),
+            targets=shortened(tried, limits.MAX_TARGETS_TEXT),
+            attempts=amounts.count(attempts),
             fallback=int(any(admission.trail.fallback for admission in admissions)),
             kept=int(any(admission.cached for admission in admissions)),
             status=call.status,
@@ -151,23 +169,23 @@ class Ledger:
             estimated=int(estimated),
             cost=cost.nano,
             saved=cost.saved,
-            price_version=cost.version,
+            price_version=shortened(cost.version, limits.MAX_LABEL),
             batch=int(call.batch),
-            service_tier=(call.service_tier if last is None else last.tier) or "default",
+            service_tier=label(call.service_tier if last is None else last.tier, limits.MAX_TIER) or "default",
             streamed=int(call.streamed),
             background=int(call.background),
-            first_ms=None if first is None else int((first - call.began) * 1000),
-            total_ms=int((call.ended - call.began) * 1000),
-            object_id=call.object_id,
-            request_id=call.request_id,
+            first_ms=None if first is None else milliseconds(first - call.began),
+            total_ms=milliseconds(call.ended - call.began),
+            object_id=label(call.object_id),
+            request_id=shortened(call.request_id, limits.MAX_LABEL),
         )
 
 
-def _attempts(admissions: list[Admission]) -> tuple[int, str]:
+def _attempts(call: Call) -> tuple[int, str]:
     """How often a target was tried, and which ones. A route with one engine behind it notes no attempts."""
-    count = 0
-    targets: dict[str, None] = {}
-    for admission in admissions:
+    count = call.refused.attempts
+    targets = dict.fromkeys(map(str, call.refused.tries))
+    for admission in call.admissions:
         trail = admission.trail
         for attempt in trail.attempts:
             targets[str(attempt.target)] = None

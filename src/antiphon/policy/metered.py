@@ -121,7 +121,7 @@ def estimated(admission: Admission) -> Usage | None:
     if said.pieces:
         output = said.tokens(None if target is None else target.model)
     elif elsewhere and not admission.generation.streamed:
-        output = most_output(admission)
+        output = _unknown_output(admission)
     elif elsewhere or admission.first_at is not None:
         output = 0
     else:
@@ -129,8 +129,8 @@ def estimated(admission: Admission) -> Usage | None:
     return Usage(admission.expected_input, output_tokens=output, estimated=True).bounded()
 
 
-def most_output(admission: Admission) -> int:
-    """Output tokens that a generation may come to have: as many as it was allowed, or as one that sets no limit has."""
+def _unknown_output(admission: Admission) -> int:
+    """Output tokens of an answer of which nothing is known: as many as it might have had."""
     most = admission.generation.sampling.max_tokens
     return limits.BUDGET_OUTPUT_TOKENS if most is None else most
 
@@ -142,7 +142,7 @@ def wasted(admission: Admission) -> list[Spent]:
         if isinstance(attempt.used, Usage):
             spent.append(Spent(attempt.target, attempt.used.bounded()))
         elif attempt.paid and attempt.target.upstream != LOCAL:
-            output = 0 if admission.generation.streamed else most_output(admission)
+            output = 0 if admission.generation.streamed else _unknown_output(admission)
             usage = Usage(admission.expected_input, output_tokens=output, estimated=True)
             spent.append(Spent(attempt.target, usage.bounded()))
     return spent

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.trail import TargetName
 from antiphon.policy.call import Admission, Call
 from antiphon.telemetry import logs
@@ -197,7 +198,7 @@ class Observer:
                 "method": _known(method),
                 "path": endpoint,
                 "status": status,
-                "ms": int(seconds * 1000),
+                "ms": milliseconds(seconds),
             }
             if admin is not None:
                 fields["admin"] = admin
@@ -243,6 +244,11 @@ class Observer:
         row = self.models[model]
         row.calls += 1
         row.total.observe(seconds)
+        facts.attempts = call.refused.attempts
+        for target, count in call.refused.tries.items():
+            refused = self.targets[_target(target, model)]
+            refused.attempts += count
+            refused.failed += count
         for admission in call.admissions:
             row.add(admission)
             row.unmet += admission.unmet
@@ -332,7 +338,7 @@ def _fields(call: Call, model: str, seconds: float, facts: Facts) -> dict[str, A
         "method": _known(call.method),
         "path": call.endpoint,
         "status": call.status,
-        "ms": int(seconds * 1000),
+        "ms": milliseconds(seconds),
         "project": call.caller.project.id,
         "key": call.caller.key.id,
         "request_id": call.request_id,
@@ -356,7 +362,7 @@ def _add_generated(fields: dict[str, Any], facts: Facts) -> None:
     if facts.fallback:
         fields["fallback"] = True
     if facts.first is not None:
-        fields["first_ms"] = int(facts.first * 1000)
+        fields["first_ms"] = milliseconds(facts.first)
     if facts.used:
         fields["input_tokens"] = facts.input
         fields["cached_tokens"] = facts.cached

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from antiphon.domain.errors import AntiphonError
+from antiphon.domain.texts import label
 from antiphon.policy.call import Admission, Call
 from antiphon.protocol.generation import Delta
 from antiphon.telemetry.logs import logger
@@ -61,7 +62,7 @@ def leave(entered: list[Stage], admission: Admission) -> None:
 
 
 def code_of(error: BaseException) -> str:
-    """The code of what ended a generation."""
+    """The code of what ended a generation. Some are an upstream's own."""
     if isinstance(error, AntiphonError):
-        return error.code or error.type
+        return label(error.code or error.type) or "other"
     return "cancelled" if not isinstance(error, Exception) else "server_error"

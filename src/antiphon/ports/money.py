@@ -45,7 +45,7 @@ class BudgetStore(Protocol):
         """Reserve its amount on all of its budgets or on none, in one transaction.
 
         None if it was done; else the id of a hard budget that has not as much left. Budgets that are gone are passed
-        over.
+        over. What another server has reserved for the same response is given back with it.
         """
 
     async def spend(self, spending: Spending, now: float) -> list[Budget]:
@@ -59,4 +59,7 @@ class BudgetStore(Protocol):
         """Hold all reservations of this server until `until` (Unix milliseconds)."""
 
     async def settle_lapsed(self, now: float, limit: int) -> int:
-        """Count up to `limit` reservations as spent that were held until before `now`. Returns how many there were."""
+        """Count up to `limit` reservations as spent that were held until before `now`. Returns how many there were.
+
+        Those of responses that are still to be made are left: whoever makes them takes them over.
+        """

@@ -8,6 +8,7 @@ from typing import TypeGuard
 import msgspec
 
 from antiphon.domain.errors import EngineFailed
+from antiphon.domain.texts import label
 from antiphon.policy.call import Call
 from antiphon.protocol.events import Event, Passed
 from antiphon.protocol.generation import Batch, Delta, Finish, NativeDelta
@@ -65,9 +66,12 @@ async def whole(call: Call, first: NativeDelta | Batch, stream: Stream) -> bytes
     return _passed(first)[0].data
 
 
-def _id(first: Delta) -> str:
-    """The upstream's id, as the client sees it."""
-    return msgspec.json.decode(_passed(first)[0].data, type=_Shown).id
+def _id(first: Delta) -> str | None:
+    """The upstream's id, as the client sees it; None for one that is none."""
+    try:
+        return label(msgspec.json.decode(_passed(first)[0].data, type=_Shown).id)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _unfinished() -> EngineFailed:

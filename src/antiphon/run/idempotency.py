@@ -13,10 +13,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import AntiphonError, Conflict
 from antiphon.domain.records import KeyClaim, KeyState
 from antiphon.policy.habits import Habit, for_ever
 from antiphon.ports import Clock, KeyStore
+from antiphon.run.steady import SteadyTime
 from antiphon.telemetry.logs import logger
 
 Name = tuple[str, bytes]
@@ -125,7 +127,8 @@ class Idempotency:
 
     def __init__(self, store: KeyStore, clock: Clock, secret: bytes) -> None:
         self._store = store
-        self._clock = clock
+        # A clock that is set forward must not have requests answered twice.
+        self._clock = SteadyTime(clock)
         self._secret = secret
         self._running: dict[Name, Attempt] = {}
         self._memory: OrderedDict[Name, tuple[float, Answer]] = OrderedDict()
@@ -250,7 +253,7 @@ class Idempotency:
             self._memory_bytes -= len(answer.body)
 
     def _until(self) -> int:
-        return int((self._clock.now() + limits.KEY_LOCK) * 1000)
+        return milliseconds(self._clock.now() + limits.KEY_LOCK)
 
     async def _sweep(self) -> None:
         now = self._clock.now()

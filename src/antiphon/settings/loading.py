@@ -110,10 +110,18 @@ def _find_file(named: object, cwd: Path, data_dir: Path) -> Path | None:
     """The configuration file: the named one (which must be there), or the first that is there."""
     if named:
         file = cwd / Path(str(named)).expanduser()
-        if not file.is_file():
+        if not _is_file(file):
             raise SetupError(f"There is no configuration file {file}.")
         return file
-    return next((file for file in (cwd / FILE_NAME, data_dir / FILE_NAME) if file.is_file()), None)
+    return next((file for file in (cwd / FILE_NAME, data_dir / FILE_NAME) if _is_file(file)), None)
+
+
+def _is_file(path: Path) -> bool:
+    """Raises `SetupError` where that cannot be told: a file that may be there must not be passed over."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise SetupError(f"The configuration file {path} cannot be looked for: {error.strerror}.") from error
 
 
 def _early_data_dir(given: Mapping[str, _Given], known: Mapping[str, Declared]) -> Path:

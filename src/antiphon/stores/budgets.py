@@ -7,10 +7,13 @@ of the day.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
     BindParameter,
+    ColumnElement,
     Integer,
     and_,
     bindparam,
@@ -19,15 +22,18 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     update,
 )
 
+from antiphon.domain import amounts, limits
 from antiphon.domain.budgets import Budget, Reservation, Spending, window
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import Conflict
 from antiphon.stores.ledger import spent_since
 from antiphon.stores.part import Part, possible, require_possible
 from antiphon.stores.query import Query, Row, Session, insertion
-from antiphon.stores.tables import budgets, reservations
+from antiphon.stores.tables import UNFINISHED, budgets, reservations, responses
 
 _FIELDS = tuple(Budget.__dataclass_fields__)
 _BUDGET = tuple(budgets.c[name] for name in _FIELDS)
@@ -47,6 +53,17 @@ _CHANGE = Query(
 _REMOVE = Query(delete(budgets).where(budgets.c.id == bindparam("budget_id")))
 _PERIOD = Query(select(budgets.c.period).where(budgets.c.id == bindparam("budget_id")))
 
+#: Sums stand still here: with a reservation (`limits.MAX_COST`) added, and another one, they fit into 64 bits.
+_MOST = 4 * limits.MAX_COST
+
+
+def _plus(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    """A sum with a parameter added to it, which ends at `_MOST`."""
+    more: BindParameter[int] = bindparam(name, type_=BigInteger)
+    most: ColumnElement[Any] = literal_column(str(_MOST))
+    return case((column > most - more, most), else_=column + more)
+
+
 _NOW: BindParameter[int] = bindparam("now", type_=BigInteger)
 #: What is spent in the window that `now` is in.
 _SPENT = case((budgets.c.window < _NOW, literal_column("0")), else_=budgets.c.spent)
@@ -61,17 +78,20 @@ _RESERVE = Query(
             _SPENT + budgets.c.reserved + bindparam("more") <= budgets.c.amount,
         ),
     )
-    .values(spent=_SPENT, window=_TURNED, reserved=budgets.c.reserved + bindparam("more"))
+    .values(spent=_SPENT, window=_TURNED, reserved=_plus(budgets.c.reserved, "more"))
 )
 _UNRESERVE = Query(
     update(budgets)
     .where(budgets.c.id == bindparam("budget_id"))
-    .values(reserved=budgets.c.reserved - bindparam("less"))
+    .values(
+        reserved=case(
+            (budgets.c.reserved < bindparam("less", type_=BigInteger), literal_column("0")),
+            else_=budgets.c.reserved - bindparam("less", type_=BigInteger),
+        )
+    )
 )
 _SPEND = Query(
-    update(budgets)
-    .where(budgets.c.id == bindparam("budget_id"))
-    .values(spent=_SPENT + bindparam("more"), window=_TURNED)
+    update(budgets).where(budgets.c.id == bindparam("budget_id")).values(spent=_plus(_SPENT, "more"), window=_TURNED)
 )
 #: Of a budget, once in each window: the moment in which it is reached.
 _ALERT = Query(
@@ -93,9 +113,24 @@ _REMOVE_RESERVATION = Query(delete(reservations).where(reservations.c.id == bind
 _RENEW = Query(
     update(reservations).where(reservations.c.owner == bindparam("holder")).values(until=bindparam("new_until"))
 )
+#: What servers that are gone had reserved for a response.
+_LEFT = Query(
+    select(reservations.c.id, reservations.c.budgets, reservations.c.amount).where(
+        reservations.c.object_id == bindparam("response_id"), reservations.c.owner != bindparam("holder")
+    )
+)
+_RESIZE = Query(
+    update(reservations).where(reservations.c.id == bindparam("reservation_id")).values(amount=bindparam("new_amount"))
+)
 _LAPSED = Query(
     select(reservations.c.id)
-    .where(reservations.c.until < bindparam("now"))
+    .where(
+        reservations.c.until < bindparam("now"),
+        or_(
+            reservations.c.object_id.is_(None),
+            reservations.c.object_id.not_in(select(responses.c.id).where(text(UNFINISHED))),
+        ),
+    )
     .order_by(reservations.c.until)
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
@@ -114,7 +149,9 @@ class Budgets(Part):
     async def put_budget(self, budget: Budget, now: float) -> Budget:
         """Add a budget, or change the one with its id, or the hard one of its scope, subject and period."""
         require_possible(budget.id, budget.subject)
-        return await self._database.write(_put, (budget, now), key="budgets")
+        # The ledger of a month is added up beside the writes; what comes in meanwhile is added by the write itself.
+        spent, last = await self._database.read(spent_since, budget.scope, budget.subject, window(budget.period, now))
+        return await self._database.write(_put, _Put(budget, now, spent, last), key="budgets")
 
     async def list_budgets(self) -> list[Budget]:
         """All of them, oldest first."""
@@ -153,21 +190,32 @@ def _list(session: Session) -> list[Budget]:
     return [_budget(row) for row in session.all(_LIST, {})]
 
 
-def _put(session: Session, batch: Sequence[tuple[Budget, float]]) -> list[Budget]:
-    return [_put_one(session, budget, now) for budget, now in batch]
+class _Put(NamedTuple):
+    """A budget to be written at `now`; its subject had `spent` so much by the entry `last` of the ledger."""
+
+    budget: Budget
+    now: float
+    spent: int
+    last: int
 
 
-def _put_one(session: Session, budget: Budget, now: float) -> Budget:
+def _put(session: Session, batch: Sequence[_Put]) -> list[Budget]:
+    return [_put_one(session, *each) for each in batch]
+
+
+def _put_one(session: Session, budget: Budget, now: float, spent: int, last: int) -> Budget:
     row = session.one(_GET, {"budget_id": budget.id})
     if row is None and budget.hard:
         place = {"of_scope": budget.scope, "of_subject": budget.subject, "of_period": budget.period}
         row = session.one(_FIND_HARD, place)
     if row is None:
         begun = window(budget.period, now)
-        spent = spent_since(session, budget.scope, budget.subject, begun)
+        more, _ = spent_since(session, budget.scope, budget.subject, begun, after=last)
         values = {name: getattr(budget, name) for name in _FIELDS}
         values |= {"hard": int(budget.hard), "allow_unknown": int(budget.allow_unknown)}
-        session.run(_ADD, values | {"window": begun, "spent": spent, "reserved": 0, "alerted": 0})
+        session.run(
+            _ADD, values | {"window": begun, "spent": max(0, min(spent + more, _MOST)), "reserved": 0, "alerted": 0}
+        )
         budget_id = budget.id
     else:
         budget_id = _budget(row).id
@@ -199,6 +247,11 @@ def _reserve(session: Session, batch: Sequence[tuple[Reservation, float]]) -> li
 
 
 def _reserve_one(session: Session, reservation: Reservation, now: float) -> str | None:
+    reservation = replace(reservation, amount=amounts.cost(reservation.amount))
+    left: Sequence[Row] = ()
+    if reservation.object_id is not None:
+        left = session.all(_LEFT, {"response_id": reservation.object_id, "holder": reservation.owner})
+        _take_over(session, left)
     done: list[str] = []
     # Always in the same order: two servers that each hold what the other waits for would stop each other.
     for budget_id in sorted(reservation.budgets):
@@ -210,10 +263,29 @@ def _reserve_one(session: Session, reservation: Reservation, now: float) -> str 
             continue
         for other in done:
             session.run(_UNRESERVE, {"budget_id": other, "less": reservation.amount})
+        _leave_be(session, left)
         return budget_id
-    values = {"id": reservation.id, "owner": reservation.owner, "budgets": ",".join(done)}
-    session.run(_ADD_RESERVATION, values | {"amount": reservation.amount, "until": reservation.until})
+    values: dict[str, object] = {"id": reservation.id, "owner": reservation.owner, "budgets": ",".join(done)}
+    values |= {"amount": reservation.amount, "until": reservation.until, "object_id": reservation.object_id}
+    session.run(_ADD_RESERVATION, values)
     return None
+
+
+def _take_over(session: Session, rows: Sequence[Row]) -> None:
+    """Give back what other servers have reserved for a response that another one goes on with.
+
+    Their rows stay until they lapse: a server that was only slow can still settle what it has spent.
+    """
+    for reservation_id, held, amount in rows:
+        _give_back(session, frozenset(held.split(",")) - {""}, amount)
+        session.run(_RESIZE, {"reservation_id": reservation_id, "new_amount": 0})
+
+
+def _leave_be(session: Session, rows: Sequence[Row]) -> None:
+    """Undo that: it is not gone on with after all."""
+    for reservation_id, held, amount in rows:
+        _give_back(session, frozenset(held.split(",")) - {""}, -amount)
+        session.run(_RESIZE, {"reservation_id": reservation_id, "new_amount": amount})
 
 
 def _spend(session: Session, batch: Sequence[tuple[Spending, float]]) -> list[list[Budget]]:
@@ -231,10 +303,11 @@ def _spend_one(session: Session, spending: Spending, now: float) -> list[Budget]
         else:
             return []
     reached: list[Budget] = []
+    amount = amounts.cost(spending.amount)
     for budget_id in sorted(held.union(spending.budgets)):
         begun = _begun(session, budget_id, now)
-        if begun and spending.amount:
-            session.run(_SPEND, {"budget_id": budget_id, "now": begun, "more": spending.amount})
+        if begun and amount:
+            session.run(_SPEND, {"budget_id": budget_id, "now": begun, "more": amount})
             if session.run(_ALERT, {"budget_id": budget_id}):
                 row = session.one(_GET, {"budget_id": budget_id})
                 reached += [] if row is None else [_budget(row)]
@@ -255,7 +328,7 @@ def _renew(session: Session, batch: Sequence[tuple[str, int]]) -> list[None]:
 def _settle_lapsed(session: Session, batch: Sequence[tuple[float, int]]) -> list[int]:
     counts = []
     for now, limit in batch:
-        rows = session.all(_LAPSED, {"now": int(now * 1000), "limit": limit})
+        rows = session.all(_LAPSED, {"now": milliseconds(now), "limit": limit})
         for (reservation_id,) in rows:
             row = session.one(_GET_RESERVATION, {"reservation_id": reservation_id})
             if row is not None:

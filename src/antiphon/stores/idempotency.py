@@ -9,6 +9,7 @@ from sqlalchemy import Integer, and_, bindparam, delete, literal_column, null, s
 from sqlalchemy.sql import ClauseElement
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.records import KeyClaim, KeyState
 from antiphon.stores.part import Part, possible
 from antiphon.stores.query import Query, Session
@@ -32,7 +33,8 @@ def _claiming(dialect: str) -> ClauseElement:
     statement = insert(keys).values({name: bindparam(name) for name in names})
     left_behind = and_(
         keys.c.status.is_(None),
-        keys.c.locked_until < bindparam("now"),
+        # So far ahead, it was written by a clock that was wrong.
+        (keys.c.locked_until < bindparam("now")) | (keys.c.locked_until > bindparam("furthest")),
         keys.c.fingerprint == statement.excluded.fingerprint,
     )
     changed = {name: statement.excluded[name] for name in names[2:]}
@@ -147,7 +149,8 @@ def _claim_one(session: Session, claim: KeyClaim, now: float, until: int) -> Key
             "created_at": int(now),
             "owner": claim.owner,
             "locked_until": until,
-            "now": int(now * 1000),
+            "now": milliseconds(now),
+            "furthest": milliseconds(now + 2 * limits.KEY_LOCK),
             "expired": int(now) - limits.IDEMPOTENCY_TTL,
         },
     )

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Integer, Select, bindparam, delete, func, literal_column, or_, select
 
+from antiphon.domain import amounts
 from antiphon.domain.ledger import Asked, Entry, Sum
 from antiphon.stores.part import Part, possible
 from antiphon.stores.query import Query, Session, insertion
@@ -40,7 +41,10 @@ _SUMS = (
     "cost",
     "saved",
 )
+_LAST = Query(select(func.coalesce(func.max(ledger.c.seq), literal_column("0"))))
 _MILLISECONDS = 1000
+#: Where sums are halved.
+_HALF = 2**32
 _DAY = 86_400
 
 
@@ -79,21 +83,35 @@ def _sweep(session: Session, batch: Sequence[tuple[int, int]]) -> list[int]:
     return [session.run(_SWEEP, {"before": before, "limit": limit}) for before, limit in batch]
 
 
-def spent_since(session: Session, scope: str, subject: str, since: int) -> int:
-    """What a key, a project or the organisation has spent since then (Unix seconds), in nano-dollars, where known."""
-    statement = select(func.coalesce(func.sum(ledger.c.cost), literal_column("0"))).where(
-        ledger.c.at >= since * _MILLISECONDS
-    )
+def spent_since(session: Session, scope: str, subject: str, since: int, *, after: int = 0) -> tuple[int, int]:
+    """What a key, a project or the organisation has spent since then (Unix seconds), in nano-dollars, where known.
+
+    Counted are entries with a `seq` after `after`. Returned with it: the last `seq` there is.
+    """
+    statement = select(*_sum(ledger.c.cost)).where(ledger.c.at >= since * _MILLISECONDS, ledger.c.seq > after)
     if scope != "organization":
         statement = statement.where((ledger.c.key_id if scope == "key" else ledger.c.project_id) == subject)
-    return int(session.select(statement)[0][0])
+    spent = _joined(*session.select(statement)[0])
+    return spent, max(after, int(session.all(_LAST, {})[0][0]))
 
 
 # --- sums -------------------------------------------------------------------------------------------------------------
+def _sum(column: ColumnElement[Any]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """The sum of a column in two halves: SQLite breaks off where a sum leaves 64 bits."""
+    zero: ColumnElement[Any] = literal_column("0")
+    half: ColumnElement[Any] = literal_column(str(_HALF))
+    return func.coalesce(func.sum(column // half), zero), func.coalesce(func.sum(column % half), zero)
+
+
+def _joined(high: Any, low: Any) -> int:
+    """A sum of two halves; at the most what 64 bits hold. PostgreSQL adds 64-bit numbers up to a decimal."""
+    return amounts.total(int(high) * _HALF + int(low))
+
+
 def _usage(session: Session, asked: Asked) -> list[Sum]:
     dimensions = [_dimension(name).label(f"group_{name}") for name in asked.group_by]
     bucket = (ledger.c.at // literal_column(str(asked.width * _MILLISECONDS))).label("bucket")
-    sums = [func.coalesce(func.sum(ledger.c[name]), literal_column("0")) for name in _SUMS]
+    sums = [half for name in _SUMS for half in _sum(ledger.c[name])]
     unknown = func.count() - func.count(ledger.c.cost)
     failed = func.count(ledger.c.error)
     statement: Select[Any] = select(bucket, *dimensions, func.count(), *sums, unknown, failed)
@@ -102,9 +120,10 @@ def _usage(session: Session, asked: Asked) -> list[Sum]:
     for row in session.select(statement):
         position = 1 + len(dimensions)
         group = dict(zip(asked.group_by, row[1:position], strict=True))
-        # PostgreSQL adds 64-bit numbers up to a decimal.
-        numbers = [int(number) for number in row[position:]]
-        found.append(Sum(int(row[0]) * asked.width, {str(name): value for name, value in group.items()}, *numbers))
+        calls, *halves = row[position:-2]
+        numbers = [_joined(*pair) for pair in zip(halves[::2], halves[1::2], strict=True)]
+        named = {str(name): value for name, value in group.items()}
+        found.append(Sum(int(row[0]) * asked.width, named, *map(int, (calls, *numbers, *row[-2:]))))
     return found
 
 

@@ -11,7 +11,8 @@ import sqlalchemy
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed
+from antiphon.domain.durations import milliseconds
+from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed, StoreUnavailable, Unstorable
 from antiphon.stores.driver import Connection, Cursor
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ _HINTS = {
     "42501": "The database user may not do this: grant it the right to create and use tables.",
 }
 _UNIQUE_VIOLATION = "23505"
+#: Classes of errors that a value brings about, which would come again: data that its type cannot hold, a rule of its
+#: table that is broken, a row that is too large.
+_REFUSED = ("22", "23", "54")
 #: Any number will do, as long as no other program on the same database uses it: "antiphon" in ASCII.
 _MIGRATION_LOCK = int.from_bytes(b"antiphon", "big")
 
@@ -82,7 +86,7 @@ class PostgresDriver:
         try:
             self._open().close()
         except self._psycopg.Error as error:
-            raise SetupError(self.failure(error).message) from None
+            raise SetupError(str(self.failure(error))) from None
 
     def connect(self, *, read_only: bool) -> Connection:
         """A connection in autocommit mode."""
@@ -90,7 +94,7 @@ class PostgresDriver:
 
     def _open(self, **settings: str) -> psycopg.Connection[Any]:
         # An unreachable server must not hold a write for ever: the statement's own timeout, then the socket's.
-        patience = int(limits.STORE_STATEMENT_TIMEOUT * 1000)
+        patience = milliseconds(limits.STORE_STATEMENT_TIMEOUT)
         connection = self._psycopg.connect(
             self._url,
             autocommit=True,
@@ -100,7 +104,7 @@ class PostgresDriver:
         settings = {
             "application_name": "antiphon",
             "statement_timeout": str(patience),
-            "lock_timeout": str(int(limits.STORE_BUSY_TIMEOUT * 1000)),
+            "lock_timeout": str(milliseconds(limits.STORE_BUSY_TIMEOUT)),
             "default_transaction_isolation": "read committed",
             **settings,
         }
@@ -120,11 +124,24 @@ class PostgresDriver:
         if state == _UNIQUE_VIOLATION:
             return Conflict("An object with this name or id exists already.")
         if state is None:
-            return StoreFailed(_why_not_connected(str(error)))
+            # It never came to the server: it was not reached, or the driver could not send a value (psycopg: a NUL).
+            if isinstance(error, self._psycopg.DataError):
+                return Unstorable(type(error).__name__)
+            if isinstance(error, self._psycopg.OperationalError | self._psycopg.InterfaceError):
+                return StoreUnavailable(_why_not_connected(str(error)))
+            return StoreFailed(f"The database refused ({type(error).__name__}).")
         for prefix, hint in _HINTS.items():
             if state.startswith(prefix):
-                return StoreFailed(hint)
+                return StoreUnavailable(hint)
+        if state.startswith(_REFUSED):
+            return Unstorable(f"SQLSTATE {state}")
         return StoreFailed(f"The database refused (SQLSTATE {state}).")
+
+    def check_room(self) -> None:
+        """Its disk is its own matter."""
+
+    def hurry(self, cursor: Cursor, *, hurried: bool) -> None:
+        """A server that is gone is not waited for anyway."""
 
     # --- migrations -------------------------------------------------------------------------------------------------
     @contextmanager
@@ -142,7 +159,7 @@ class PostgresDriver:
         connection = self._open()
         connection.autocommit = False
         connection.execute("SET statement_timeout = 0")
-        connection.execute(f"SET lock_timeout = {int(limits.STORE_MIGRATION_WAIT * 1000)}")
+        connection.execute(f"SET lock_timeout = {milliseconds(limits.STORE_MIGRATION_WAIT)}")
         connection.commit()
         return connection
 

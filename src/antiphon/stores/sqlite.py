@@ -16,21 +16,27 @@ import sqlalchemy
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed
+from antiphon.domain.durations import milliseconds
+from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed, StoreUnavailable, Unstorable
 from antiphon.stores.driver import Connection, Cursor
 
 #: What a user can put right, by SQLite's name of the error (https://www.sqlite.org/rescode.html).
-_HINTS = {
+_OUTAGES = {
     "SQLITE_FULL": "The disk is full: make room where the database lies.",
     "SQLITE_BUSY": "The database is locked by another process. Is a second server or a tool using it?",
     "SQLITE_LOCKED": "The database is locked by another process. Is a second server or a tool using it?",
     "SQLITE_READONLY": "The database file is read-only. Check the permissions of the data directory.",
     "SQLITE_CANTOPEN": "The database file cannot be opened. Check the permissions of the data directory.",
     "SQLITE_IOERR": "The disk reported an error while the database was read or written.",
+}
+#: As above, but other things may still work.
+_HINTS = {
     "SQLITE_CORRUPT": "The database file is damaged. Restore a copy from the backups folder.",
     "SQLITE_NOTADB": "The database file is not a SQLite database.",
 }
 _CONFLICTS = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}
+#: Values that it will never take: too large a text or blob, one of the wrong kind, one that breaks a rule of its table.
+_REFUSED = ("SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_CONSTRAINT")
 _WRITER_CACHE_KIB = 8 * 1024
 _READER_CACHE_KIB = 2 * 1024
 #: A checkpoint gives way to readers after this long (milliseconds), so that writes do not wait for it.
@@ -59,12 +65,14 @@ class SqliteDriver:
                 # opened here: closing it would drop the locks that SQLite holds in this process.
                 if not self._path.exists():
                     os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                if not os.access(self._path, os.R_OK | os.W_OK):  # else it would be noticed at the first write only
+                    raise SetupError(f"{self._path} may not be read and written: check its permissions.")
                 with closing(self._open(foreign_keys=True)) as connection:
                     connection.execute("PRAGMA journal_mode = WAL")
         except OSError as error:
             raise SetupError(f"The database file cannot be made or opened: {error.strerror}.") from None
         except sqlite3.Error as error:
-            raise SetupError(self.failure(error).message) from None
+            raise SetupError(str(self.failure(error))) from None
 
     def connect(self, *, read_only: bool) -> Connection:
         """A connection for the thread that calls this."""
@@ -94,10 +102,31 @@ class SqliteDriver:
         name = str(getattr(error, "sqlite_errorname", type(error).__name__))
         if name in _CONFLICTS:
             return Conflict("An object with this name or id exists already.")
+        for prefix, hint in _OUTAGES.items():
+            if name.startswith(prefix):
+                return StoreUnavailable(hint)
         for prefix, hint in _HINTS.items():
             if name.startswith(prefix):
                 return StoreFailed(hint)
+        if name.startswith(_REFUSED):
+            return Unstorable(name)
         return StoreFailed(f"The database refused ({name}).")
+
+    def check_room(self) -> None:
+        """A file needs room on its disk."""
+        try:
+            disk = os.statvfs(self._path.parent)
+        except OSError:
+            raise StoreUnavailable(_OUTAGES["SQLITE_CANTOPEN"]) from None
+        if disk.f_bavail * disk.f_frsize < limits.STORE_MIN_FREE:
+            raise StoreUnavailable(_OUTAGES["SQLITE_FULL"])
+
+    def hurry(self, cursor: Cursor, *, hurried: bool) -> None:
+        """SQLite waits by itself, for a time that a connection can be told."""
+        patience = limits.STORE_BUSY_TIMEOUT
+        if hurried:
+            patience = min(patience, limits.STORE_BUSY_TIMEOUT_HURRIED)
+        cursor.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}", {})
 
     # --- migrations -------------------------------------------------------------------------------------------------
     @contextmanager
@@ -157,5 +186,5 @@ class SqliteDriver:
         cursor.execute(f"PRAGMA busy_timeout = {_TIDY_PATIENCE}", {})
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)", {})
         busy = bool(cursor.fetchall()[0][0])
-        cursor.execute(f"PRAGMA busy_timeout = {int(limits.STORE_BUSY_TIMEOUT * 1000)}", {})
+        cursor.execute(f"PRAGMA busy_timeout = {milliseconds(limits.STORE_BUSY_TIMEOUT)}", {})
         return not busy

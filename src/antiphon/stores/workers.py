@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from queue import SimpleQueue
 from typing import Any, ClassVar
 
+from antiphon.domain.errors import Unstorable
 from antiphon.stores.driver import Connection, Driver
 from antiphon.stores.query import Session
 
@@ -54,6 +55,10 @@ def _deliver(jobs: Sequence[Job]) -> None:
                 job.future.set_exception(job.error)
 
 
+#: What drivers raise, besides their own errors, for numbers of more than 64 bits and for halves of surrogate pairs.
+_NO_VALUE = (OverflowError, UnicodeEncodeError)
+
+
 class Worker(ABC):
     """A thread with one connection, which is made when it is first needed, and again after it was lost."""
 
@@ -96,6 +101,8 @@ class Worker(ABC):
 
     def explain(self, error: Exception) -> Exception:
         """The domain error for a driver's error. Errors of our own, and bugs, stay what they are."""
+        if isinstance(error, _NO_VALUE):
+            return Unstorable(type(error).__name__)
         return self.driver.failure(error) if isinstance(error, self.driver.error) else error
 
     def deliver(self, jobs: Sequence[Job]) -> None:

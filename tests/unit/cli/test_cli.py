@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -291,6 +292,19 @@ def test_progress_in_a_log_is_a_line_for_each_tenth() -> None:
     assert "\r" not in screen.text
 
 
+def test_progress_in_a_log_is_never_silent_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(terminal=False)
+    progress = DownloadProgress("model x", screen)  # type: ignore[arg-type]  # all of TextIO that is used
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    for second in range(0, 60, 2):
+        clock[0] = 1000.0 + second
+        progress.update(1_000_000 * second, 491_400_064)
+    lines = screen.text.splitlines()
+    assert len(lines) == 6
+    assert lines[1] == "model x: 2 % of 491 MB, 1.0 MB/s, 481 s left"
+
+
 # --- doctor -----------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def model_file(tmp_path: Path) -> str:
@@ -328,7 +342,7 @@ def test_doctor_of_a_good_installation(run: Run, model_file: str, free_port: str
     assert found.pop("shutdowns")[0] in {"ok", "warn"}  # the list it comes with grows old
     assert {state for state, _ in found.values()} == {"ok"}
     assert set(found) == {
-        *("python", "data dir", "secret", "first key", "database", "model", "memory", "engine", "address"),
+        *("python", "data dir", "secret", "first key", "database", "model", "context", "memory", "engine", "address"),
         *("disk", "models disk"),
     }
     shown = run("doctor", "--model", model_file, "--port", free_port).stdout
@@ -390,10 +404,21 @@ def test_doctor_finds_a_wrong_model_file(run: Run, tmp_path: Path) -> None:
 
 
 def test_memory_is_compared_with_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "_available_memory", lambda: 1000)
+    monkeypatch.setattr(checks, "available_memory", lambda: 1000)
     from antiphon.models.resolve import resolve
     from antiphon.settings import Settings
 
-    finding = checks._memory(resolve("default", Path("/nonexistent")), Settings())
-    assert finding.state is checks.State.WARN
-    assert "about 1.1 GB needed" in finding.text
+    context, memory = checks._context(resolve("default", Path("/nonexistent")), Settings(context=32_768))
+    assert context.state is checks.State.OK
+    assert context.text == "32768 tokens for a request, 32768 shared by 2 slots; KV cache 403 MB"
+    assert memory.state is checks.State.WARN
+    assert "about 1,513 MB needed" in memory.text
+
+
+def test_a_context_beyond_what_was_trained_is_told() -> None:
+    from antiphon.models.resolve import resolve
+    from antiphon.settings import Settings
+
+    context, _ = checks._context(resolve("default", Path("/nonexistent")), Settings(context=100_000))
+    assert context.state is checks.State.WARN
+    assert context.text.startswith("32768 tokens")

@@ -17,8 +17,8 @@ sha256 = "{sha}"
 licence = "MIT"
 kind = "chat"
 description = "d"
-context = 512
 trained_context = 1024
+kv_bytes = 100
 chat = {{ tools = "prompt", top_k = 0, min_p = 0.1 }}
 [[models.a.sources]]
 kind = "archives"
@@ -44,7 +44,8 @@ def test_every_model_has_both_kinds_of_source_and_distinct_files() -> None:
     assert len({model.file for model in models}) == len({model.sha256 for model in models}) == len(models)
     for model in models:
         assert [type(source) for source in model.sources] == [ArchiveSource, HubSource]
-        assert model.context <= model.trained_context
+        assert model.trained_context >= 4096
+        assert 1000 < model.kv_bytes < 200_000
         for source in model.sources:
             if isinstance(source, HubSource):
                 assert source.path.endswith(model.file)
@@ -91,7 +92,7 @@ def test_good_document_is_read() -> None:
         text().replace("a==1.0", "--index-url=x"),
         text().replace('"a.gguf"', '"../a.gguf"'),
         text().replace('kind = "chat"', 'kind = "poem"'),
-        text().replace("context = 512", "contxt = 512"),
+        text().replace("trained_context = 1024", "trained_contxt = 1024"),
         text().replace("bytes = 10", "bytes = 0"),
         text().replace('default = "a"', 'default = "b"'),
         text() + "surplus = 1",

@@ -6,10 +6,11 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from antiphon.domain import limits
-from antiphon.domain.errors import StoreFailed
+from antiphon.domain.errors import StoreFailed, Unstorable
 from antiphon.domain.ledger import Asked, Entry, Sum
 from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.domain.trail import Attempt, TargetName
@@ -32,6 +33,8 @@ class Store:
         self.entries: list[Entry] = []
         self.writes = 0
         self.failing: Exception | None = None
+        #: Input tokens of entries that are never taken.
+        self.poison: set[int] = set()
         self.tried = asyncio.Event()
 
     async def add_entries(self, entries: Sequence[Entry]) -> None:
@@ -39,6 +42,8 @@ class Store:
         self.tried.set()
         if self.failing is not None:
             raise self.failing
+        if any(entry.input_tokens in self.poison for entry in entries):
+            raise Unstorable("poison")
         self.entries += entries
 
     async def tries(self, count: int) -> None:
@@ -91,6 +96,47 @@ def test_a_failed_write_is_tried_again_and_nothing_is_lost(monkeypatch: pytest.M
         await writer.stop()
         assert [entry.input_tokens for entry in store.entries] == [1, 1, 1, 2]
         assert len({entry.id for entry in store.entries}) == 4
+
+    asyncio.run(main())
+
+
+def test_an_entry_that_no_database_takes_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LEDGER_RETRY", 0.01)
+
+    async def main() -> None:
+        store = Store()
+        store.poison = {2, 5}
+        writer = ledger(store)
+        await writer.start()
+        for number in range(7):
+            writer.closed(call(Usage(number)))
+        while len(store.entries) < 5:  # noqa: ASYNC110  (nothing tells)
+            await asyncio.sleep(0.001)
+        await writer.stop()
+        assert [entry.input_tokens for entry in store.entries] == [0, 1, 3, 4, 6]
+
+    asyncio.run(main())
+
+
+def test_an_entry_has_no_text_and_no_number_that_a_database_cannot_hold() -> None:
+    async def main() -> None:
+        store = Store()
+        writer = ledger(store)
+        made = call(Usage(2**70, 2**71, 2**72, 2**73))
+        made.asks("x" * 20_000_000, {"service_tier": "a\x00"})
+        made.object_id, made.request_id = "chatcmpl\x00", "r" * 10_000
+        made.admissions[0].trail.target = TargetName("up", "m\ud800" + "m" * 10_000)
+        made.admissions[0].tier = "\x00"
+        writer.closed(made)
+        refused = call(status=404)
+        refused.asks("a\x00b", {})
+        writer.closed(refused)
+        await writer.stop()
+        [entry] = store.entries
+        assert (entry.model, entry.object_id, entry.service_tier) == (None, None, "default")
+        assert (entry.input_tokens, entry.cached_tokens) == (limits.MAX_TOKENS, limits.MAX_TOKENS)
+        texts = [value for value in msgspec.structs.astuple(entry) if isinstance(value, str)]
+        assert all(text.isprintable() and len(text) <= limits.MAX_TARGETS_TEXT for text in texts)
 
     asyncio.run(main())
 

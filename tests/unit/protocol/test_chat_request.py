@@ -21,8 +21,15 @@ def parsed(**body: Any) -> ChatRequest:
 
 def refused(**body: Any) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        check_neutral(parsed(**body).body)
+        check(body)
     return caught.value
+
+
+def check(body: dict[str, Any]) -> None:
+    request = parsed(**body)
+    check_neutral(request.body)
+    if request.unserved is not None:
+        raise request.unserved
 
 
 def test_messages_of_every_role() -> None:
@@ -77,7 +84,10 @@ def test_sampling() -> None:
     assert sampling.logit_bias == {42: -100.0}
     assert sampling.top_logprobs == 3
     assert sampling.temperature == 0
-    assert parsed(max_tokens=5, max_completion_tokens=9).sampling.max_tokens == 9
+    assert parsed(max_tokens=9, max_completion_tokens=9).sampling.max_tokens == 9
+    with pytest.raises(InvalidRequest) as refused:
+        parsed(max_tokens=5, max_completion_tokens=9)
+    assert (refused.value.param, refused.value.code) == ("max_tokens", "mutually_exclusive_parameters")
     assert parsed().sampling.top_logprobs is None
 
 

@@ -43,8 +43,10 @@ RESERVATION_LEASE = 60.0
 RESERVATION_RENEWAL = 15.0
 #: Lapsed reservations that are settled in one step.
 RESERVATION_STEP = 500
-#: Output tokens that are reserved for, where a request sets no limit of its own.
+#: Output tokens that are reserved for, where a request sets no limit of its own; under a hard budget it gets this one.
 BUDGET_OUTPUT_TOKENS = 4_096
+#: The Responses API takes no smaller limit: less is sent as this.
+LEAST_OUTPUT = 16
 #: Input tokens that an image is taken for before its real count is known, and a file or a recording at least.
 BUDGET_PART_TOKENS = 1_500
 #: Characters of base64 for each token of a recording (OpenAI: ten tokens a second; an MP3 of 128 kbit/s has 2,130

@@ -7,6 +7,8 @@ from antiphon.domain.limits.sizes import KIB, MIB
 # --- what a client may send -------------------------------------------------------------------------------------------
 #: One JSON body. OpenAI's own limit for a request with inlined files is 50 MB.
 MAX_BODY = 50 * MIB
+#: Bodies of all requests that are being read and answered, together. What is made of them takes more.
+MAX_BODIES = 512 * MIB
 #: Request line and headers together; OpenAI asks for less than 64 KiB.
 MAX_HEADERS = 64 * KIB
 #: Bytes of a chunk's coding that each byte of its body makes up for: "1", a byte, and two ends of lines, with room for
@@ -20,6 +22,8 @@ MAX_JSON_DEPTH = 128
 MAX_JSON_VALUES = 2_000_000
 #: Characters of a function's name as every Chat Completions server takes it (published specification, FunctionObject).
 MAX_FUNCTION_NAME = 64
+#: `top_k` of a request: as many tokens as the largest vocabularies have, and a number that fits 32 bits.
+MAX_TOP_K = 1_000_000
 #: Input items of one response. More is a loop gone wrong.
 MAX_INPUT_ITEMS = 10_000
 #: Responses followed by previous_response_id.
@@ -53,6 +57,8 @@ DRAIN_TIMEOUT = 20.0
 CLOSE_TIMEOUT = 5.0
 #: A client that takes none of its stream for this long has gone.
 SEND_TIMEOUT = 120.0
+#: While a stream has nothing to say, this often a comment is sent: proxies cut what is silent (nginx after 60 s).
+STREAM_HEARTBEAT = 15.0
 
 # --- prompts ----------------------------------------------------------------------------------------------------------
 #: Characters of a prompt's name.

@@ -19,10 +19,26 @@ UPSTREAM_ANSWER = 600.0
 MAX_TIER = 32
 #: Further tries of one generation among a route's targets, before its first token. Its fallbacks come after these.
 UPSTREAM_RETRIES = 2
-#: One whole answer. Images and speech in base64 are the largest.
-MAX_UPSTREAM_BODY = 64 * MIB
+#: One whole answer: five minutes of speech in base64, and a hundred times the longest text.
+MAX_UPSTREAM_BODY = 16 * MIB
 #: One event of a stream: the last one of a response repeats all of its output.
-MAX_UPSTREAM_EVENT = 32 * MIB
+MAX_UPSTREAM_EVENT = 16 * MIB
+#: What is held of all answers together that are read as a whole: four of the largest, or thousands of common ones.
+UPSTREAM_BODIES = 64 * MIB
+#: One stream. A context of 128,000 tokens takes 40 MB, at 300 bytes of JSON for each token.
+MAX_UPSTREAM_STREAM = 128 * MIB
+#: An answer ends when it has said so many times the tokens that were asked for (or that fit into the model's context),
+#: at four characters a token, and some more: a server that keeps to the number never comes near, in any language.
+UPSTREAM_EXCESS = 4
+UPSTREAM_EXCESS_TOKENS = 1_024
+#: Tokens that an upstream may say it used. The longest contexts there are have ten millions; beyond it is a mistake.
+MAX_TOKENS_TOLD = 16_777_216
+#: Characters of a call's arguments that are compared with those of the next call, which may be the same said again.
+MAX_TOOL_CALL_COMPARED = 4_096
+#: Tool calls of one answer: more than a request may have tools.
+MAX_UPSTREAM_CALLS = 512
+#: Secrets shorter than this are not looked for in answers: they may be part of any text.
+MIN_SECRET_SEARCHED = 16
 #: What is read of an upstream's error, and how long for: it is one small object.
 MAX_UPSTREAM_ERROR = 64 * KIB
 UPSTREAM_ERROR_WAIT = 5.0
@@ -34,10 +50,16 @@ UPSTREAM_CONNECTIONS = 4_096
 #: one that is just being closed. Those with TLS cost more to make, and lead to servers that keep them longer.
 UPSTREAM_KEEP_ALIVE = 4.0
 UPSTREAM_KEEP_ALIVE_TLS = 30.0
-#: Times a request is sent again because the connection it was sent on had just been closed by its upstream.
+#: A connection that ends within this time after a request was written to it was being closed already: longer, and the
+#: request may have been taken, and paid for.
+UPSTREAM_STALE_WITHIN = 0.01
+#: Times that a request which changes nothing is sent again for that reason. Others are the routes' business.
 UPSTREAM_STALE = 4
 #: After the last event of a stream, its connection is kept this long for its end: only then can it be used again.
 UPSTREAM_LINGER = 2.0
+#: Once an answer has said why it ended, only its usage is waited for: so long, and in so many events.
+UPSTREAM_AFTER = 10.0
+UPSTREAM_EVENTS_AFTER = 64
 #: Output items of one relayed response, and parts of one item: far more than any answer has.
 MAX_RELAYED_ITEMS = 4_096
 #: Having an upstream count tokens: after this, they are estimated.

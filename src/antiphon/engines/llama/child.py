@@ -74,7 +74,10 @@ def _serve(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     params.model.path = config["model"]
     params.model_alias = {config["name"]}
     params.n_parallel = config["slots"]
-    params.n_ctx = config["slots"] * config["context"]
+    # All slots share one cache: a long prompt may have most of it while others are short. The parent sees to it that
+    # what runs together fits.
+    params.kv_unified = True
+    params.n_ctx = config["pool"]
     params.n_batch = params.n_ubatch = config["batch"]
     params.n_gpu_layers = config["gpu_layers"]
     params.fit_params = False
@@ -84,6 +87,8 @@ def _serve(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     # One thread for each stream, and some for the short calls that admit the next requests.
     params.n_threads_http = config["slots"] + 8
     params.cache_ram_mib = config["cache_ram_mib"]
+    # A slot whose prompt is read in pieces looks idle between two of them.
+    params.cache_idle_slots = False
     params.api_keys = [config["api_key"]]
     params.cors_origins = ""
     params.endpoint_slots = True

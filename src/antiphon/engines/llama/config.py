@@ -7,32 +7,43 @@ from pathlib import Path
 
 from antiphon.domain import limits
 from antiphon.models.catalog import ChatSettings
+from antiphon.models.context import pool_of
+
+#: Prompt tokens of one step, unless told otherwise.
+BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
 class LlamaConfig:
     """One local model and its child process.
 
-    `model`: the GGUF file. `name`: the model's public name. `slots`: generations at the same time; `context`: tokens
-    of each (prompt and answer together). `threads`: None lets the child use the cores it may use. `pinning`: numbers
-    of the processors it may run on (Linux only). `cache_ram_mib`: the bound of the prompt cache. `batch`: prompt tokens
-    evaluated in one step; between two steps other slots get their token and a cancelled prompt ends (256 costs 1 % of
-    the prompt speed of 2048). `gpu_layers`: -1 leaves it to llama.cpp. `quiet_machine`: let waiting threads spin, which
-    is somewhat faster where nothing else runs. `queue`: requests that may wait for a slot.
+    `model`: the GGUF file. `name`: the model's public name. `slots`: generations at the same time; `context`: the most
+    tokens of one (prompt and answer together); `trained_context`: the most that could be set, if known. `threads`: None
+    lets the child use the cores it may use. `pinning`: numbers of the processors it may run on (Linux only).
+    `cache_ram_mib`: the bound of the prompt cache. `batch`: prompt tokens evaluated in one step; between two steps
+    other slots get their token and a cancelled prompt ends (256 costs 1 % of the prompt speed of 2048). `gpu_layers`:
+    -1 leaves it to llama.cpp. `quiet_machine`: let waiting threads spin, which is somewhat faster where nothing else
+    runs. `queue`: requests that may wait for a slot.
     """
 
     model: Path
     name: str
     slots: int = 2
     context: int = 4096
+    trained_context: int | None = None
     threads: int | None = None
     pinning: tuple[int, ...] | None = None
     cache_ram_mib: int = 256
-    batch: int = 256
+    batch: int = BATCH
     gpu_layers: int = -1
     quiet_machine: bool = False
     queue: int | None = None
     chat: ChatSettings = field(default_factory=ChatSettings)
+
+    @property
+    def pool(self) -> int:
+        """Tokens that all slots hold together."""
+        return pool_of(self.context, self.slots)
 
     @property
     def queue_length(self) -> int:

@@ -28,10 +28,15 @@ def note(chunk: Chunk, before: int) -> bytes:
 
 def pieces(progress: Sequence[bytes]) -> list[Piece]:
     """The notes of an answer, up to the last that has text: what llama.cpp was still holding back is drawn again."""
-    made = [msgspec.msgpack.decode(state, type=Piece) for state in progress]
-    while made and not made[-1].content:
-        made.pop()
-    return made
+    return shown([msgspec.msgpack.decode(state, type=Piece) for state in progress])
+
+
+def shown(made: Sequence[Piece]) -> list[Piece]:
+    """What was made, up to the last piece that has text."""
+    kept = list(made)
+    while kept and not kept[-1].content:
+        kept.pop()
+    return kept
 
 
 async def tokens(client: LlamaClient, made: Sequence[Piece]) -> list[int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from math import ceil
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +20,7 @@ from antiphon.engines.llama.client import Chunk, NotBegun
 from antiphon.engines.llama.config import LlamaConfig
 from antiphon.engines.llama.connection import Connection
 from antiphon.engines.llama.continuing import note
+from antiphon.engines.llama.holding import Holding, tokens_of
 from antiphon.engines.llama.plan import Plan, Planner, call_key
 from antiphon.engines.llama.process import ChildProcess
 from antiphon.engines.llama.sampling import seed_of
@@ -35,6 +38,7 @@ from antiphon.protocol.generation import (
     Generation,
     Progress,
 )
+from antiphon.tasks import end
 from antiphon.telemetry.metrics import Count
 
 #: How long `ready` waits for the child's word.
@@ -48,7 +52,7 @@ class LlamaEngine:
     def __init__(self, config: LlamaConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._config = config
         self._key = secrets.token_urlsafe(32)
-        self._queue = SlotQueue(config.slots, config.queue_length, clock)
+        self._queue = SlotQueue(config.slots, config.queue_length, config.pool, clock)
         self._compiler = SchemaCompiler()
         self._planner = Planner(config, self._compiler)
         self._supervisor = Supervisor(self._launch, self._connect)
@@ -121,7 +125,7 @@ class LlamaEngine:
     # --- answering ----------------------------------------------------------------------------------------------------
     async def _answer(self, plan: Plan, ticket: Ticket) -> AsyncGenerator[Delta, None]:
         """Wait for a slot, then try until an answer is right."""
-        await ticket.acquire()
+        await ticket.acquire(tokens_of(plan.body))
         attempt = 0
         while True:
             answer = Answer(plan.rules, plan.input_tokens)
@@ -130,7 +134,7 @@ class LlamaEngine:
             held: list[Delta] = []
             shown = False
             try:
-                async with aclosing(self._attempt(plan, answer, attempt)) as deltas:
+                async with aclosing(self._attempt(plan, ticket, answer, attempt)) as deltas:
                     async for delta in deltas:
                         if _holds(plan, delta):
                             held.append(delta)
@@ -152,7 +156,7 @@ class LlamaEngine:
                 yield delta
             return
 
-    async def _attempt(self, plan: Plan, answer: Answer, attempt: int) -> AsyncGenerator[Delta, None]:
+    async def _attempt(self, plan: Plan, ticket: Ticket, answer: Answer, attempt: int) -> AsyncGenerator[Delta, None]:
         body = {**plan.body, "seed": seed_of(plan.generation.sampling, attempt)}
         # What is held back is not said before it is whole; after a crash it is made anew.
         tracked = plan.generation.track and plan.hold == "nothing"
@@ -161,14 +165,15 @@ class LlamaEngine:
         if body["n_predict"] <= 0:  # it was cut off just before its end
             answer.feed(Chunk(stop=True, stop_type="limit"))
         try:
-            async with aclosing(self._watched(body, answer)) as chunks:
+            holding = Holding(ticket, self._connection)
+            async with aclosing(self._watched(holding.run(body, self._chunks), body.get("grammar"), answer)) as chunks:
                 async for chunk in chunks:
                     if tracked and chunk.tokens:
                         yield Progress(note(chunk, plan.drawn))
                     for delta in answer.feed(chunk):
                         yield delta
         except EngineFailed as error:
-            if error.code == "engine_timeout":
+            if error.code == "engine_timeout" and not await self.ready():
                 self._supervisor.kill()
             raise
         last = answer.finish()
@@ -181,12 +186,11 @@ class LlamaEngine:
         for delta in last:
             yield delta
 
-    async def _watched(self, body: dict[str, Any], answer: Answer) -> AsyncGenerator[Chunk, None]:
+    async def _watched(
+        self, made: AsyncGenerator[Chunk, None], grammar: str | None, answer: Answer
+    ) -> AsyncGenerator[Chunk, None]:
         """The chunks until the answer is done, each known to keep to the grammar; see `watch.py`."""
-        async with (
-            watching(self._compiler.worker, body.get("grammar"), self._lost) as watch,
-            aclosing(self._chunks(body)) as chunks,
-        ):
+        async with watching(self._compiler.worker, grammar, self._lost) as watch, aclosing(made) as chunks:
             while not answer.done and (chunk := await anext(chunks, None)):
                 # The last piece may end in the middle of a character.
                 content = chunk.content.removesuffix("\ufffd") if chunk.stop else chunk.content
@@ -198,9 +202,9 @@ class LlamaEngine:
 
     async def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         """The child's chunks. If it ended while we waited for a slot, the next child makes them."""
-        connection = await self._connection()
+        connection = await self._answering()
         try:
-            async with aclosing(connection.client.complete(body)) as chunks:
+            async with aclosing(connection.reading.complete(body)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except NotBegun:
@@ -208,8 +212,8 @@ class LlamaEngine:
                 raise
         else:
             return
-        connection = await self._connection()
-        async with aclosing(connection.client.complete(body)) as chunks:
+        connection = await self._answering()
+        async with aclosing(connection.reading.complete(body)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -225,16 +229,25 @@ class LlamaEngine:
             )
         return await self._supervisor.connection()
 
+    async def _answering(self) -> Connection:
+        """A child that answers, for what has been admitted: waits until a silent one speaks again or is replaced."""
+        while (connection := await self._connection()).pulse.silent:
+            await connection.pulse.until_answers()
+        return connection
+
     async def _admitted(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do what comes before an answer. If the child ends meanwhile, do it once more with the next one."""
+        """Do what comes before an answer. If the child ends meanwhile, do it once more with the next one.
+
+        Raises `EngineUnavailable` at once while the child does not answer.
+        """
         connection = await self._connection()
         try:
-            return await work(connection)
-        except EngineFailed:
+            return await _unless_silent(connection, work)
+        except EngineFailed as error:
             if not await self._supervisor.replaced(connection):
-                raise
+                raise EngineUnavailable(error.message) from error
         try:
-            return await work(await self._connection())
+            return await _unless_silent(await self._connection(), work)
         except EngineFailed as error:
             raise EngineUnavailable(error.message) from error
 
@@ -246,7 +259,7 @@ class LlamaEngine:
                     "model": str(config.model),
                     "name": config.name,
                     "slots": config.slots,
-                    "context": config.context,
+                    "pool": config.pool,
                     "batch": config.batch,
                     "threads": config.threads,
                     "pinning": config.pinning,
@@ -268,6 +281,29 @@ class _Unmet(OutputInvalid):
     def __init__(self, message: str, last: Sequence[Delta]) -> None:
         super().__init__(message)
         self.last = [msgspec.structs.replace(each, unmet=True) if isinstance(each, Finish) else each for each in last]
+
+
+async def _unless_silent(connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Do it, unless the child stops answering: then raises `EngineUnavailable`."""
+    if connection.pulse.silent:
+        raise _no_answer()
+    doing = asyncio.ensure_future(work(connection))
+    silent = asyncio.ensure_future(connection.pulse.until_silent())
+    try:
+        await asyncio.wait({doing, silent}, return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            return doing.result()
+    finally:
+        await end(silent)
+        await end(doing)
+    raise _no_answer()
+
+
+def _no_answer() -> EngineUnavailable:
+    return EngineUnavailable(
+        "The local model's process does not answer at the moment. Please try again later.",
+        retry_after=ceil(limits.ENGINE_HANG_TIMEOUT / 2),
+    )
 
 
 def _holds(plan: Plan, delta: Delta) -> bool:

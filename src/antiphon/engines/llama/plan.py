@@ -113,11 +113,18 @@ class Planner:
         context = self._config.context
         size = sum(len(turn.text) for turn in generation.turns if isinstance(turn, Message))
         if size > context * _LONGEST_TOKEN:
-            raise _too_long(context, f"are {size} characters long")
+            raise _too_long(self._config, f"are {size} characters long. Please reduce the length of the messages")
         tokens, thinking = await connection.reader.prompt(generation)
         if len(tokens) >= context:
-            raise _too_long(context, f"resulted in {len(tokens)} tokens")
+            functions = len(tokens) - await self._without_tools(generation, connection)
+            raise _too_long(self._config, _told(len(tokens), functions))
         return tokens, thinking
+
+    @staticmethod
+    async def _without_tools(generation: Generation, connection: Connection) -> int:
+        """Tokens of the messages alone."""
+        bare = msgspec.structs.replace(generation, tools=(), tool_choice=ToolChoice(mode="none"))
+        return len(await connection.reader.tokens(bare))
 
     async def _arguments(self, tool: Tool, index: int) -> CompiledSchema:
         if tool.grammar is not None:
@@ -178,10 +185,23 @@ async def _going_on(plan: Plan, connection: Connection) -> Plan:
 _LONGEST_TOKEN = 512
 
 
-def _too_long(context: int, what: str) -> ContextLengthExceeded:
+def _told(tokens: int, functions: int) -> str:
+    """OpenAI's words for what a prompt of so many tokens consists of."""
+    if functions <= 0:
+        return f"resulted in {tokens} tokens. Please reduce the length of the messages"
+    return (
+        f"resulted in {tokens} tokens ({tokens - functions} in the messages, {functions} in the functions). "
+        "Please reduce the length of the messages or functions"
+    )
+
+
+def _too_long(config: LlamaConfig, what: str) -> ContextLengthExceeded:
+    """The refusal; it names the setting where a longer context is possible."""
+    longer = ""
+    if config.trained_context is not None and config.trained_context > config.context:
+        longer = f" The server's setting --context can make it longer, up to {config.trained_context} tokens."
     return ContextLengthExceeded(
-        f"This model's maximum context length is {context} tokens. However, your messages {what}. "
-        "Please reduce the length of the messages."
+        f"This model's maximum context length is {config.context} tokens. However, your messages {what}.{longer}"
     )
 
 

@@ -1,10 +1,11 @@
-"""The bounded queue in front of the child's slots."""
+"""The bounded queue in front of the child's slots, and the tokens that the slots share."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import ceil
 
 from antiphon.domain.errors import Overloaded
@@ -15,18 +16,29 @@ _RETRY_MIN, _RETRY_MAX = 1, 30
 _NEWEST = 0.2
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    granted: asyncio.Future[None]
+    tokens: int
+
+
 class SlotQueue:
     """`slots` permits, handed out in the order in which they were asked for, and at most `queue` requests waiting.
+
+    All who have a permit share `pool` tokens. Who needs more than are free waits for his turn, and those behind him
+    with him: a long prompt would never begin if short ones could pass it.
 
     Used from one event loop; `clock` gives seconds that never go backwards.
     """
 
-    def __init__(self, slots: int, queue: int, clock: Callable[[], float]) -> None:
+    def __init__(self, slots: int, queue: int, pool: int, clock: Callable[[], float]) -> None:
         self._free = slots
         self._slots = slots
+        self._pool = pool
+        self._tokens = pool
         self._room = slots + queue
         self._inside = 0
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: deque[_Waiter] = deque()
         self._clock = clock
         self._average = 1.0
 
@@ -40,6 +52,11 @@ class SlotQueue:
         """Requests that wait for a slot."""
         return len(self._waiters)
 
+    @property
+    def free_tokens(self) -> int:
+        """Tokens of the pool that nobody has."""
+        return self._tokens
+
     def enter(self) -> Ticket:
         """A place for one request, which its ticket gives back. Raises `Overloaded` if there is none."""
         if self._inside >= self._room:
@@ -51,41 +68,67 @@ class SlotQueue:
         self._inside += 1
         return Ticket(self)
 
-    async def acquire(self) -> None:
-        """Wait for a slot; for tickets."""
-        if self._free and not self._waiters:
-            self._free -= 1
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+    async def acquire(self, tokens: int, *, first: bool) -> int:
+        """Wait for a slot and tokens, before all others if `first`; returns the tokens. For tickets."""
+        tokens = min(tokens, self._pool)
+        if not self._waiters and self._fits(tokens):
+            self._grant(tokens)
+            return tokens
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), tokens)
+        if first:
+            self._waiters.appendleft(waiter)
+        else:
+            self._waiters.append(waiter)
         try:
-            await waiter
+            await waiter.granted
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._hand_on()  # the slot had just been given to us
+            if waiter.granted.done() and not waiter.granted.cancelled():
+                self.give_back(tokens)  # they had just been given to us
             else:
-                self._waiters.remove(waiter)
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+                self._hand_on()  # whoever stood behind us may need less
             raise
+        return tokens
 
-    def _hand_on(self) -> None:
-        """Give a slot to the first who waits, or put it back."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
+    def take(self, tokens: int) -> bool:
+        """More tokens for one who has a slot, if there are any; for tickets. He goes before those who wait."""
+        if tokens > self._tokens:
+            return False
+        self._tokens -= tokens
+        return True
+
+    def give_back(self, tokens: int) -> None:
+        """A slot and tokens that are free again; for tickets."""
         self._free += 1
+        self._tokens += tokens
+        self._hand_on()
 
-    def leave(self, held_since: float | None) -> None:
-        """Give back a place, and the slot that was held since then; for tickets."""
+    def leave(self, held_since: float | None, tokens: int) -> None:
+        """Give back a place, and the slot and tokens that were held since then; for tickets."""
         self._inside -= 1
         if held_since is not None:
             self._average += _NEWEST * (self._clock() - held_since - self._average)
-            self._hand_on()
+            self.give_back(tokens)
 
     def now(self) -> float:
         """Seconds of the queue's clock."""
         return self._clock()
+
+    def _fits(self, tokens: int) -> bool:
+        return self._free > 0 and tokens <= self._tokens
+
+    def _grant(self, tokens: int) -> None:
+        self._free -= 1
+        self._tokens -= tokens
+
+    def _hand_on(self) -> None:
+        """Give slots to those who wait, in their order, as far as there is room."""
+        while self._waiters and (self._waiters[0].granted.done() or self._fits(self._waiters[0].tokens)):
+            waiter = self._waiters.popleft()
+            if not waiter.granted.done():
+                self._grant(waiter.tokens)
+                waiter.granted.set_result(None)
 
 
 class Ticket:
@@ -94,15 +137,36 @@ class Ticket:
     def __init__(self, queue: SlotQueue) -> None:
         self._queue = queue
         self._held_since: float | None = None
+        self._tokens = 0
         self._left = False
 
-    async def acquire(self) -> None:
-        """Wait for a slot."""
-        await self._queue.acquire()
+    @property
+    def tokens(self) -> int:
+        """Of the shared tokens, those that it has."""
+        return self._tokens
+
+    async def acquire(self, tokens: int, *, first: bool = False) -> None:
+        """Wait for a slot and this many of the shared tokens (all of them, if there are fewer)."""
+        self._tokens = await self._queue.acquire(tokens, first=first)
         self._held_since = self._queue.now()
+
+    def grow(self, tokens: int) -> bool:
+        """Have at least this many tokens from now on; False if too few are free."""
+        more = tokens - self._tokens
+        if more > 0:
+            if not self._queue.take(more):
+                return False
+            self._tokens = tokens
+        return True
+
+    def yield_slot(self) -> None:
+        """Give back the slot and its tokens, and keep the place in the queue: `acquire` comes again."""
+        self._held_since = None
+        tokens, self._tokens = self._tokens, 0
+        self._queue.give_back(tokens)
 
     def release(self) -> None:
         """Give everything back. Calling it again changes nothing."""
         if not self._left:
             self._left = True
-            self._queue.leave(self._held_since)
+            self._queue.leave(self._held_since, self._tokens)

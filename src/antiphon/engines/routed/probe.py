@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import AntiphonError
 from antiphon.engines.routed.target import Target
 from antiphon.protocol.generation import (
@@ -88,7 +89,7 @@ async def probe(target: Target) -> Found:
 
 
 def _note_first(found: Found, began: float) -> None:
-    found.first_ms = int((time.monotonic() - began) * 1000)
+    found.first_ms = milliseconds(time.monotonic() - began)
 
 
 def _asking(target: Target, text: str, *, max_tokens: int = _SOME, **more: object) -> Generation:

@@ -11,6 +11,7 @@ from random import random
 import msgspec
 
 from antiphon.domain import limits
+from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import (
     AntiphonError,
     ContextLengthExceeded,
@@ -228,6 +229,8 @@ class _Asking:
                 tries[target] = tries.get(target, 0) + 1
                 if again == "same":
                     left.append(target)
+                elif again == "at once":
+                    left.insert(0, target)
         return None
 
     async def _may_retry(self, target: Target, tries: int, left: int) -> bool:
@@ -238,6 +241,8 @@ class _Asking:
         if not tries:
             return self._budget.take()
         assert self.error is not None
+        if retry.retry(self.error) == "at once":
+            return True
         wait = retry.rest(self.error)
         if wait > limits.RETRY_AFTER_WAIT:
             return False
@@ -258,12 +263,12 @@ class _Asking:
             ticket.failed(error)
             code = (error.code or error.type) if isinstance(error, AntiphonError) else "cancelled"
             paid = error.paid if isinstance(error, AntiphonError) else True
-            ms = _ms(clock.monotonic() - began)
+            ms = milliseconds(clock.monotonic() - began)
             self._trail.attempts.append(Attempt(target.name, code, ms, paid, used_by(error)))
             raise
         took = clock.monotonic() - began
         ticket.answers(took)
-        self._trail.attempts.append(Attempt(target.name, None, _ms(took)))
+        self._trail.attempts.append(Attempt(target.name, None, milliseconds(took)))
         self._trail.target = target.name
         return Served(first, stream, ticket, patience)
 
@@ -313,7 +318,3 @@ def _asked_of(target: Target, generation: Generation) -> Generation:
     if generation.model == target.name.model:
         return generation
     return msgspec.structs.replace(generation, model=target.name.model)
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)

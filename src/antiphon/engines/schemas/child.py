@@ -8,6 +8,7 @@ does not return. Its parent takes that for the answer, and starts another.
 from __future__ import annotations
 
 import json
+import re
 import resource
 import signal
 import sys
@@ -31,6 +32,9 @@ _PREFIX = "%llguidance {}\n"
 _CACHE_ENTRIES = 64
 #: Texts that are watched while they are made.
 _WATCHED = 256
+#: With what an object or a list may begin, and how many beginnings in one text are tried.
+_OPENING = re.compile(r"[\[{]")
+_TRIES = 256
 #: Less than the threads of any llama.cpp server have: what passes here cannot overflow there.
 _STACK = 448 * 1024
 _MEMORY = 2 * 1024 * 1024 * 1024
@@ -188,12 +192,28 @@ def repair_json(text: str) -> Json:
     return {"text": made}
 
 
+def find_json(schema: str, text: str) -> Json:
+    """`{"text": found}`: the first complete object or list within `text` that fits `schema`; empty if there is none."""
+    decoder = json.JSONDecoder(parse_constant=_no_constant)
+    for tries, match in enumerate(_OPENING.finditer(text)):
+        if tries == _TRIES:
+            break
+        try:
+            value, end = decoder.raw_decode(text, match.start())
+            validator(schema).validate(value)
+        except (ValueError, RecursionError, BadSchemaError):
+            continue
+        return {"text": text[match.start() : end]}
+    return {"text": ""}
+
+
 _QUESTIONS: dict[str, Callable[..., Json]] = {
     "schema": compile_schema,
     "grammar": compile_grammar,
     "json": check_json,
     "text": check_text,
     "watch": watch_text,
+    "find": find_json,
     "repair": repair_json,
 }
 

@@ -78,6 +78,14 @@ class SchemaWorker:
             return ""
         return str(answer["text"])
 
+    async def find(self, schema: str, text: str) -> str:
+        """The first complete object or list within `text` that fits `schema`; empty if there is none."""
+        try:
+            answer = await self._new.ask("find", limits.SCHEMA_CHECK_TIMEOUT, schema=schema, text=text)
+        except TooComplex:
+            return ""
+        return str(answer["text"])
+
     async def grammar(self, grammar: str) -> str:
         """Why `grammar` does not compile; empty if it does. Raises `TooComplex`."""
         answer = await self._ask("grammar", limits.GRAMMAR_TIMEOUT, grammar, grammar=grammar)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from functools import partial
 from typing import Any
 
 from antiphon.domain import limits
@@ -12,12 +11,14 @@ from antiphon.domain.errors import AntiphonError
 from antiphon.domain.routing import Deadlines
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.engines.upstream import chat_request, tokens
-from antiphon.engines.upstream.chat_answer import Answer, NativeAnswer, NeutralAnswer
+from antiphon.engines.upstream.chat_answer import Answer, NeutralAnswer
+from antiphon.engines.upstream.chat_native import NativeAnswer
 from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.enforced import Enforced
 from antiphon.engines.upstream.loose import Loose, in_shared_words
 from antiphon.engines.upstream.profiles import Profile, profile_named
 from antiphon.engines.upstream.reply import Reply
+from antiphon.engines.upstream.used import Counted
 from antiphon.ports import Capabilities
 from antiphon.protocol.chat.request import check_neutral
 from antiphon.protocol.generation import Batch, Delta, Finish, Generation, Native
@@ -25,17 +26,29 @@ from antiphon.protocol.streams import Stream
 
 _PATH = "/chat/completions"
 _DONE = b"[DONE]"
+#: Bytes of an event that may be the mark of the end, however it is written.
+_SHORT = 16
 
 
 class ChatStream(Stream[Delta]):
     """The deltas of one answer. Whatever way it ends, its connection is given back or closed."""
 
     def __init__(
-        self, reply: Reply, answer: Answer, released: Callable[[ChatStream], None], *, batches: bool = False
+        self,
+        reply: Reply,
+        answer: Answer,
+        counted: Counted,
+        released: Callable[[ChatStream], None],
+        *,
+        batches: bool = False,
     ) -> None:
-        """`batches`: deltas that come at once are given at once."""
+        """`counted`: what `answer` says. `batches`: deltas that come at once are given at once."""
         self._reply = reply
         self._answer = answer
+        self._counted = counted
+        self._begun = False
+        #: Events since the server has said why it ended.
+        self._after = 0
         self._released = released
         self._batches = batches
         self._pending: deque[Delta] = deque()
@@ -67,17 +80,24 @@ class ChatStream(Stream[Delta]):
 
     async def _more(self) -> None:
         """Take what has come. Errors are kept until all that came before them was given."""
+        reply = self._reply
         try:
-            if not self._reply.streamed:
-                self._pending.extend(self._answer.whole(await self._reply.body()))
+            if not self._begun:
+                self._begun = True
+                await reply.begin()
+            if not reply.streamed:
+                self._pending.extend(self._answer.whole(await reply.body()))
                 self._end()
                 return
-            for event in await self._reply.__anext__():
-                if event.data == _DONE:
-                    self._reply.done()
-                    self._end(done=True)
+            answer = self._answer
+            for name, data in await reply.__anext__():
+                if len(data) <= _SHORT and self._is_control(name, data):
+                    if self._over:
+                        return
+                    continue
+                self._pending.extend(answer.feed(data, name))
+                if answer.finished and self._has_ended():
                     return
-                self._pending.extend(self._answer.feed(event.data))
         except StopAsyncIteration:
             self._end()
         except AntiphonError as error:
@@ -89,9 +109,28 @@ class ChatStream(Stream[Delta]):
             self._close()
             raise
 
+    def _is_control(self, name: str, data: bytes) -> bool:
+        """Whether an event is no part of the answer: its mark of the end, or nothing, to keep the stream alive."""
+        data = data.strip()
+        if data.upper() == _DONE:
+            self._reply.done()
+            self._end(done=True)
+            return True
+        return not data and name != "error"
+
+    def _has_ended(self) -> bool:
+        """Whether nothing more is waited for, once the server has said why it ended: only its usage may still come."""
+        self._after += 1
+        self._reply.hurry()
+        if not self._counted.too_much and self._after <= limits.UPSTREAM_EVENTS_AFTER:
+            return False
+        self._end()
+        return True
+
     def _end(self, *, done: bool = False) -> None:
+        """`done`: the server has ended the stream in so many words, and the connection may be used again."""
         try:
-            self._pending.extend(self._answer.finish(done=done))
+            self._pending.extend(self._answer.finish())
         except AntiphonError as error:
             self._fail(error)
             return
@@ -160,7 +199,8 @@ class LooseChat(Loose):
         body = self._body(generation)
         with in_shared_words():
             reply = await self._post(_PATH, body, streamed=generation.streamed)
-        return self._stream(generation, reply, self._neutral(generation))
+        counted = tokens.counted(generation, self.capabilities.context_tokens)
+        return self._stream(generation, reply, self._neutral(generation, counted), counted)
 
     async def relay(self, generation: Generation, native: Native) -> AsyncGenerator[Delta, None]:
         """Ask in the client's own words, and pass on the answer."""
@@ -168,24 +208,39 @@ class LooseChat(Loose):
         model = self._model_of(generation)
         body = chat_request.native_body(given, self._profile, model, streamed=generation.streamed)
         reply = await self._post(_PATH, body, streamed=generation.streamed)
-        if generation.streamed and not reply.streamed:
-            # A server that cannot stream: its whole answer must become chunks.
-            return self._stream(generation, reply, self._neutral(generation))
-        shown = bool((given.get("stream_options") or {}).get("include_usage"))
-        estimated = partial(tokens.estimate, generation)
-        return self._stream(generation, reply, NativeAnswer(self._client.scrubber, estimated, show_usage=shown))
+        counted = tokens.counted(generation, self.capabilities.context_tokens)
+        if reply.streamed and not generation.streamed:
+            # A server that streams whatever it is asked for: its chunks must become one answer.
+            return self._stream(generation, reply, self._neutral(generation, counted), counted)
+        shown = generation.streamed and bool((given.get("stream_options") or {}).get("include_usage"))
+        answer = NativeAnswer(
+            self._client.scrubber,
+            counted,
+            show_usage=shown,
+            streamed=generation.streamed,
+            model=self.name,
+            tools=[tool.name for tool in generation.tools],
+        )
+        return self._stream(generation, reply, answer, counted)
 
     def _body(self, generation: Generation) -> dict[str, Any]:
         return chat_request.body_of(generation, self._profile, self._model_of(generation))
 
-    def _neutral(self, generation: Generation) -> NeutralAnswer:
+    def _neutral(self, generation: Generation, counted: Counted) -> NeutralAnswer:
         disguised: list[str] = []
         if not self._profile.custom_tools:
             disguised = [tool.name for tool in generation.tools if tool.kind == "custom"]
-        return NeutralAnswer(self._client.scrubber, partial(tokens.estimate, generation), disguised)
+        names = [tool.name for tool in generation.tools]
+        return NeutralAnswer(self._client.scrubber, counted, disguised, names)
 
-    def _stream(self, generation: Generation, reply: Reply, answer: Answer) -> ChatStream:
-        stream = ChatStream(reply, answer, self._streams.discard, batches=generation.batches)
+    def _stream(self, generation: Generation, reply: Reply, answer: Answer, counted: Counted) -> ChatStream:
+        stream = ChatStream(
+            reply,
+            answer,
+            counted,
+            self._streams.discard,
+            batches=generation.batches,
+        )
         self._streams.add(stream)
         return stream
 
@@ -230,6 +285,8 @@ class ChatEngine(Enforced[LooseChat]):
         native = generation.native
         if native is None or native.surface != "chat":
             return None
+        if native.only:
+            return native
         if (
             self._profile.keeps(generation)
             and chat_request.speaks(native.body, self._profile)

@@ -1,37 +1,28 @@
-"""From what a Chat Completions server sends to deltas: neutral ones, or the server's own words. Sans-IO."""
+"""From what a Chat Completions server sends to neutral deltas. Sans-IO."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
-import msgspec
-
-from antiphon.domain import limits
 from antiphon.engines.upstream import errors
 from antiphon.engines.upstream.chat_calls import Calls
 from antiphon.engines.upstream.chat_chunks import (
     Choice,
     Completion,
-    Reason,
     Said,
+    called,
     logprobs_of,
-    read,
+    only_text,
     reason_of,
     texts_of,
-    usage_of,
 )
-from antiphon.engines.upstream.errors import Scrubber
-from antiphon.protocol.generation import (
-    Delta,
-    Finish,
-    NativeDelta,
-    ReasoningDelta,
-    RefusalDelta,
-    TextDelta,
-    TokenLogprob,
-    Usage,
-)
+from antiphon.engines.upstream.chat_ending import Ending
+from antiphon.engines.upstream.chat_mending import separate
+from antiphon.engines.upstream.chat_reading import Reader
+from antiphon.engines.upstream.scrubber import Scrubber
+from antiphon.engines.upstream.used import Counted
+from antiphon.protocol.generation import Delta, ReasoningDelta, RefusalDelta, TextDelta, TokenLogprob
 
 
 class Answer(Protocol):
@@ -41,89 +32,73 @@ class Answer(Protocol):
     def finished(self) -> bool:
         """Whether the server has said why it ended: what may still come is usage."""
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that a chunk makes. Raises the error that it is, or `UpstreamFailed` if it makes no sense."""
+    def feed(self, data: bytes, name: str = "message") -> list[Delta]:
+        """The deltas that an event makes. Raises the error that it is, or `UpstreamFailed` if it makes no sense.
+
+        `name`: the event's type, as its own line says it.
+        """
 
     def whole(self, data: bytes) -> list[Delta]:
         """The deltas of a whole completion, but for the last."""
 
-    def finish(self, *, done: bool = False) -> list[Delta]:
-        """The last deltas. `done`: the server has ended its stream in so many words.
-
-        Raises `UpstreamFailed` if the answer was not at its end.
-        """
-
-
-class _Ending:
-    """How an answer ends, and what it used."""
-
-    def __init__(self, input_tokens: Callable[[], int]) -> None:
-        """`input_tokens` gives our estimate, for servers that do not tell."""
-        self._input_tokens = input_tokens
-        #: How much was said, for the estimate.
-        self.characters = 0
-        self.reason: Reason | None = None
-        self.usage: Usage | None = None
-        self.tier: str | None = None
-        self.begun = False
-
-    def used(self, completion: Completion) -> None:
-        """Where servers tell what was used, they tell the service tier, too."""
-        self.usage = usage_of(completion.usage) or self.usage
-        if isinstance(completion.service_tier, str):
-            self.tier = completion.service_tier[: limits.MAX_TIER]
-
-    def finish(self, *, calls: bool, done: bool) -> Finish:
-        """`done`: the server has ended the stream in so many words. Some give no reason then."""
-        reason = self.reason
-        if reason is None:
-            if not (done and self.begun):
-                raise errors.truncated()
-            reason = "stop"
-        # Not every server tells calls from text.
-        if reason in {"stop", "tool_calls"}:
-            reason = "tool_calls" if calls else "stop"
-        usage = self.usage
-        if usage is None:
-            usage = Usage(self._input_tokens(), output_tokens=-(-self.characters // 4), estimated=True)
-        return Finish(reason, usage, self.tier)
+    def finish(self) -> list[Delta]:
+        """The last deltas. Raises `UpstreamFailed` if the answer was not at its end."""
 
 
 class NeutralAnswer:
     """Translates."""
 
-    def __init__(self, scrubber: Scrubber, input_tokens: Callable[[], int], disguised: Collection[str] = ()) -> None:
-        """`disguised`: names of custom tools that were sent as functions."""
+    def __init__(
+        self, scrubber: Scrubber, counted: Counted, disguised: Collection[str] = (), tools: Collection[str] = ()
+    ) -> None:
+        """`disguised`: names of custom tools that were sent as functions. `tools`: names that calls may have."""
         self._scrubber = scrubber
-        self._ending = _Ending(input_tokens)
-        self._calls = Calls(disguised)
-        self._logprobs: tuple[TokenLogprob, ...] = ()
+        self._reader = Reader(scrubber)
+        self._counted = counted
+        self._ending = Ending(counted)
+        self._calls = Calls(disguised, tools)
+        #: Whether the server has said why it ended, or too much.
+        self.finished = False
+        self._logprobs: list[TokenLogprob] = []
+        #: The index of the one choice, as the server has it: the one that came first.
+        self._index: int | None = None
         #: What is said after a call has begun: it comes when the calls are over.
         self._later: list[Delta] = []
 
-    @property
-    def finished(self) -> bool:
-        """Whether the server has said why it ended."""
-        return self._ending.reason is not None
+    def feed(self, data: bytes, name: str = "message") -> list[Delta]:
+        """The deltas that a chunk makes. `name`: the event's type."""
+        completion = self._reader.read(self._scrubber.masked(data), name)
+        return [] if completion is None else self._take(completion)
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that a chunk makes."""
-        completion = read(data, self._scrubber)
-        if completion.usage:
+    def _take(self, completion: Completion) -> list[Delta]:
+        if completion.usage is not None:
             self._ending.used(completion)
         choices = completion.choices or ()
-        if choices and (text := self._only_text(choices)):
-            self._ending.begun = True
-            self._ending.characters += len(text)
-            return [TextDelta(text)]
+        if not choices:
+            return []
+        if text := self._only_text(choices):
+            deltas: list[Delta] = [TextDelta(text)]
+            self._counted.say(text)
+        else:
+            deltas = self._choices(choices)
+        if self._counted.too_much and self._ending.reason is None:
+            self._ending.reason = "length"
+        self.finished = self._ending.reason is not None
+        return deltas
+
+    def _choices(self, choices: Sequence[Choice]) -> list[Delta]:
         deltas: list[Delta] = []
+        if self._index is None:
+            self._index = choices[0].index or 0
         for choice in choices:
-            if choice.index != 0:
+            if (choice.index or 0) != self._index:
                 continue
             self._ending.begun = True
             self._logprobs += logprobs_of(choice.logprobs)
             said = choice.delta or choice.message
             if said is not None:
+                if choice.delta is None:
+                    separate(said)
                 deltas += self._said(said)
             if choice.finish_reason is not None:
                 self._ending.reason = reason_of(choice.finish_reason)
@@ -137,17 +112,20 @@ class NeutralAnswer:
         self._ending.reason = self._ending.reason or "stop"
         return deltas
 
-    def finish(self, *, done: bool = False) -> list[Delta]:
+    def finish(self) -> list[Delta]:
         """The calls and texts that still wait, and the end."""
-        finish = self._ending.finish(calls=self._calls.any, done=done)
-        return [*self._calls.finish(), *self._later, finish]
+        if self._ending.reason is not None and self._calls.cut_off:
+            self._ending.reason = "length"
+        finish = self._ending.finish(calls=self._calls.any)
+        calls = self._calls.finish(whole=finish.reason not in {"length", "content_filter"})
+        return [*calls, *self._later, finish]
 
     def _only_text(self, choices: Sequence[Choice]) -> str:
         """The text of a chunk of which there is nothing else to say."""
         choice = choices[0]
-        if choice.index != 0 or choice.logprobs is not None or self._logprobs or self._calls.any:
+        if not self._ending.begun or choice.index != self._index or choice.logprobs is not None:
             return ""
-        return _plain(choices)
+        return "" if self._logprobs or self._calls.any else only_text(choices)
 
     def _said(self, said: Said) -> list[Delta]:
         reasoning, text = texts_of(said)
@@ -155,11 +133,11 @@ class NeutralAnswer:
         if reasoning:
             texts.append(ReasoningDelta(reasoning))
         if text:
-            texts.append(TextDelta(text, self._logprobs))
-            self._logprobs = ()
+            texts.append(TextDelta(text, tuple(self._logprobs)))
+            self._logprobs.clear()
         if said.refusal:
             texts.append(RefusalDelta(said.refusal))
-        self._ending.characters += sum(map(len, (reasoning, text, said.refusal or "", *_called(said))))
+        self._counted.say("".join((reasoning, text, said.refusal or "", *called(said))))
         if self._calls.any and texts:
             # White space around calls is what a template leaves over.
             self._later += [delta for delta in texts if not isinstance(delta, TextDelta) or delta.text.strip()]
@@ -169,80 +147,3 @@ class NeutralAnswer:
         elif said.function_call is not None:
             texts += self._calls.feed_legacy(said.function_call)
         return texts
-
-
-class NativeAnswer:
-    """Passes on what the server says, once it is known to be what it must be."""
-
-    def __init__(self, scrubber: Scrubber, input_tokens: Callable[[], int], *, show_usage: bool) -> None:
-        """`show_usage`: the client wants to see the chunk that only holds the usage."""
-        self._scrubber = scrubber
-        self._ending = _Ending(input_tokens)
-        self._show_usage = show_usage
-        self._calls = False
-
-    @property
-    def finished(self) -> bool:
-        """Whether the server has said why it ended."""
-        return self._ending.reason is not None
-
-    def feed(self, data: bytes) -> list[Delta]:
-        """The chunk, if the client is to see it."""
-        completion = read(data, self._scrubber)
-        ending = self._ending
-        if completion.usage:
-            ending.used(completion)
-        if b"\n" in data:
-            # An event's data is one line; JSON has line feeds between values only.
-            data = msgspec.json.format(data, indent=-1)
-        choices = completion.choices
-        if not choices:
-            return [NativeDelta(data)] if choices is not None and self._show_usage and ending.begun else []
-        ending.begun = True
-        text = _plain(choices) or self._text(choices)
-        ending.characters += len(text)
-        return [NativeDelta(data, text)]
-
-    def whole(self, data: bytes) -> list[Delta]:
-        """The completion as it is. It has ended, whether or not it says why."""
-        deltas = self.feed(data)
-        if not self._ending.begun:
-            raise errors.invalid("JSON that is no completion")
-        self._ending.reason = self._ending.reason or "stop"
-        return deltas
-
-    def finish(self, *, done: bool = False) -> list[Delta]:
-        """The end."""
-        return [self._ending.finish(calls=self._calls, done=done)]
-
-    def _text(self, choices: list[Choice]) -> str:
-        """What a chunk says, of any kind."""
-        pieces: list[str] = []
-        for choice in choices:
-            if choice.finish_reason is not None:
-                self._ending.reason = reason_of(choice.finish_reason)
-            said = choice.delta or choice.message
-            if said is not None:
-                called = _called(said)
-                self._calls = self._calls or bool(called)
-                pieces += (*texts_of(said), said.refusal or "", *called)
-        return "".join(pieces)
-
-
-def _plain(choices: Sequence[Choice]) -> str:
-    """The text of a chunk that is text and no more, as nearly all are; empty for any other."""
-    choice = choices[0]
-    said = choice.delta
-    if said is None or choice.finish_reason is not None or len(choices) > 1 or type(said.content) is not str:
-        return ""
-    others = said.reasoning_content or said.reasoning or said.refusal or said.tool_calls or said.function_call
-    return "" if others else said.content
-
-
-def _called(said: Said) -> list[str]:
-    """Names and arguments of calls, for counting them."""
-    functions = [call.function for call in said.tool_calls or () if call.function is not None]
-    if said.function_call is not None:
-        functions.append(said.function_call)
-    texts = [f"{function.name or ''}{function.arguments or ''}" for function in functions]
-    return [*texts, *((call.custom.input or "") for call in said.tool_calls or () if call.custom is not None)]

@@ -6,15 +6,13 @@ after the other. So one call is passed on as it comes, and others wait until it 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
 import msgspec
 
-from antiphon.domain.ids import new_id
 from antiphon.engines.upstream import errors
 from antiphon.engines.upstream.chat_chunks import Call, Function
+from antiphon.engines.upstream.chat_placing import Open, Placing
 from antiphon.engines.upstream.chat_request import CUSTOM_INPUT
 from antiphon.protocol.generation import CallArguments, CallStart, Delta
 
@@ -22,133 +20,81 @@ from antiphon.protocol.generation import CallArguments, CallStart, Delta
 _LEGACY = -1
 
 
-@dataclass(slots=True)
-class _Open:
-    """A call that is being said. `waiting`: pieces that were not passed on yet."""
-
-    name: str = ""
-    call_id: str = ""
-    custom: bool = False
-    started: bool = False
-    said: list[str] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)
-
-    @property
-    def complete(self) -> bool:
-        """Whether its arguments are whole: only then may the next call be passed on."""
-        if self.custom:
-            return False
-        try:
-            msgspec.json.decode("".join((*self.said, *self.waiting)))
-        except (msgspec.DecodeError, RecursionError):
-            return False
-        return True
-
-
 class Calls:
     """Takes pieces of calls, and gives deltas of one call after the other."""
 
-    def __init__(self, disguised: Collection[str] = ()) -> None:
-        """`disguised`: names of custom tools that were sent as functions."""
+    def __init__(self, disguised: Collection[str] = (), tools: Collection[str] = ()) -> None:
+        """`disguised`: names of custom tools that were sent as functions. `tools`: names that calls may have."""
         self._disguised = disguised
-        self._open: dict[int, _Open] = {}
-        #: The call of each index; a server may use an index again for its next call.
-        self._by_index: dict[int, int] = {}
+        self._placing = Placing(tools)
         self._current = 0
 
     @property
     def any(self) -> bool:
         """Whether there was a call."""
-        return bool(self._open)
+        return bool(self._placing.open)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the arguments of some call end in the middle: the answer is not whole, whatever its server says."""
+        return self._placing.cut_off
 
     def feed(self, calls: list[Call]) -> list[Delta]:
         """What can be passed on after these pieces. Raises `UpstreamFailed` for pieces of a call that was complete."""
         deltas: list[Delta] = []
+        opened = self._placing.open
         for call in calls:
-            number = self._number(call)
+            placed = self._placing.place(call)
+            if placed is None:
+                continue
+            number = placed[0].number
             if number < self._current:
+                if not placed[1].strip():
+                    continue
                 raise errors.invalid("more of a tool call that was complete")
-            self._add(self._open[number], call)
-            while number > self._current and self._open[self._current].complete:
-                deltas += self._pass(self._open[self._current], last=True)
+            while number > self._current and opened[self._current].complete:
+                deltas += self._pass(opened[self._current], last=True, whole=True)
                 self._current += 1
-            deltas += self._pass(self._open[self._current], last=False)
+            deltas += self._pass(opened[self._current], last=False, whole=True)
         return deltas
 
     def feed_legacy(self, function: Function) -> list[Delta]:
         """The same for the deprecated `function_call`, of which there is one."""
         return self.feed([Call(index=_LEGACY, function=function)])
 
-    def finish(self) -> list[Delta]:
-        """All that waits. Raises `UpstreamFailed` for calls without a name."""
+    def finish(self, *, whole: bool) -> list[Delta]:
+        """All that waits. Raises `UpstreamFailed` for calls without a name.
+
+        `whole`: the answer was not cut off, so that a function without arguments is called with none.
+        """
         deltas: list[Delta] = []
-        for number in range(self._current, len(self._open)):
-            deltas += self._pass(self._open[number], last=True)
-        self._current = len(self._open)
+        for call in self._placing.open[self._current :]:
+            deltas += self._pass(call, last=True, whole=whole)
+        self._current = len(self._placing.open)
         return deltas
 
-    def _number(self, call: Call) -> int:
-        """Which call this is a piece of: calls are numbered as they begin."""
-        name = _name(call)
-        index = call.index
-        if index is None:
-            # Servers without indices send whole calls, or one call at a time.
-            index = max(self._by_index, default=-1) + (name is not None or not self._by_index)
-        number = self._by_index.get(index)
-        if number is not None:
-            known = self._open[number]
-            again = name is not None and known.name and call.id and known.call_id and call.id != known.call_id
-            if not again:
-                return number
-        number = len(self._open)
-        self._by_index[index] = number
-        self._open[number] = _Open()
-        return number
-
-    def _add(self, opened: _Open, call: Call) -> None:
-        opened.name = opened.name or _name(call) or ""
-        opened.call_id = opened.call_id or call.id or ""
-        opened.custom = opened.custom or call.custom is not None
-        text = _arguments(call)
-        if text:
-            opened.waiting.append(text)
-
-    def _pass(self, call: _Open, *, last: bool) -> list[Delta]:
+    def _pass(self, call: Open, *, last: bool, whole: bool) -> list[Delta]:
         """What of a call can be passed on now; all of it if it is its `last` time."""
-        if not call.name:
-            if last:
-                raise errors.invalid("a tool call without a name")
+        if not call.name and last:
+            raise errors.invalid("a tool call without a name")
+        if not call.started and not last and not self._placing.settled(call):
             return []
         deltas: list[Delta] = []
         disguised = call.name in self._disguised and not call.custom
         if not call.started:
-            call.started = True
-            # Servers that give no ids know calls by their place.
-            call.call_id = call.call_id or new_id("call_")
-            kind = "custom" if call.custom or disguised else "function"
-            deltas.append(CallStart(call.name, call.call_id, "custom" if kind == "custom" else "function"))
+            self._placing.start(call)
+            deltas.append(CallStart(call.name, call.call_id, "custom" if call.custom or disguised else "function"))
         if disguised and not last:
             return deltas
         text = "".join(call.waiting)
         if disguised:
             text = _unwrapped(text)
+        elif last and whole and not call.custom and not call.balance.began:
+            text = "{}"  # as the published API says that there are none
         if text:
-            call.said.append(text)
             deltas.append(CallArguments(text))
         call.waiting.clear()
         return deltas
-
-
-def _name(call: Call) -> str | None:
-    named = call.custom or call.function
-    return named.name or None if named is not None else None
-
-
-def _arguments(call: Call) -> str:
-    if call.custom is not None:
-        return call.custom.input or ""
-    arguments = call.function.arguments if call.function is not None else None
-    return json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else arguments or ""
 
 
 def _unwrapped(text: str) -> str:

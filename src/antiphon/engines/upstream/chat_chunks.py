@@ -5,29 +5,41 @@ Only what is looked at is declared; all else may be anything. A member of the wr
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from antiphon.domain.errors import AntiphonError, Overloaded, UpstreamFailed
+from antiphon.domain.errors import Overloaded, UpstreamFailed
 from antiphon.engines.upstream import errors
-from antiphon.protocol.generation import TokenLogprob, TopLogprob, Usage
+from antiphon.protocol.generation import TokenLogprob, TopLogprob
 
 Reason = Literal["stop", "length", "tool_calls", "content_filter"]
 Json = dict[str, Any]
 
+#: Other servers' words for why an answer ended. Whatever is not known is a good end.
 _REASONS: dict[str, Reason] = {
-    "stop": "stop",
     "length": "length",
-    "tool_calls": "tool_calls",
-    "content_filter": "content_filter",
-    "function_call": "tool_calls",
-    # Other servers' words for running out of tokens.
     "max_tokens": "length",
+    "max_length": "length",
+    "max_output_tokens": "length",
     "model_length": "length",
+    "tool_calls": "tool_calls",
+    "tool_call": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "content_filtered": "content_filter",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "prohibited_content": "content_filter",
+    "blocklist": "content_filter",
+    "spii": "content_filter",
+    "sensitive": "content_filter",
 }
-#: Reasons that mean that the answer was broken off (OpenRouter, DeepSeek).
-_FAULTS = frozenset({"error", "insufficient_system_resource"})
+#: Reasons that mean that the answer was broken off.
+_FAULTS = frozenset({"error", "failed", "abort", "aborted", "cancelled", "insufficient_system_resource"})
 
 
 class _Read(msgspec.Struct, gc=False):
@@ -53,6 +65,7 @@ class Call(_Read):
 
     index: int | None = None
     id: str | None = None
+    type: str | None = None
     function: Function | None = None
     custom: Custom | None = None
 
@@ -68,6 +81,7 @@ class Piece(_Read):
 class Said(_Read):
     """A delta of a stream, or a whole message: they have the same members."""
 
+    role: str | None = None
     content: str | list[Piece] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -102,7 +116,7 @@ class Logprobs(_Read):
 class Choice(_Read):
     """One choice: `delta` in a stream, `message` in a whole completion."""
 
-    index: int = 0
+    index: int | None = None
     delta: Said | None = None
     message: Said | None = None
     finish_reason: str | None = None
@@ -112,92 +126,19 @@ class Choice(_Read):
 class Completion(_Read):
     """A chunk, or a whole completion, or an error in place of either."""
 
+    id: str | None = None
+    object: str | None = None
+    created: int | None = None
+    model: str | None = None
     choices: list[Choice] | None = None
-    usage: msgspec.Raw = msgspec.Raw()
+    usage: Any = None
     service_tier: Any = None
-    error: msgspec.Raw = msgspec.Raw()
-
-
-class InputDetails(_Read):
-    """Parts of the input tokens."""
-
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    audio_tokens: int | None = None
-
-
-class OutputDetails(_Read):
-    """Parts of the output tokens."""
-
-    reasoning_tokens: int | None = None
-    audio_tokens: int | None = None
-
-
-class Tokens(_Read):
-    """Usage. `prompt_cache_hit_tokens` is DeepSeek's word for cached tokens."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    prompt_tokens_details: InputDetails | None = None
-    completion_tokens_details: OutputDetails | None = None
-    prompt_cache_hit_tokens: int | None = None
-
-
-_decode = msgspec.json.Decoder(Completion).decode
-_decode_tokens = msgspec.json.Decoder(Tokens).decode
-_NULL = b"null"
-
-
-def read(data: bytes, scrubber: errors.Scrubber) -> Completion:
-    """A chunk or a completion. Raises `UpstreamFailed` for what is neither, and the error that stands in its place."""
-    try:
-        completion = _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise _no_completion(data, scrubber) from None
-    if completion.error and bytes(completion.error) != _NULL:
-        raise errors.in_stream({"error": msgspec.json.decode(completion.error)}, scrubber)
-    return completion
-
-
-def _no_completion(data: bytes, scrubber: errors.Scrubber) -> AntiphonError:
-    """An error object may have members of other types than a completion has."""
-    try:
-        value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return errors.invalid("something that is not JSON")
-    if isinstance(value, dict) and value.get("error"):
-        return errors.in_stream(value, scrubber)
-    return errors.invalid("JSON that is no completion")
-
-
-def usage_of(raw: msgspec.Raw) -> Usage | None:
-    """Token counts; None where there are none that make sense. Parts are never more than the whole."""
-    if not raw or bytes(raw) == _NULL:
-        return None
-    try:
-        tokens = _decode_tokens(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if tokens.prompt_tokens < 0 or tokens.completion_tokens < 0:
-        return None
-    given, made = tokens.prompt_tokens_details or InputDetails(), tokens.completion_tokens_details or OutputDetails()
-    return Usage(
-        input_tokens=tokens.prompt_tokens,
-        cached_tokens=_part(given.cached_tokens or tokens.prompt_cache_hit_tokens, tokens.prompt_tokens),
-        output_tokens=tokens.completion_tokens,
-        reasoning_tokens=_part(made.reasoning_tokens, tokens.completion_tokens),
-        cache_write_tokens=_part(given.cache_write_tokens, tokens.prompt_tokens),
-        input_audio_tokens=_part(given.audio_tokens, tokens.prompt_tokens),
-        output_audio_tokens=_part(made.audio_tokens, tokens.completion_tokens),
-    )
-
-
-def _part(count: int | None, whole: int) -> int:
-    return max(0, min(count or 0, whole))
+    error: Any = None
 
 
 def reason_of(word: str) -> Reason:
     """Why the answer ended; "stop" for words nobody knows. Raises for those that mean that it was broken off."""
+    word = word.lower()
     if word in _FAULTS:
         raise _broken_off(word)
     return _REASONS.get(word, "stop")
@@ -206,7 +147,7 @@ def reason_of(word: str) -> Reason:
 def _broken_off(word: str) -> Overloaded | UpstreamFailed:
     if word == "insufficient_system_resource":
         return Overloaded("The model's server is overloaded. Please retry later.")
-    return errors.broken()
+    return errors.failed()
 
 
 def texts_of(said: Said) -> tuple[str, str]:
@@ -222,6 +163,42 @@ def texts_of(said: Said) -> tuple[str, str]:
         else:
             text.append(piece.text)
     return reasoning, "".join(text)
+
+
+def name_of(call: Call) -> str | None:
+    """The name of what is called, if this piece says it."""
+    named = call.custom or call.function
+    return named.name or None if named is not None else None
+
+
+def arguments_of(call: Call) -> str:
+    """The arguments in this piece, as text."""
+    if call.custom is not None:
+        return call.custom.input or ""
+    return text_of(call.function.arguments) if call.function is not None else ""
+
+
+def text_of(arguments: str | Json | None) -> str:
+    """Arguments as text, as some servers have the object itself."""
+    return json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else arguments or ""
+
+
+def called(said: Said) -> list[str]:
+    """Names and arguments of calls, for counting them."""
+    pieces = [f"{name_of(call) or ''}{arguments_of(call)}" for call in said.tool_calls or ()]
+    if said.function_call is not None:
+        pieces.append(f"{said.function_call.name or ''}{text_of(said.function_call.arguments)}")
+    return pieces
+
+
+def only_text(choices: Sequence[Choice]) -> str:
+    """The text of a chunk that is text and no more, as nearly all are; empty for any other."""
+    choice = choices[0]
+    said = choice.delta
+    if said is None or choice.finish_reason is not None or len(choices) > 1 or type(said.content) is not str:
+        return ""
+    others = said.reasoning_content or said.reasoning or said.refusal or said.tool_calls or said.function_call
+    return "" if others else said.content
 
 
 def logprobs_of(logprobs: Logprobs | None) -> tuple[TokenLogprob, ...]:

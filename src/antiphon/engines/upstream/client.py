@@ -14,7 +14,8 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, Overloaded
 from antiphon.domain.routing import Deadlines, UpstreamSpec
 from antiphon.engines.upstream import errors, http1
-from antiphon.engines.upstream.reply import Reply
+from antiphon.engines.upstream.reply import Bodies, Reply
+from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.secrets import SecretSource
 
 _PORTS = {"http": 80, "https": 443}
@@ -25,6 +26,7 @@ class Connections:
 
     def __init__(self) -> None:
         self._room = http1.Room()
+        self.bodies = Bodies()
         self._pools: dict[tuple[str, int, bool], http1.Pool] = {}
 
     def pool(self, host: str, port: int, *, tls: bool) -> http1.Pool:
@@ -54,37 +56,37 @@ class UpstreamClient:
         self._path = parts.path
         self._name = parts.netloc
         tls = parts.scheme == "https"
+        self._bodies = connections.bodies
         self._pool = connections.pool(self._host, parts.port or _PORTS[parts.scheme], tls=tls)
         self._heads: tuple[str | None, dict[tuple[str, str, str], bytes]] = (None, {})
         self._running: set[Reply] = set()
-        self._scrubber: tuple[str | None, errors.Scrubber] | None = None
+        self._scrubber: tuple[str | None, Scrubber] | None = None
 
     @property
-    def scrubber(self) -> errors.Scrubber:
+    def scrubber(self) -> Scrubber:
         """What cleans this upstream's words."""
         secret = self._secret.value
         if self._scrubber is None or self._scrubber[0] != secret:
-            self._scrubber = secret, errors.Scrubber(secret, self._host)
+            self._scrubber = secret, Scrubber(secret, self._host)
         return self._scrubber[1]
 
-    async def post(self, path: str, body: bytes, *, stream: bool, deadlines: Deadlines) -> Reply:
+    async def post(
+        self, path: str, body: bytes, *, stream: bool, deadlines: Deadlines, repeatable: bool = False
+    ) -> Reply:
         """Send JSON to `path` (such as "/chat/completions"), and give the answer when its headers have come.
 
         A path that begins with ".." is one of the server's own, beside its "/v1".
         `stream`: whether events were asked for; their headers must come by the deadline for the first token, and those
-        of a whole body by the one for the whole. Raises `InvalidRequest`, `ContextLengthExceeded`, `NotFound`,
-        `PayloadTooLarge`, `RateLimited`, `Overloaded`, `UpstreamFailed` or `DeadlineExceeded`.
+        of a whole body by the one for the whole. `repeatable`: it costs and changes nothing, so it may be sent again
+        where it met a connection that was just being closed. Raises `InvalidRequest`, `ContextLengthExceeded`,
+        `NotFound`, `PayloadTooLarge`, `RateLimited`, `Overloaded`, `UpstreamFailed` or `DeadlineExceeded`.
         """
         accept = "text/event-stream" if stream else "application/json"
-        reply = await self._request("POST", path, body, accept, deadlines, stream=stream)
-        if reply.headers.get("Content-Encoding", "identity") != "identity":
-            reply.close()
-            raise errors.invalid("a compressed body that it was not asked for")
-        return reply
+        return await self._request("POST", path, body, accept, deadlines, stream=stream, repeatable=repeatable)
 
     async def get(self, path: str, *, deadlines: Deadlines) -> bytes:
         """The JSON at `path`. Raises as `post`."""
-        reply = await self._request("GET", path, None, "application/json", deadlines, stream=False)
+        reply = await self._request("GET", path, None, "application/json", deadlines, stream=False, repeatable=True)
         return await reply.body()
 
     def stop(self) -> None:
@@ -93,46 +95,60 @@ class UpstreamClient:
             reply.abort()
 
     async def _request(
-        self, method: str, path: str, body: bytes | None, accept: str, deadlines: Deadlines, *, stream: bool
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        accept: str,
+        deadlines: Deadlines,
+        *,
+        stream: bool,
+        repeatable: bool,
     ) -> Reply:
         loop = asyncio.get_running_loop()
         began = loop.time()
         whole = deadlines.total(streamed=stream)
         until = began + (min(deadlines.first, whole) if stream else whole)
-        response = await self._send(method, path, body, accept, deadlines, until)
+        again = limits.UPSTREAM_STALE if repeatable else 0
+        response = await self._send(method, path, body, accept, deadlines, until, again)
         if response.status == 401 and self._secret.refresh():
             response.close()
-            response = await self._send(method, path, body, accept, deadlines, until)
+            response = await self._send(method, path, body, accept, deadlines, until, again)
         if not 200 <= response.status < 300:
             raise await self._refused(response)
         kind = response.content_type
-        if not (kind == "application/json" or kind.endswith("+json") or (stream and kind == "text/event-stream")):
+        if kind == "text/html" or kind.startswith(("image/", "audio/", "video/", "multipart/")):
             response.close()
             raise errors.invalid("a body that is not JSON")
+        if response.headers.get("Content-Encoding", "").lower() not in {"", "identity"}:  # type: ignore[union-attr]
+            response.close()
+            raise errors.invalid("a compressed body that it was not asked for")
         reply = Reply(
             response,
             began=began,
             deadlines=deadlines,
             loop=loop,
             released=self._running.discard,
+            asked=stream,
+            bodies=self._bodies,
         )
         self._running.add(reply)
         return reply
 
     async def _send(
-        self, method: str, path: str, body: bytes | None, accept: str, deadlines: Deadlines, until: float
+        self, method: str, path: str, body: bytes | None, accept: str, deadlines: Deadlines, until: float, again: int
     ) -> http1.Response:
         """One request, up to the headers of its answer."""
         head = self._head(method, path, accept)
         request = head + b"\r\n" if body is None else b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
         try:
-            return await self._pool.request(request, connect=deadlines.connect, until=until)
+            return await self._pool.request(request, connect=deadlines.connect, until=until, again=again)
         except http1.Fault as fault:
             raise _error(fault) from None
 
     async def _refused(self, response: http1.Response) -> AntiphonError:
         """The error for a status that is not 2xx. What the upstream says of it is read, as far as it is short."""
-        body = b""
+        body = bytearray()
         try:
             async with asyncio.timeout(limits.UPSTREAM_ERROR_WAIT):
                 while len(body) < limits.MAX_UPSTREAM_ERROR and (piece := await response.readany()):
@@ -141,7 +157,7 @@ class UpstreamClient:
             pass  # the status says enough
         finally:
             response.close()
-        return errors.refused(response.status, response.headers, body, self.scrubber)
+        return errors.refused(response.status, response.headers, bytes(body), self.scrubber)
 
     # --- what is the same for many requests ---------------------------------------------------------------------------
     def _head(self, method: str, path: str, accept: str) -> bytes:
@@ -177,4 +193,6 @@ def _error(fault: http1.Fault) -> AntiphonError:
         return errors.invalid("something that is not HTTP")
     if isinstance(fault, http1.Crowded):
         return Overloaded("Too many calls of upstreams are running on this server.")
+    if isinstance(fault, http1.Broken) and fault.stale:
+        return errors.not_taken()
     return errors.unreachable() if isinstance(fault, http1.Unreachable) else errors.broken()

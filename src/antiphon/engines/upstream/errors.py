@@ -27,13 +27,15 @@ from antiphon.domain.errors import (
     Overloaded,
     PayloadTooLarge,
     RateLimited,
+    UpstreamBroken,
     UpstreamFailed,
 )
+from antiphon.engines.upstream.scrubber import Scrubber
 
 Json = dict[str, Any]
-#: "same": the same target may be asked again, after `retry_after`; "other": only another one; "never": the request is
-#: at fault, and would be refused everywhere.
-Retry = Literal["same", "other", "never"]
+#: "same": the same target may be asked again, after `retry_after`; "at once": the same, which has not taken the
+#: request; "other": only another one; "never": the request is at fault, and would be refused everywhere.
+Retry = Literal["same", "at once", "other", "never"]
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _PARAM = re.compile(r"[a-zA-Z_][\w.\[\]]{0,127}", re.ASCII)
@@ -44,6 +46,9 @@ _TOO_LONG = re.compile(
     r"|context (?:length|size|window)[^.]{0,40}exceed",
     re.IGNORECASE,
 )
+#: Members in which an error object says what is wrong, and those that may hold an HTTP status.
+_SAID = ("message", "detail", "msg", "error_message", "error_msg")
+_STATUS = ("code", "status", "status_code")
 #: Codes that say that our secret, or what it may use, is not enough: nothing a client can do about.
 _OURS = frozenset(
     {
@@ -51,17 +56,16 @@ _OURS = frozenset(
         *("billing_hard_limit_reached", "account_deactivated", "credit_balance_too_low"),
     }
 )
-_URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S+", re.IGNORECASE)
-_HOST = re.compile(
-    r"\b(?:\d{1,3}(?:\.\d{1,3}){3}|localhost|[\w-]+(?:\.[\w-]+)*\.(?:local|internal|lan|svc))(?::\d+)?\b"
-)
-_KEY = re.compile(r"\b(?:Bearer\s+\S+|(?:sk|pk|rk|gsk|hf|xai)[-_][\w*.-]{6,})", re.IGNORECASE)
-_PATH = re.compile(r"(?:/[\w.@-]+){3,}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+
+
+class NotTaken(UpstreamFailed):
+    """The connection was just being closed when the request was sent on it (502)."""
 
 
 def retry(error: AntiphonError) -> Retry:
     """Whether what an engine raised can be asked for again, and of whom. For errors of engines only."""
+    if isinstance(error, NotTaken):
+        return "at once"
     if isinstance(error, UpstreamFailed):
         return "other" if error.code == "upstream_refused" else "same"
     if isinstance(error, RateLimited | Overloaded | EngineUnavailable):
@@ -79,7 +83,19 @@ def unreachable() -> UpstreamFailed:
 
 def broken() -> UpstreamFailed:
     """The connection ended in the middle."""
-    return _worked("The model's server broke off.", "upstream_error")
+    error = UpstreamBroken("The model's server broke off.")
+    error.paid = True
+    return error
+
+
+def failed() -> UpstreamFailed:
+    """It says that its answer came to nothing."""
+    return _worked("The model's server failed.", "upstream_error")
+
+
+def not_taken() -> UpstreamFailed:
+    """The connection ended when the request was sent, before anything could come of it."""
+    return NotTaken("The model's server broke off.", code="upstream_error")
 
 
 def truncated() -> UpstreamFailed:
@@ -107,30 +123,6 @@ def _worked(message: str, code: str) -> UpstreamFailed:
 
 
 # --- what it refuses --------------------------------------------------------------------------------------------------
-class Scrubber:
-    """Takes out of an upstream's words what a client must not read."""
-
-    def __init__(self, secret: str | None, host: str) -> None:
-        """`host`: the upstream's name in the network."""
-        self._words = [word for word in (secret, host) if word and len(word) > 3]
-
-    def clean(self, text: str) -> str:
-        """`text` without secrets and addresses, on one line, of bounded length."""
-        text = text[: 4 * limits.MAX_UPSTREAM_WORDS].partition("Traceback (most recent")[0]
-        for word in self._words:
-            text = text.replace(word, "…")
-        for pattern in (_URL, _KEY, _HOST, _PATH):
-            text = pattern.sub("…", text)
-        text = _CONTROL.sub(" ", text).strip()
-        return text if len(text) <= limits.MAX_UPSTREAM_WORDS else text[: limits.MAX_UPSTREAM_WORDS] + "…"
-
-    def identifier(self, value: object, pattern: re.Pattern[str]) -> str | None:
-        """`value`, if it is a plain word of that form and holds no secret."""
-        if not isinstance(value, str) or not pattern.fullmatch(value) or any(word in value for word in self._words):
-            return None
-        return value
-
-
 class Told(msgspec.Struct, frozen=True):
     """What an upstream's error object says, cleaned. `code` may also be its `type`; `status`: where it names one."""
 
@@ -146,23 +138,23 @@ class Told(msgspec.Struct, frozen=True):
 
 def told(value: object, scrubber: Scrubber) -> Told:
     """Reads an error object: OpenAI's `{"error": {…}}`, or one of the forms that compatible servers have."""
-    inner = value.get("error", value) if isinstance(value, dict) else None
+    inner = (value.get("error") or value) if isinstance(value, dict) else None
     if isinstance(inner, str):
         inner = {"message": inner}
     if not isinstance(inner, dict):
         return Told()
-    message = inner.get("message")
-    if not isinstance(message, str):
-        message = ""
+    said = [inner[name] for name in _SAID if isinstance(inner.get(name), str)]
+    message = said[0] if said else ""
     code, kind = inner.get("code"), inner.get("type")
+    statuses = [status for name in _STATUS if (status := _status(inner.get(name))) is not None]
     return Told(
         message=scrubber.clean(message),
         code=scrubber.identifier(code, _CODE),
         param=scrubber.identifier(inner.get("param"), _PARAM),
         kind=scrubber.identifier(kind, _CODE),
-        status=_status(code),
+        status=statuses[0] if statuses else None,
         too_long=any(isinstance(text, str) and _TOO_LONG.search(text[:8192]) for text in (message, code, kind)),
-        known="message" in inner,
+        known=bool(said),
     )
 
 
@@ -197,6 +189,24 @@ def in_stream(value: object, scrubber: Scrubber) -> AntiphonError:
             status = 503
         return _error(status, what, wait=None)
     return _error(what.status, what, wait=None)
+
+
+def in_band(value: object, scrubber: Scrubber, name: str = "message") -> AntiphonError | None:
+    """The error that an event of type `name`, or a body, is after HTTP status 200; None if it is none.
+
+    Servers have many forms for it. What has choices, or belongs to a response, is none unless it says so.
+    """
+    if not isinstance(value, dict):
+        return in_stream({"error": value}, scrubber) if name == "error" else None
+    if value.get("error") or name == "error" or "error" in (value.get("object"), value.get("type")):
+        return in_stream(value, scrubber)
+    kind = value.get("type")
+    if value.get("choices") or value.get("output") or (isinstance(kind, str) and not kind.lower().endswith("error")):
+        return None
+    failed = value.get("success") is False or any(_status(value.get(member)) is not None for member in _STATUS)
+    if failed or any(value.get(member) for member in (*_SAID, "errors")):
+        return in_stream(value, scrubber)
+    return None
 
 
 def _error(status: int, what: Told, *, wait: int | None) -> AntiphonError:

@@ -7,6 +7,7 @@ are parsed by llhttp; no redirects, proxies, cookies or compression. RFC 9112 is
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 import time
 from collections import deque
@@ -16,6 +17,9 @@ from typing import cast
 import httptools
 
 from antiphon.domain import limits
+
+#: This process, or the machine, can open no more files: no fault of the upstream's.
+_NO_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class Fault(Exception):
@@ -31,7 +35,11 @@ class Crowded(Fault):
 
 
 class Broken(Fault):
-    """The connection ended before the answer did. `stale`: it was used before, and no byte of an answer has come."""
+    """The connection ended before the answer did.
+
+    `stale`: it was used before, and ended at once when the request was written, with no byte of an answer: its server
+    was just closing it, and has most likely not taken the request.
+    """
 
     def __init__(self, *, stale: bool = False) -> None:
         super().__init__("broken")
@@ -167,7 +175,13 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[Response] | None = None
         self._response: Response | None = None
         self._headers = Headers()
+        #: Further headers of names that were there already.
+        self._more: dict[str, list[str]] = {}
+        self._in_head = True
+        #: Bytes of heads (also of answers that only announce the real one), and of the transfer coding of the body.
         self._head_bytes = 0
+        self._coding_bytes = 0
+        self._sent_at = 0.0
         self._touched = False
         self._used = False
         self.idle_since = 0.0
@@ -181,6 +195,8 @@ class Connection(asyncio.Protocol):
         waiter: asyncio.Future[Response] = self._loop.create_future()
         self._waiter = waiter
         self._touched = False
+        self._head_bytes = 0
+        self._sent_at = self._loop.time()
         self._transport.write(request)
         timer = self._loop.call_at(until, self._late)
         try:
@@ -218,6 +234,8 @@ class Connection(asyncio.Protocol):
             return
         if self._response is None:
             self._head_bytes += len(data)
+        else:
+            self._coding_bytes += len(data)
         self._touched = True
         try:
             self._parser.feed_data(data)
@@ -225,7 +243,10 @@ class Connection(asyncio.Protocol):
             self._fail(NotHttp())
             return
         if self._response is not None:
-            self._response.wake()
+            if self._coding_bytes > limits.MAX_HEADERS:
+                self._fail(NotHttp())
+            else:
+                self._response.wake()
         elif self._waiter is not None and self._head_bytes > limits.MAX_HEADERS:
             self._fail(NotHttp())
 
@@ -239,7 +260,8 @@ class Connection(asyncio.Protocol):
             delimited = "content-length" in names or "chunked" in names.get("transfer-encoding", "").lower()  # type: ignore[union-attr]
             response.end(None if exc is None and not delimited else Broken())
         else:
-            self._fail(Broken(stale=self._used and not self._touched))
+            at_once = self._loop.time() - self._sent_at <= limits.UPSTREAM_STALE_WITHIN
+            self._fail(Broken(stale=self._used and not self._touched and at_once))
 
     def _fail(self, error: Fault) -> None:
         waiter, self._waiter = self._waiter, None
@@ -251,21 +273,39 @@ class Connection(asyncio.Protocol):
         self.abort()
 
     # --- what the parser tells ----------------------------------------------------------------------------------------
+    def on_message_begin(self) -> None:
+        """An answer begins. One that nothing was asked for makes the connection useless."""
+        self._in_head = True
+        if self._waiter is None and self._response is None:
+            self.abort()
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header. Several of one name are one list (RFC 9110, section 5.2)."""
+        """A header. What comes behind a chunked body is not one, and is passed over."""
+        if not self._in_head:
+            return
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
+        if key in self._headers:
+            self._more.setdefault(key, []).append(text)
+        else:
+            self._headers[key] = text
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """The head is whole. Raising here ends the connection."""
         headers, self._headers = self._headers, Headers()
-        self._head_bytes = 0
+        self._in_head = False
+        if self._more:
+            # Several headers of one name are one list (RFC 9110, section 5.2).
+            headers.update({key: ", ".join([headers[key], *texts]) for key, texts in self._more.items()})
+            self._more = {}
         status: int = self._parser.get_status_code()
         if 100 <= status < 200:
             return  # the answer itself follows
         if self._waiter is None or self._waiter.done():
-            self._transport.abort()  # a second answer, or one that nobody waits for any more
+            self.abort()  # a second answer, or one that nobody waits for any more
             return
+        if headers.get("transfer-encoding", "chunked").lower() != "chunked":  # type: ignore[union-attr]
+            raise NotHttp
+        self._coding_bytes = 0
         self._response = Response(status, headers, self)
         # By the time that it is taken, the connection may be another request's.
         waiter, self._waiter = self._waiter, None
@@ -273,6 +313,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
+        self._coding_bytes = max(0, self._coding_bytes - limits.CHUNK_CODING * len(body))
         if self._response is not None and self._response.add(body):
             self._transport.pause_reading()
 
@@ -307,20 +348,27 @@ class Pool:
         self._sweep: asyncio.TimerHandle | None = None
         self._open: set[Connection] = set()
 
-    async def request(self, request: bytes, *, connect: float, until: float) -> Response:
+    async def request(self, request: bytes, *, connect: float, until: float, again: int = 0) -> Response:
         """Send a request and give its answer when the headers have come.
 
-        `connect`: seconds to connect, where that is needed; `until`: when the headers must be there (loop's time). A
-        request that meets a connection just being closed is sent again on another. Raises a `Fault`.
+        `connect`: seconds to connect, where that is needed; `until`: when the headers must be there (loop's time).
+        `again`: times that it may be sent again where it met a connection that was just being closed. Raises a `Fault`.
         """
-        for _ in range(limits.UPSTREAM_STALE):
+        while True:
             connection = self._take() or await self._connect(connect, until)
             try:
                 return await connection.ask(request, until)
             except Broken as error:
-                if not error.stale:
+                if error.stale:
+                    # The others have most likely been left as long: the next try is made on a new one.
+                    self._close_idle()
+                if not error.stale or not again:
                     raise
-        raise Broken
+            again -= 1
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().abort()
 
     def _take(self) -> Connection | None:
         oldest = time.monotonic() - self._keep_alive
@@ -346,6 +394,8 @@ class Pool:
             self._room.leave()
             if isinstance(error, TimeoutError):
                 raise Late(connecting=True) from None
+            if isinstance(error, OSError) and error.errno in _NO_FILES:
+                raise Crowded from None
             if isinstance(error, OSError | ssl.SSLError | UnicodeError):
                 raise Unreachable from None
             raise

@@ -7,10 +7,17 @@ import math
 from collections.abc import Callable
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError
+from antiphon.domain.errors import AntiphonError, Overloaded
 from antiphon.domain.routing import Deadlines
 from antiphon.engines.upstream import errors, http1
 from antiphon.wire.sse import Event, EventTooLarge, SSEParser
+
+_MARK = b"\xef\xbb\xbf"
+#: With what a whole body of JSON begins, and the lines of a stream of events.
+_WHOLE = (b"{", b"[")
+_EVENTS = (b":", b"d", b"e", b"i", b"r")
+#: Bytes that are read to see what an answer is.
+_OPENING = 4_096
 
 
 def _nothing() -> None:
@@ -62,11 +69,29 @@ class Watch:
             self._expire()
 
 
+class Bodies:
+    """How much is held of all answers together that are read as a whole, of how much may be."""
+
+    def __init__(self, most: int = limits.UPSTREAM_BODIES) -> None:
+        self._left = most
+
+    def take(self, size: int) -> None:
+        """So much more is held. Raises `Overloaded`."""
+        if size > self._left:
+            raise Overloaded("The answers of upstreams that are being read take too much memory.")
+        self._left -= size
+
+    def give_back(self, size: int) -> None:
+        """So much less."""
+        self._left += size
+
+
 class Reply:
     """One answer with a status of 2xx. Whoever has it calls `close` (more than once does no harm), or reads it whole.
 
-    `status`, `headers`: as they came. `streamed`: whether it is a stream of events; a server that was asked for one may
-    still answer with a whole body.
+    `status`, `headers`: as they came. `streamed`: whether it is a stream of events, as its headers say; or as it is,
+    once `begin` has looked: a server may answer with a whole body where it was asked for a stream, or call either
+    something else, or nothing.
     """
 
     def __init__(
@@ -77,10 +102,17 @@ class Reply:
         deadlines: Deadlines,
         loop: asyncio.AbstractEventLoop,
         released: Callable[[Reply], None],
+        asked: bool,
+        bodies: Bodies,
     ) -> None:
+        """`asked`: whether a stream was asked for. `bodies`: shared by all."""
         self.status = response.status
         self.headers = response.headers
-        self.streamed = response.content_type == "text/event-stream"
+        kind = response.content_type
+        self.streamed = kind == "text/event-stream"
+        self._sure = not self.streamed and not asked and (kind == "application/json" or kind.endswith("+json"))
+        self._asked = asked
+        self._bodies = bodies
         self._response = response
         self._loop = loop
         self._released = released
@@ -91,6 +123,9 @@ class Reply:
         self._watch = Watch(loop, self._expire)
         self._late: str | None = None
         self._closed = False
+        #: What was read to see what it is.
+        self._held = b""
+        self._size = 0
 
     # --- a stream -----------------------------------------------------------------------------------------------------
     def events(self) -> Reply:
@@ -112,6 +147,10 @@ class Reply:
             if not data:
                 self.close()
                 raise StopAsyncIteration
+            self._size += len(data)
+            if self._size > limits.MAX_UPSTREAM_STREAM:
+                self.close()
+                raise errors.invalid("a stream that is too long")
             try:
                 events = self._parser.feed(data)
             except EventTooLarge:
@@ -121,6 +160,10 @@ class Reply:
                 self._first = None
                 self._watch.rest()
                 return events
+
+    def hurry(self) -> None:
+        """The answer has ended: what may still come must come soon."""
+        self._between = min(self._between, limits.UPSTREAM_AFTER)
 
     def done(self) -> None:
         """All that matters of the stream has come. Its connection is kept for the next request if it ends soon."""
@@ -140,19 +183,50 @@ class Reply:
         """
         if not self._response.is_whole:
             self._watch.wait(self._end)
-        pieces: list[bytes] = []
-        size = 0
-        while data := await self._read():
-            pieces.append(data)
-            size += len(data)
-            if size > limits.MAX_UPSTREAM_BODY:
-                self.close()
-                raise errors.invalid("a body that is too large")
-        self.close()
-        return b"".join(pieces)
+        body: bytes | bytearray = b""
+        taken = 0
+        try:
+            while data := await self._read():
+                if len(body) + len(data) > limits.MAX_UPSTREAM_BODY:
+                    raise errors.invalid("a body that is too large")
+                self._bodies.take(len(data))
+                taken += len(data)
+                # Not kept as pieces: they may be tiny, and each would cost more than what is in it.
+                if not body:
+                    body = data
+                elif isinstance(body, bytearray):
+                    body += data
+                else:
+                    body = bytearray(body + data)
+        finally:
+            self._bodies.give_back(taken)
+            self.close()
+        return bytes(body)
 
     # --- both ---------------------------------------------------------------------------------------------------------
+    async def begin(self) -> None:
+        """See what it is, where its headers do not tell for sure. Raises `UpstreamFailed` for a page of HTML."""
+        if self._sure:
+            return
+        first = self._first
+        self._watch.wait(min(first, self._end) if first is not None and (self._asked or self.streamed) else self._end)
+        held = b""
+        while len(held) < _OPENING and (data := await self._read()):
+            held += data
+            if start := held.removeprefix(_MARK).lstrip()[:1]:
+                self.streamed = start not in _WHOLE if self.streamed else start in _EVENTS
+                if start == b"<":
+                    self.close()
+                    raise errors.invalid("a page where JSON should be")
+                break
+        self._held = held
+        if not self.streamed:
+            self._watch.wait(self._end)
+
     async def _read(self) -> bytes:
+        if self._held:
+            held, self._held = self._held, b""
+            return held
         if self._closed:
             raise self._fault()
         try:

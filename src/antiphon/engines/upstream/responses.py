@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,6 +20,7 @@ from antiphon.engines.upstream.enforced import Enforced
 from antiphon.engines.upstream.loose import Loose, in_shared_words
 from antiphon.engines.upstream.profiles import Profile, profile_named
 from antiphon.engines.upstream.responses_stream import NativeEvents, NeutralEvents
+from antiphon.engines.upstream.used import Counted
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Delta, Generation, Native
 
@@ -98,26 +98,29 @@ class LooseResponses(Loose):
         else:
             body = responses_request.body_of(generation, self._profile, model)
         data = msgspec.json.encode(responses_request.counted(body))
-        reply = await self._client.post(_COUNT_PATH, data, stream=False, deadlines=_COUNT_DEADLINES)
+        reply = await self._client.post(_COUNT_PATH, data, stream=False, deadlines=_COUNT_DEADLINES, repeatable=True)
         return msgspec.json.decode(await reply.body(), type=_Count).input_tokens
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Ask in our words, and translate the answer."""
         body = responses_request.body_of(generation, self._profile, self._model_of(generation))
-        answer = NeutralEvents(self._client.scrubber, partial(tokens.estimate, generation), generation.sampling.stop)
+        counted = tokens.counted(generation, self.capabilities.context_tokens)
+        answer = NeutralEvents(self._client.scrubber, counted, generation.sampling.stop)
         with in_shared_words():
-            return await self._ask(body, answer, generation)
+            return await self._ask(body, answer, counted, generation)
 
     async def relay(self, generation: Generation, native: Native) -> AsyncGenerator[Delta, None]:
         """Ask in the client's own words, and pass on the answer."""
         model = self._model_of(generation)
         body = responses_request.native_body(native.body, self._profile, model, streamed=generation.streamed)
-        answer = NativeEvents(self._client.scrubber, partial(tokens.estimate, generation))
-        return await self._ask(body, answer, generation)
+        counted = tokens.counted(generation, self.capabilities.context_tokens)
+        return await self._ask(body, NativeEvents(self._client.scrubber, counted), counted, generation)
 
-    async def _ask(self, body: dict[str, Any], answer: Answer, generation: Generation) -> AsyncGenerator[Delta, None]:
+    async def _ask(
+        self, body: dict[str, Any], answer: Answer, counted: Counted, generation: Generation
+    ) -> AsyncGenerator[Delta, None]:
         reply = await self._post(_PATH, body, streamed=generation.streamed)
-        stream = ResponsesStream(reply, answer, self._streams.discard)
+        stream = ResponsesStream(reply, answer, counted, self._streams.discard)
         self._streams.add(stream)
         return stream
 

@@ -8,18 +8,24 @@ import msgspec
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, InvalidRequest
-from antiphon.engines.upstream import errors
-from antiphon.engines.upstream.errors import Scrubber
-from antiphon.protocol.generation import Finish, TokenLogprob, TopLogprob, Usage
+from antiphon.engines.upstream import errors, loosely
+from antiphon.engines.upstream.scrubber import Scrubber
+from antiphon.engines.upstream.used import Counted, usage_of
+from antiphon.protocol.balance import cut_off
+from antiphon.protocol.generation import Finish, TokenLogprob, TopLogprob
 from antiphon.protocol.responses.objects import ERROR_CODES
 
 Json = dict[str, Any]
 
 #: Events that say nothing yet: nobody need wait for, or keep to, a server that has said no more.
-SILENT = frozenset({"response.created", "response.queued", "response.in_progress", "keepalive"})
-TERMINAL = frozenset({"response.completed", "response.incomplete"})
+SILENT = frozenset({"response.created", "response.queued", "response.in_progress", "keepalive", "ping", "heartbeat"})
+#: The published ones, and what some servers say for either.
+TERMINAL = frozenset({"response.completed", "response.incomplete", "response.done"})
 FAILED = frozenset({"response.failed", "error"})
 _CALLS = ("function_call", "custom_tool_call")
+_ENDED = ("completed", "incomplete")
+#: Members of items that hold what they say.
+_SAYING = ("text", "refusal", "arguments", "input", "code", "name")
 
 
 def read(data: bytes) -> Json:
@@ -27,19 +33,89 @@ def read(data: bytes) -> Json:
     try:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise errors.invalid("something that is not JSON") from None
+        value = loosely.value_of(data)
     if not isinstance(value, dict):
         raise errors.invalid("JSON that is no event")
     return value
 
 
-def response_of(value: Any) -> Json:
-    """A Response object. Raises `UpstreamFailed` if it is none that has ended well, or for want of tokens."""
+class Reader:
+    """Reads the events of one answer that are not as they should be."""
+
+    def __init__(self, scrubber: Scrubber) -> None:
+        self._scrubber = scrubber
+        self.halves = loosely.Halves()
+
+    def unusual(self, data: bytes, name: str) -> Json | None:
+        """The event with its type; None for what says nothing, such as a ping. `name`: as the event's own line says it.
+
+        Raises the error that it tells, or `UpstreamFailed` for what is no event.
+        """
+        value = loosely.object_of(data, "message" if name.startswith("response.") else name, self._scrubber)
+        if value is None:
+            return None
+        if isinstance(value.get("type"), str) and value["type"] in FAILED:
+            raise fault_of(value, self._scrubber)
+        error = errors.in_band(value, self._scrubber, name)
+        if error is not None:
+            raise error
+        return self._typed(value, name)
+
+    def _typed(self, value: Json, name: str) -> Json | None:
+        kind = value.get("type")
+        if not isinstance(kind, str):
+            if value.get("object") == "response" and value.get("status") in _ENDED:
+                return {"type": "response.done", "response": value}
+            if kind is not None or not name.startswith("response."):
+                if kind is not None or "delta" in value or "choices" in value:
+                    raise errors.invalid("something that is no event")
+                return None
+            value["type"] = name
+        if isinstance(value.get("delta"), str):
+            where = (value["type"], *(str(value.get(member)) for member in ("output_index", "content_index")))
+            value["delta"] = self.halves.join(where, value["delta"])
+        return value
+
+
+def response_of(value: Any, kind: str = "response.done") -> Json:
+    """A Response object that has ended well, or for want of tokens. `kind`: the type of the event that holds it.
+
+    Raises `UpstreamFailed` if it has not. A server may leave it to the event to say how it has ended.
+    """
     if not isinstance(value, dict):
         raise errors.invalid("JSON that is no response")
-    if value.get("status") not in ("completed", "incomplete") or _reason(value) == "steered":
+    if value.get("status") is None and kind != "response.done":
+        value["status"] = kind.rpartition(".")[2]
+    elif value.get("status") is None and isinstance(value.get("output"), list):
+        value["status"] = "completed"
+    if value.get("status") not in _ENDED or _reason(value) == "steered":
         raise errors.invalid("a response that has not ended")
     return value
+
+
+def whole_response(data: bytes, scrubber: Scrubber) -> Json:
+    """A Response that came as a whole. Raises the error that it has ended with, or that stands in its place."""
+    response = read(data)
+    if response.get("status") == "failed" or response.get("error"):
+        raise fault_of(response, scrubber)
+    error = errors.in_band(response, scrubber)
+    if error is not None:
+        raise error
+    return response_of(response)
+
+
+def said_in(response: Json) -> int:
+    """Characters of all that the items of a Response say."""
+    output = response.get("output")
+    count = 0
+    for item in output if isinstance(output, list) else ():
+        if not isinstance(item, dict):
+            continue
+        parts = [part for name in ("content", "summary") if isinstance(item.get(name), list) for part in item[name]]
+        for part in (item, *parts):
+            texts = [part.get(name) for name in _SAYING] if isinstance(part, dict) else []
+            count += sum(len(text) for text in texts if isinstance(text, str))
+    return count
 
 
 def fault_of(event: Json, scrubber: Scrubber) -> AntiphonError:
@@ -53,47 +129,28 @@ def fault_of(event: Json, scrubber: Scrubber) -> AntiphonError:
         said = f" It says: {told.message}" if told.message else ""
         return InvalidRequest(f"The model's server does not take this request.{said}", code=told.code)
     # A flat error event has the type of an event, not of an error.
-    return errors.in_stream({name: each for name, each in value.items() if each != "error"}, scrubber)
+    return errors.in_stream({name: each for name, each in value.items() if name != "error"}, scrubber)
 
 
-def finish_of(response: Json, estimated: Usage) -> Finish:
-    """How a response has ended. `estimated`: what it used, if it does not tell."""
-    usage = usage_of(response.get("usage")) or estimated
+def finish_of(response: Json, counted: Counted) -> Finish:
+    """How a response has ended. `counted`: what it has said, for the usage if it does not tell."""
+    counted.characters = max(counted.characters, said_in(response))
+    usage = counted.usage(usage_of(response.get("usage")))
     tier = response.get("service_tier")
     tier = tier[: limits.MAX_TIER] if isinstance(tier, str) else None
     if response["status"] == "incomplete":
         return Finish("content_filter" if _reason(response) == "content_filter" else "length", usage, tier)
     output = response.get("output")
     items = output if isinstance(output, list) else []
-    calls = any(isinstance(item, dict) and item.get("type") in _CALLS for item in items)
+    calls = [item for item in items if isinstance(item, dict) and item.get("type") in _CALLS]
+    if any(item["type"] == "function_call" and cut_off(str(item.get("arguments") or "")) for item in calls):
+        return Finish("length", usage, tier)  # whatever it says, it is not whole
     return Finish("tool_calls" if calls else "stop", usage, tier)
 
 
 def _reason(response: Json) -> Any:
     details = response.get("incomplete_details")
     return details.get("reason") if isinstance(details, dict) else None
-
-
-def usage_of(value: Any) -> Usage | None:
-    """Token counts; None if there are none that can be believed."""
-    given, made = _count(value, "input_tokens"), _count(value, "output_tokens")
-    if given is None or made is None:
-        return None
-    details, more = value.get("input_tokens_details"), value.get("output_tokens_details")
-    return Usage(
-        input_tokens=given,
-        cached_tokens=min(given, _count(details, "cached_tokens") or 0),
-        output_tokens=made,
-        reasoning_tokens=min(made, _count(more, "reasoning_tokens") or 0),
-        cache_write_tokens=min(given, _count(details, "cache_write_tokens") or 0),
-        input_audio_tokens=min(given, _count(details, "audio_tokens") or 0),
-        output_audio_tokens=min(made, _count(more, "audio_tokens") or 0),
-    )
-
-
-def _count(value: Any, name: str) -> int | None:
-    count = value.get(name) if isinstance(value, dict) else None
-    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
 
 
 def logprobs_of(value: Any) -> tuple[TokenLogprob, ...]:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from antiphon.domain import limits
+from antiphon.domain.ids import new_id
 from antiphon.engines.llama.stops import StopMatcher
-from antiphon.engines.upstream import errors
-from antiphon.engines.upstream.errors import Scrubber
+from antiphon.engines.upstream import errors, loosely
 from antiphon.engines.upstream.responses_events import (
     FAILED,
     SILENT,
     TERMINAL,
     Json,
+    Reader,
     fault_of,
     finish_of,
     logprobs_of,
     read,
     response_of,
+    whole_response,
 )
+from antiphon.engines.upstream.scrubber import Scrubber
+from antiphon.engines.upstream.used import Counted, number
 from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
@@ -31,7 +36,6 @@ from antiphon.protocol.generation import (
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
-    Usage,
 )
 
 _TEXTS = {
@@ -53,28 +57,17 @@ class _Head(msgspec.Struct, gc=False):
     delta: Any = None
 
 
-class _Counted:
-    """What was said, for answers whose server does not tell what they used."""
-
-    def __init__(self, input_tokens: Callable[[], int]) -> None:
-        self._input_tokens = input_tokens
-        self._characters = 0
-
-    def say(self, text: str) -> None:
-        """More."""
-        self._characters += len(text)
-
-    def usage(self) -> Usage:
-        """Our estimate."""
-        return Usage(self._input_tokens(), output_tokens=-(-self._characters // 4), estimated=True)
+_decode_head = msgspec.json.Decoder(_Head).decode
+_OUT_OF_TOKENS: Json = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
 
 
 class NativeEvents:
     """Passes on what the server says. Whether it may be said now is for the surface's machine to know."""
 
-    def __init__(self, scrubber: Scrubber, input_tokens: Callable[[], int]) -> None:
+    def __init__(self, scrubber: Scrubber, counted: Counted) -> None:
         self._scrubber = scrubber
-        self._counted = _Counted(input_tokens)
+        self._reader = Reader(scrubber)
+        self._counted = counted
         self._end: Finish | None = None
 
     @property
@@ -82,31 +75,59 @@ class NativeEvents:
         """Whether the response has ended."""
         return self._end is not None
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """The event, unless it says nothing. Raises the error that it tells."""
-        try:
-            head = msgspec.json.decode(data, type=_Head)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise errors.invalid("something that is no event") from None
-        if head.type in SILENT:
+    def feed(self, data: bytes, name: str = "message") -> list[Delta]:
+        """The event, unless it says nothing. Raises the error that it tells. `name`: as its own line says it."""
+        data = self._scrubber.masked(data)
+        if not self._reader.halves and name != "error":
+            try:
+                head = _decode_head(data)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                pass
+            else:
+                if head.type.startswith("response."):
+                    return self._event(head.type, data, head.delta)
+                if head.type in SILENT:
+                    return []
+        value = self._reader.unusual(data, name)
+        if value is None:
             return []
-        if head.type in FAILED:
+        return self._event(value["type"], loosely.written(value), value.get("delta"))
+
+    def _event(self, kind: str, data: bytes, delta: Any) -> list[Delta]:
+        if kind in SILENT:
+            return []
+        if kind in FAILED:
             raise fault_of(read(data), self._scrubber)
-        if head.type in TERMINAL:
-            self._end = finish_of(response_of(read(data).get("response")), self._counted.usage())
-        text = head.delta if isinstance(head.delta, str) else ""
+        if kind in TERMINAL:
+            return self._terminal(kind, data)
+        text = delta if isinstance(delta, str) else ""
         self._counted.say(text)
-        return [NativeDelta(data, text)]
+        if not self._counted.too_much:
+            return [NativeDelta(data, text)]
+        self._end = Finish("length", self._counted.usage())
+        end = {"type": "response.incomplete", "response": {**_OUT_OF_TOKENS, "output": []}}
+        return [NativeDelta(data, text), NativeDelta(loosely.written(end))]
+
+    def _terminal(self, kind: str, data: bytes) -> list[Delta]:
+        event = read(data)
+        given = event.get("response")
+        before = dict(given) if isinstance(given, dict) else None
+        if before is not None and before.get("status") == "failed":
+            raise fault_of(event, self._scrubber)
+        response = response_of(given, kind)
+        self._end = finish_of(response, self._counted)
+        if kind == "response.done" or response != before:
+            data = loosely.written({**event, "type": f"response.{response['status']}", "response": response})
+        return [NativeDelta(data)]
 
     def whole(self, data: bytes) -> list[Delta]:
         """The response as it is. Raises the error that it has ended with."""
-        response = read(data)
-        if response.get("status") == "failed":
-            raise fault_of(response, self._scrubber)
-        self._end = finish_of(response_of(response), self._counted.usage())
+        data = self._scrubber.masked(data)
+        response = whole_response(data, self._scrubber)
+        self._end = finish_of(response, self._counted)
         return [NativeDelta(data)]
 
-    def finish(self, *, done: bool = False) -> list[Delta]:
+    def finish(self) -> list[Delta]:
         """The end."""
         if self._end is None:
             raise errors.truncated()
@@ -127,13 +148,16 @@ class _Slot:
 class NeutralEvents:
     """Translates. What hosted tools do has no place in a neutral answer, and is left out."""
 
-    def __init__(self, scrubber: Scrubber, input_tokens: Callable[[], int], stops: Sequence[str] = ()) -> None:
+    def __init__(self, scrubber: Scrubber, counted: Counted, stops: Sequence[str] = ()) -> None:
         """`stops`: texts before which the answer ends, for the API does not have them."""
         self._scrubber = scrubber
-        self._counted = _Counted(input_tokens)
+        self._reader = Reader(scrubber)
+        self._counted = counted
         self._stops = StopMatcher(stops) if stops else None
         self._slots: dict[int, _Slot] = {}
         self._over: set[int] = set()
+        self._places: dict[str, int] = {}
+        self._call_ids: set[str] = set()
         self._out: list[Delta] = []
         self._end: Finish | None = None
 
@@ -142,37 +166,49 @@ class NeutralEvents:
         """Whether the response has ended, or said what it must not."""
         return self._end is not None or (self._stops is not None and self._stops.found)
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas of an event. Raises the error that it tells."""
-        event = read(data)
-        kind = event.get("type")
-        if not isinstance(kind, str):
-            raise errors.invalid("an event without a type")
+    def feed(self, data: bytes, name: str = "message") -> list[Delta]:
+        """The deltas of an event. Raises the error that it tells. `name`: as its own line says it."""
+        event = self._read(self._scrubber.masked(data), name)
+        if event is None:
+            return []
+        kind: str = event["type"]
         if kind in FAILED:
             raise fault_of(event, self._scrubber)
         if kind in TERMINAL:
-            self._terminal(event.get("response"))
+            self._terminal(kind, event)
         elif kind in _TEXTS:
             self._text(kind, event)
         elif kind in _ARGUMENTS:
-            self._arguments(_index(event), event.get("delta"))
+            self._arguments(self._index(event), event.get("delta"))
         elif kind == "response.output_item.added":
-            self._begin(_index(event), _item(event.get("item")))
+            self._begin(self._index(event), _item(event.get("item")))
         elif kind == "response.output_item.done":
-            self._done(_index(event), _item(event.get("item")))
+            self._done(self._index(event), _item(event.get("item")))
+        if self._counted.too_much and self._end is None:
+            self._close({}, Finish("length", self._counted.usage()))
         out, self._out = self._out, []
         return out
+
+    def _read(self, data: bytes, name: str) -> Json | None:
+        if not self._reader.halves and name != "error":
+            try:
+                value = msgspec.json.decode(data)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                value = None
+            kind = value.get("type") if isinstance(value, dict) else None
+            if isinstance(kind, str) and (kind.startswith("response.") or kind in SILENT):
+                return None if kind in SILENT else value
+        return self._reader.unusual(data, name)
 
     def whole(self, data: bytes) -> list[Delta]:
         """The deltas of a whole response. Raises the error that it has ended with."""
-        response = read(data)
-        if response.get("status") == "failed":
-            raise fault_of(response, self._scrubber)
-        self._terminal(response)
+        data = self._scrubber.masked(data)
+        response = whole_response(data, self._scrubber)
+        self._close(response, None)
         out, self._out = self._out, []
         return out
 
-    def finish(self, *, done: bool = False) -> list[Delta]:
+    def finish(self) -> list[Delta]:
         """What was held back, and the end."""
         if self._stops is not None and self._stops.found:
             return [Finish("stop", self._counted.usage())]
@@ -191,8 +227,13 @@ class NeutralEvents:
         slot = self._slots[index] = _Slot(kind)
         if kind in _CALLS:
             name, call_id = item.get("name"), item.get("call_id")
-            if not (isinstance(name, str) and name and isinstance(call_id, str) and call_id):
-                raise errors.invalid("a call without a name or an id")
+            if not (isinstance(name, str) and name):
+                raise errors.invalid("a call without a name")
+            if len(self._call_ids) >= limits.MAX_UPSTREAM_CALLS:
+                raise errors.invalid("more tool calls than an answer has")
+            if not isinstance(call_id, str) or not call_id or call_id in self._call_ids:
+                call_id = new_id("call_")  # results are told apart by it
+            self._call_ids.add(call_id)
             self._say(index, CallStart(name, call_id, "function" if kind == "function_call" else "custom"))
             self._counted.say(name)
         return slot
@@ -206,8 +247,12 @@ class NeutralEvents:
             assert slot is not None
         if item["type"] in _CALLS:
             full = item.get(_CALLS[item["type"]])
+            if isinstance(full, dict):
+                full = loosely.written(full).decode()
             if isinstance(full, str) and full.startswith(slot.said):
                 self._arguments(index, full[len(slot.said) :])
+            if not slot.said and item["type"] == "function_call" and item.get("status") != "incomplete":
+                self._arguments(index, "{}")  # as the published API says that there are none
         elif not slot.said:
             self._parts(index, item)
         slot.done = True
@@ -232,7 +277,7 @@ class NeutralEvents:
             self._counted.say(text)
 
     def _text(self, kind: str, event: Json) -> None:
-        index, text = _index(event), event.get("delta")
+        index, text = self._index(event), event.get("delta")
         if not isinstance(text, str) or index in self._over:
             raise errors.invalid("a text that makes no sense")
         make = _TEXTS[kind]
@@ -251,6 +296,8 @@ class NeutralEvents:
 
     def _arguments(self, index: int, text: Any) -> None:
         slot = self._slots.get(index)
+        if slot is None and index not in self._over:
+            return  # its item was left out: it comes with its end
         if slot is None or slot.kind not in _CALLS or not isinstance(text, str):
             raise errors.invalid("arguments without a call")
         if text:
@@ -290,8 +337,14 @@ class NeutralEvents:
                     self._tell(delta)
                 slot.waiting = []
 
-    def _terminal(self, value: Any) -> None:
-        response = response_of(value)
+    def _terminal(self, kind: str, event: Json) -> None:
+        response = event.get("response")
+        if isinstance(response, dict) and response.get("status") == "failed":
+            raise fault_of(event, self._scrubber)
+        self._close(response_of(response, kind), None)
+
+    def _close(self, response: Json, end: Finish | None) -> None:
+        """All is said. `end`: None for how the response has ended."""
         output = response.get("output")
         for index, item in enumerate(output if isinstance(output, list) else ()):
             self._done(index, _item(item))
@@ -299,14 +352,25 @@ class NeutralEvents:
             slot.done = True
             self._over.add(index)
         self._flush()
-        self._end = finish_of(response, self._counted.usage())
+        self._end = end or finish_of(response, self._counted)
 
-
-def _index(event: Json) -> int:
-    index = event.get("output_index")
-    if not isinstance(index, int) or isinstance(index, bool):
-        raise errors.invalid("an item without a place")
-    return index
+    def _index(self, event: Json) -> int:
+        """The place of the item that an event belongs to: as it says, or that of its item's id, or the last one's."""
+        index = number(event.get("output_index"))
+        name = event.get("item_id")
+        if not isinstance(name, str):
+            name = event["item"].get("id") if isinstance(event.get("item"), dict) else None
+        if index is None:
+            if event.get("output_index") is not None:
+                raise errors.invalid("an item without a place")
+            known = self._places.get(name) if isinstance(name, str) else None
+            fresh = max((*self._slots, *self._over), default=-1) + 1
+            last = max(self._slots, default=fresh)
+            new = "item" in event or isinstance(name, str)
+            index = known if known is not None else fresh if new else last
+        if isinstance(name, str):
+            self._places.setdefault(name, index)
+        return index
 
 
 def _item(value: Any) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from antiphon.domain.routing import Deadlines
 from antiphon.engines.upstream.chat_request import messages_of, tools_of
 from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.profiles import Profile
+from antiphon.engines.upstream.used import Counted
 from antiphon.protocol.generation import Generation, Message, TextPart, ToolCall, ToolResult
 
 #: Bytes of English text and JSON in one token of today's tokenizers; tokens around each message; tokens of an image,
@@ -37,7 +39,7 @@ def estimate(generation: Generation) -> int:
     """Input tokens, estimated from the bytes of all text, calls and tools. Right within a third for English text."""
     size = 0
     more = 3
-    for turn in generation.turns:
+    for turn in generation.spoken():
         more += _MESSAGE
         if isinstance(turn, Message):
             for part in turn.parts:
@@ -53,6 +55,11 @@ def estimate(generation: Generation) -> int:
         size += len(tool.name) + len(tool.description.encode()) + len(msgspec.json.encode(tool.parameters))
         more += 2 * _MESSAGE
     return more + size // _BYTES
+
+
+def counted(generation: Generation, context: int) -> Counted:
+    """Counts what an answer says: it may have the tokens that were asked for, or that fit into the model's context."""
+    return Counted(partial(estimate, generation), generation.sampling.max_tokens or context)
 
 
 async def count(generation: Generation, client: UpstreamClient, profile: Profile, model: str) -> int:
@@ -85,5 +92,5 @@ def _conversation(generation: Generation, profile: Profile) -> dict[str, Any]:
 
 
 async def _ask(client: UpstreamClient, path: str, body: dict[str, Any]) -> bytes:
-    reply = await client.post(path, msgspec.json.encode(body), stream=False, deadlines=_DEADLINES)
+    reply = await client.post(path, msgspec.json.encode(body), stream=False, deadlines=_DEADLINES, repeatable=True)
     return await reply.body()

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from antiphon.domain import money
+from antiphon.domain import amounts, money
 from antiphon.domain.ledger import Sum
 from antiphon.http.admin.buckets import asked, reply_page, span_of
 from antiphon.http.api import Resource
@@ -47,6 +47,6 @@ def _cost(one: Sum, *, by_item: bool) -> dict[str, Any]:
         "project_id": one.group.get("project_id"),
         "api_key_id": one.group.get("key_id"),
         "user_id": one.group.get("user_id"),
-        "quantity": one.input_tokens + one.output_tokens if by_item else None,
+        "quantity": amounts.total(one.input_tokens + one.output_tokens) if by_item else None,
         "quantity_unit": "tokens" if by_item else None,
     }

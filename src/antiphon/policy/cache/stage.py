@@ -78,7 +78,14 @@ class Cache:
         if not terms.allowed or not cacheable(admission.generation):
             _tell(admission.call, b"bypass")
             return None
-        admission.generation = plain(admission.generation)
+        asked = admission.generation
+        admission.generation = plain(asked)
+        stream = await self._shared(admission, terms)
+        if stream is None:
+            admission.generation = asked
+        return stream
+
+    async def _shared(self, admission: Admission, terms: Terms) -> AsyncGenerator[Delta, None] | None:
         key = await self._keys.key(admission)
         if not terms.read:
             return await self._ask(key, admission, terms)
@@ -218,8 +225,9 @@ class Cache:
         answer = CachedAnswer(project_id, key, now, now + terms.ttl, target.upstream, target.model, body)
         try:
             await self._store.put_cached(answer)
-        except AntiphonError as error:
-            _log.warning("an answer could not be kept for others", reason=error.message)
+        except Exception as error:  # the answer itself is whole
+            reason = error.message if isinstance(error, AntiphonError) else type(error).__name__
+            _log.warning("an answer could not be kept for others", reason=reason)
 
 
 def _worth_keeping(deltas: Sequence[Delta]) -> bool:

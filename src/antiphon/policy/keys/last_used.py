@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError
+from antiphon.domain.errors import AntiphonError, Unstorable
 from antiphon.policy.habits import Habit
 from antiphon.ports import AccessStore
 from antiphon.telemetry.logs import logger
@@ -41,10 +41,20 @@ class LastUsed:
         self.uses.clear()
         try:
             await self._store.note_uses({key_id: int(at) for key_id, at in uses.items()})
+        except Unstorable:
+            # One that is never taken must not hold up the others.
+            for key_id, at in uses.items():
+                await self._write_one(key_id, at)
         except AntiphonError as error:
             _log.warning("when keys were last used could not be written", reason=error.message)
             for key_id, at in uses.items():
                 self.uses.setdefault(key_id, at)
+
+    async def _write_one(self, key_id: str, at: float) -> None:
+        try:
+            await self._store.note_uses({key_id: int(at)})
+        except AntiphonError as error:
+            _log.warning("when a key was last used could not be written", reason=error.message)
 
     async def _write_later(self) -> None:
         await asyncio.sleep(self._tick)

@@ -80,12 +80,13 @@ class Limits:
 
 def most_tokens(admission: Admission) -> int:
     """Tokens that a generation may come to use, as far as can be told before: its input, and what it asks for."""
-    generation = admission.generation
+    generation, asked = admission.generation, admission.outputs
     output = generation.sampling.max_tokens
-    output = limits.RATE_OUTPUT_DEFAULT if output is None else output
+    output = max(limits.RATE_OUTPUT_DEFAULT if output is None else output, asked.tokens)
     # A request that is passed on as it came may ask for several choices at once.
     choices = 1 if generation.native is None else generation.native.body.get("n") or 1
-    return choices * (admission.expected_input + min(output, limits.RATE_OUTPUT_CAP))
+    most = choices * asked.times * (admission.expected_input + min(output, limits.RATE_OUTPUT_CAP))
+    return min(most, limits.MAX_TOKENS)
 
 
 # --- what is said -----------------------------------------------------------------------------------------------------

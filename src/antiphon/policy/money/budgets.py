@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from antiphon.domain import limits, money
+from antiphon.domain import amounts, limits, money
 from antiphon.domain.budgets import ORGANIZATION, Budget, Reservation, Spending, window
-from antiphon.domain.errors import AntiphonError, PermissionDenied, SpendLimitReached
+from antiphon.domain.durations import milliseconds
+from antiphon.domain.errors import AntiphonError, PermissionDenied, SpendLimitReached, Unstorable
 from antiphon.domain.ids import new_id
 from antiphon.domain.tenancy import Caller
 from antiphon.policy.call import Admission
 from antiphon.policy.habits import Habit
-from antiphon.policy.metered import most_output
 from antiphon.policy.money import costs
 from antiphon.policy.money.pricing import Pricing
 from antiphon.ports import BudgetStore, Clock
 from antiphon.protocol.generation import Usage
+from antiphon.protocol.outputs import limited
 from antiphon.telemetry.logs import logger
 
 _log = logger(__name__)
@@ -61,7 +62,8 @@ class BudgetStage:
         budgets = await self._applicable(admission.call.caller)
         if not budgets:
             return
-        if len(admission.call.admissions) == 1:
+        if not admission.call.alerted:
+            admission.call.alerted = True
             self._tell(admission, budgets)
         hard = [budget for budget in budgets if budget.hard]
         alerts = tuple(budget.id for budget in budgets if not budget.hard)
@@ -76,7 +78,11 @@ class BudgetStage:
         held = self._held.pop(id(admission), None)
         if held is None:
             return
-        cost = costs.of_admission(self._pricing, admission)
+        try:
+            cost = costs.of_admission(self._pricing, admission)
+        except Exception as error:  # whatever a list of prices trips over: what is reserved must not stay so for ever
+            _log.error("what a call cost could not be reckoned", error=type(error).__name__, exc_info=error)
+            cost = None
         if held.reservation is not None:
             # A price that was known before and is not now: what was reserved is the best guess.
             nano = held.reservation.amount if cost is None else cost.nano
@@ -95,7 +101,7 @@ class BudgetStage:
         guess = expected(admission)
         amount = self._pricing.most(spec, model, guess, tier=call.service_tier, batch=call.batch)
         if amount is None and not all(budget.allow_unknown for budget in hard):
-            call.headers.append((b"x-should-retry", b"false"))
+            call.say(b"x-should-retry", b"false")
             raise PermissionDenied(
                 f"The price of the model '{model[:100]}' is not known, and a spend limit applies to this call. Set a "
                 "price for the route's targets, or let the budget allow unknown prices.",
@@ -103,13 +109,18 @@ class BudgetStage:
             )
         if amount == 0:
             return None  # what costs nothing needs no money
+        if amount and admission.generation.sampling.max_tokens is None:
+            # No more may come than what money is reserved for.
+            admission.generation = limited(admission.generation, limits.BUDGET_OUTPUT_TOKENS)
         now = self._clock.now()
         reservation = Reservation(
             id=new_id("res_"),
             owner=self._owner,
             budgets=(*(budget.id for budget in hard), *alerts),
-            amount=amount or 0,
-            until=int((now + limits.RESERVATION_LEASE) * 1000),
+            amount=amounts.cost(amount or 0),
+            until=milliseconds(now + limits.RESERVATION_LEASE),
+            # Only what is made in the background is gone on with after a crash.
+            object_id=call.object_id if call.background else None,
         )
         try:
             full = await self._store.reserve(reservation, now)
@@ -118,7 +129,7 @@ class BudgetStage:
             self._settle_soon(Spending((), 0, reservation.id))
             raise
         if full is not None:
-            call.headers.append((b"x-should-retry", b"false"))
+            call.say(b"x-should-retry", b"false")
             raise _reached(next(budget for budget in hard if budget.id == full))
         return reservation
 
@@ -128,6 +139,9 @@ class BudgetStage:
             try:
                 reached = await self._store.spend(spending, self._clock.now())
                 break
+            except Unstorable as error:
+                _log.error("what a call cost cannot be settled", reason=error.message)
+                return
             except Exception as error:
                 reason = error.message if isinstance(error, AntiphonError) else type(error).__name__
                 if self._stopping:
@@ -211,14 +225,18 @@ class BudgetStage:
             return
         now = self._clock.now()
         if self._held or self._settling:
-            await self._store.renew_reservations(self._owner, int((now + limits.RESERVATION_LEASE) * 1000))
+            await self._store.renew_reservations(self._owner, milliseconds(now + limits.RESERVATION_LEASE))
         while await self._store.settle_lapsed(now, limits.RESERVATION_STEP) == limits.RESERVATION_STEP:
             pass
 
 
 def expected(admission: Admission) -> Usage:
     """What a generation may come to use: its input at a guess, and all the output that it may have."""
-    return Usage(admission.expected_input, output_tokens=most_output(admission)).bounded()
+    asked, most = admission.outputs, admission.generation.sampling.max_tokens
+    most = limits.BUDGET_OUTPUT_TOKENS if most is None else most
+    if most < limits.LEAST_OUTPUT and "responses" in admission.route.capabilities.native:
+        most = limits.LEAST_OUTPUT
+    return Usage(admission.expected_input * asked.times, output_tokens=max(most, asked.tokens) * asked.times).bounded()
 
 
 def _reached(budget: Budget) -> SpendLimitReached:

@@ -55,8 +55,9 @@ class UseLog:
         today = day_of(self._clock.now())
         writes = [self._store.note_use(Use(*name, last_day=today, count=count)) for name, count in pending.items()]
         for outcome in await asyncio.gather(*writes, return_exceptions=True):
-            if isinstance(outcome, AntiphonError):
-                _log.warning("a use of what is shut down was not counted", reason=outcome.message)
+            if isinstance(outcome, Exception):
+                reason = outcome.message if isinstance(outcome, AntiphonError) else type(outcome).__name__
+                _log.warning("a use of what is shut down was not counted", reason=reason)
             elif isinstance(outcome, BaseException):
                 raise outcome
 

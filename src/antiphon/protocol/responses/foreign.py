@@ -12,6 +12,8 @@ from antiphon.wire import json as wire_json
 
 #: A plain identifier: types, reasons, tiers.
 WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
+#: Digits of a position that is written as a text.
+_DIGITS = 10
 #: Types of items that every model may make; the others are hosted tools'.
 PLAIN = frozenset({"message", "reasoning", "function_call", "custom_tool_call"})
 
@@ -33,7 +35,11 @@ def decoded(data: bytes) -> Json:
 
 
 def position(value: Any) -> int:
-    """A position in a list."""
+    """A position in a list. Some servers write it as a text, or with a fraction that is none."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < _DIGITS:
+        return int(value)
+    if isinstance(value, float) and value.is_integer() and value >= 0:
+        return int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise nonsense()
     return value
@@ -71,12 +77,18 @@ def checked_item(body: Any) -> Json:
             if not all(isinstance(item.get(name), str) and item[name] for name in ("name", "call_id")):
                 raise nonsense()
     if item["type"] in ITEM_TEXTS:
-        name = ITEM_TEXTS[item["type"]][1]
-        if not isinstance(item.get(name), str | None):
-            raise nonsense()
-        if item["type"] in PLAIN:
-            item[name] = item.get(name) or ""
+        _check_text(item, ITEM_TEXTS[item["type"]][1])
     return item
+
+
+def _check_text(item: Json, name: str) -> None:
+    """The text of an item, which some servers have as the object that it writes."""
+    if isinstance(item.get(name), dict):
+        item[name] = wire_json.encode(item[name]).decode()
+    if not isinstance(item.get(name), str | None):
+        raise nonsense()
+    if item["type"] in PLAIN:
+        item[name] = item.get(name) or ""
 
 
 def _checked_parts(parts: Any) -> list[Json]:
@@ -122,4 +134,6 @@ def is_usage(value: Any) -> bool:
 
 def _count(value: Any, name: str) -> int | None:
     count = value.get(name) if isinstance(value, dict) else None
-    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+    if not isinstance(count, int) or isinstance(count, bool):
+        return None
+    return count if 0 <= count <= limits.MAX_TOKENS_TOLD else None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from antiphon.domain import limits
+from antiphon.protocol.balance import cut_off
 from antiphon.protocol.events import Obfuscator
 from antiphon.protocol.responses.foreign import (
     PLAIN,
@@ -44,6 +45,7 @@ _TYPE = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _ID = re.compile(rf"[\x21-\x7e]{{1,{limits.MAX_ID}}}")
 #: Said by us, when we know it.
 _OURS = frozenset({"response.created", "response.queued", "response.in_progress"})
+_ITEMS = frozenset({ADDED, DONE})
 TERMINAL = frozenset({"response.completed", "response.incomplete"})
 #: Open Responses' name for events of reasoning, and OpenAI's.
 _ALIASES = {"response.reasoning": "response.reasoning_text"}
@@ -92,6 +94,9 @@ class Relay:
         #: The open items, and all that ever were, by their index in the other server's output.
         self._theirs: dict[int, Item] = {}
         self._seen: set[int] = set()
+        #: Of these, items that were begun here, since their beginning was left out.
+        self._made_up: set[int] = set()
+        self._call_ids: set[str] = set()
 
     # --- facts in -----------------------------------------------------------------------------------------------------
     def take(self, data: bytes) -> None:
@@ -116,14 +121,14 @@ class Relay:
         response = event.pop("response", None)
         if kind in TERMINAL:
             self._end(response)
-        elif kind == ADDED:
-            self._add(event.get("output_index"), event.get("item"))
-        elif kind == DONE:
-            self._finish_item(self._item(event), event.get("item"))
+        elif kind in _ITEMS:
+            self._whole_item(kind, event)
         elif stem in PARTS and step in {"added", "done"}:
-            self._texts.part(self._item(event), stem, step, event)
+            self._texts.part(self._item(event, stem), stem, step, event)
         elif stem in ITEM_OF or stem in PART_OF:
-            self._texts.text(self._item(event), stem, step, event)
+            # An item with a text of its own that was not begun comes with its end.
+            if stem in PART_OF or self._place(event) in self._seen:
+                self._texts.text(self._item(event, stem), stem, step, event)
         elif kind == ANNOTATION:
             self._texts.annotation(self._item(event), event)
         else:
@@ -151,10 +156,10 @@ class Relay:
         waits = [*self._output, *(item.body for item in self._items.open.values())]
         return any(item["type"].endswith(("_call", "_approval_request")) for item in waits)
 
-    def end(self) -> Json:
-        """Members of our Response that the other one decides."""
+    def end(self, *, counted: bool = False) -> Json:
+        """Members of our Response that the other one decides. `counted`: its usage was not believed."""
         final = self.final or {}
-        usage: Any = final.get("usage")
+        usage: Any = None if counted else final.get("usage")
         if is_usage(usage):
             usage["input_tokens_details"] = {"cache_write_tokens": 0, **usage["input_tokens_details"]}
         tier = final.get("service_tier")
@@ -185,11 +190,40 @@ class Relay:
         return item is not None and self._texts.next_piece(item, event)
 
     # --- items --------------------------------------------------------------------------------------------------------
-    def _item(self, event: Json) -> Item:
-        item = self._theirs.get(position(event.get("output_index")))
+    def _place(self, event: Json) -> int:
+        """Which of the other server's items an event is about: by its index; else by its id; else the last one."""
+        if event.get("output_index") is not None:
+            return position(event["output_index"])
+        body = event.get("item")
+        name = body.get("id") if isinstance(body, dict) else event.get("item_id")
+        for index, item in self._theirs.items():
+            if name is not None and name in (item.theirs, item.body["id"]):
+                return index
+        fresh = max(self._seen, default=-1) + 1
+        return fresh if isinstance(body, dict) or name is not None else max(self._theirs, default=fresh)
+
+    def _item(self, event: Json, stem: str = "") -> Item:
+        """The item that an event is about. One whose beginning was left out begins with its first event."""
+        index = self._place(event)
+        item = self._theirs.get(index)
+        if item is None and index not in self._seen and (kind := _kind_of(stem, event)) is not None:
+            item = self._add(index, {"type": kind, "id": event.get("item_id")})
+            self._made_up.add(index)
         if item is None:
             raise nonsense()
         return item
+
+    def _whole_item(self, kind: str, event: Json) -> None:
+        """An item begins, or ends."""
+        index, body = self._place(event), event.get("item")
+        if kind == ADDED and index in self._made_up:
+            self._made_up.discard(index)  # it comes late
+            return
+        item = self._theirs.get(index)
+        if item is None or kind == ADDED:
+            item = self._add(index, body)
+        if kind == DONE:
+            self._finish_item(item, body)
 
     def _add(self, index: Any, body: Any) -> Item:
         index = position(index)
@@ -197,6 +231,11 @@ class Relay:
             raise nonsense()
         item = checked_item(body)
         theirs = item.get("id") if isinstance(item.get("id"), str) else None
+        call_id = item.get("call_id")
+        if isinstance(call_id, str) and item["type"] in PLAIN:
+            while item["call_id"] in self._call_ids:
+                item["call_id"] = self._ids("call_")  # results are told apart by it
+            self._call_ids.add(item["call_id"])
         item["id"] = self._id(theirs, item["type"])
         if "status" in item or item["type"] in PLAIN:
             item["status"] = "in_progress"
@@ -209,7 +248,7 @@ class Relay:
         self._texts.say(ADDED, {"output_index": ours, "item": item})
         self._seen.add(index)
         added = self._theirs[index] = self._items.open[ours]
-        added.theirs = theirs
+        added.theirs, added.called = theirs, call_id
         return added
 
     def _id(self, theirs: str | None, kind: str) -> str:
@@ -225,6 +264,8 @@ class Relay:
 
     def _finish_item(self, item: Item, body: Any) -> None:
         done = checked_item(body)
+        if item.called is not None and done.get("call_id") == item.called:
+            done["call_id"] = item.body["call_id"]
         if done["type"] != item.kind or any(done.get(name) != item.body.get(name) for name in _FIXED):
             raise nonsense()
         if item.theirs is not None and done.get("id") not in (item.theirs, item.body["id"]):
@@ -233,6 +274,8 @@ class Relay:
         done["id"] = item.body["id"]
         if done.get("status") == "in_progress" or (item.kind in PLAIN and not isinstance(done.get("status"), str)):
             done["status"] = "completed"
+        if item.kind == "function_call" and cut_off(done["arguments"]):
+            done["status"] = "incomplete"
         item.finished = done
         self._theirs = {index: other for index, other in self._theirs.items() if other is not item}
         self._flush()
@@ -288,3 +331,12 @@ class Relay:
             elif index not in self._seen:
                 self._finish_item(self._add(index, body), body)
         self.final = response
+
+
+def _kind_of(stem: str, event: Json) -> str | None:
+    """The type of the item that an event of a part or a text belongs to; None: it does not tell."""
+    part = event.get("part")
+    kind = PART_OF.get(stem) or (part.get("type") if stem in PARTS and isinstance(part, dict) else None)
+    if kind is None:
+        return None
+    return "reasoning" if kind in ("reasoning_text", "summary_text") else "message"

@@ -25,6 +25,9 @@ from antiphon.protocol.responses.streamed import (
     Text,
 )
 
+#: Arguments of a function that is called without any, as the published API has them.
+_NONE = "{}"
+
 
 class Texts:
     """The parts and texts of `items`. Each method raises `UpstreamFailed` for what contradicts what was said before."""
@@ -76,8 +79,10 @@ class Texts:
         if not stem or (done.get(name) is None and not text.pieces and not text.done):
             return
         full = done.get(name)
+        if item.kind == "function_call" and not text.joined and done.get("status") != "incomplete":
+            full = full or _NONE
         if text.done:
-            if full is not None and full != text.joined:
+            if full and full != text.joined:
                 raise nonsense()
         elif item.kind in PLAIN or full or text.pieces:
             self._finish_text(stem, name, item.where(), text, full, named(item))
@@ -87,7 +92,7 @@ class Texts:
     def part(self, item: Item, stem: str, step: str, event: Json) -> None:
         """A part of an item begins (`step` "added") or ends ("done"). `stem`: its event's type without the step."""
         member, index_name = PARTS[stem]
-        number = position(event.get(index_name))
+        number = position(event.get(index_name, 0))
         if step == "added":
             if number != len(item.parts[member]):
                 raise nonsense()
@@ -171,6 +176,8 @@ class Texts:
             full = event.get(name)
             if full is not None and not isinstance(full, str):
                 raise nonsense()
+            if item.kind == "function_call":
+                full = full or text.joined or _NONE
             self._finish_text(stem, name, where, text, full, {**event, **more}, event.get("logprobs"))
             return
         piece = event.get("delta")

@@ -70,12 +70,13 @@ class Part:
 class Item:
     """An item that is not done. `index`: its place in our output; `theirs`: its id as whoever streams it calls it.
 
-    `finished`: as it will be when the items before it are done.
+    `called`: its `call_id`, likewise. `finished`: as it will be when the items before it are done.
     """
 
     body: Json
     index: int
     theirs: str | None = None
+    called: str | None = None
     text: Text = field(default_factory=Text)
     parts: dict[Member, list[Part]] = field(default_factory=lambda: {"content": [], "summary": []})
     finished: Json | None = None

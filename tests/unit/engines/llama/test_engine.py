@@ -10,11 +10,12 @@ from typing import Any, cast
 import pytest
 
 from antiphon.domain import limits
-from antiphon.domain.errors import EngineFailed, EngineUnavailable, OutputInvalid
+from antiphon.domain.errors import EngineFailed, EngineUnavailable
 from antiphon.engines.llama.client import Chunk, NotBegun
 from antiphon.engines.llama.config import LlamaConfig
 from antiphon.engines.llama.connection import Connection
 from antiphon.engines.llama.engine import LlamaEngine
+from antiphon.engines.llama.pulse import Pulse
 from antiphon.engines.llama.thinking import Thinking
 from antiphon.protocol.generation import (
     CallArguments,
@@ -34,6 +35,10 @@ from antiphon.protocol.generation import (
 )
 
 
+async def healthy(_: float) -> bool:
+    return True
+
+
 class Child:
     """Stands for the child: it gives these answers, one after the other. An exception is raised instead."""
 
@@ -42,8 +47,9 @@ class Child:
         self.bodies: list[dict[str, Any]] = []
         self.shown_tools: list[int] = []
         self.vocabulary_size = 100
-        self.client = self.reader = self
+        self.client = self.reader = self.reading = self
         self.gone = False
+        self.pulse = Pulse(healthy, lambda: False, lambda: 0)
         self.admission_fails = 0
 
     async def prompt(self, generation: Generation) -> tuple[list[int], Thinking]:
@@ -137,9 +143,14 @@ def test_an_answer_that_breaks_its_grammar_ends_at_once(tmp_path: Path, answer: 
         made = engine(child, tmp_path)
         stream = await made.generate(Generation("m", (ASKED,), output=SMALL))
         text = ""
-        with pytest.raises(EngineFailed) as lost:
+
+        async def read() -> None:
+            nonlocal text
             async for delta in stream:
                 text += delta.text if isinstance(delta, TextDelta) else ""
+
+        with pytest.raises(EngineFailed) as lost:
+            await read()
         assert lost.value.code == "grammar_lost"
         assert made.grammars_lost == 1
         assert made._queue.inside == 0

@@ -18,16 +18,18 @@ from antiphon.domain.errors import (
     Overloaded,
     RateLimited,
     ShuttingDown,
+    UpstreamBroken,
     UpstreamFailed,
 )
 from antiphon.domain.routing import Deadlines
 from antiphon.domain.trail import Trail
+from antiphon.engines.upstream import errors
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Finish, ImagePart, Message, TextDelta, TextPart
 
 from .conftest import PLAIN, Fickle, Play, World, ask, asking
 
-BROKEN = UpstreamFailed("broken")
+BROKEN = UpstreamBroken("broken")
 
 
 def refused() -> UpstreamFailed:
@@ -83,6 +85,28 @@ def test_retries_are_bounded(world: Play) -> None:
             engine = Fickle("a", *[BROKEN] * 9)
             assert (await error_of(world, engine, retries=retries)).code == "upstream_error"
             assert engine.calls == retries + 1
+
+    world(main)
+
+
+def test_a_request_that_was_not_taken_is_asked_again_at_once_as_one_more_attempt(world: Play) -> None:
+    async def main(world: World) -> None:
+        began = world.loop.time()
+        for retries in (0, 1, 3):
+            engine = Fickle("a", *[errors.not_taken()] * 9)
+            assert (await error_of(world, engine, retries=retries)).code == "upstream_error"
+            assert engine.calls == retries + 1
+        engine, trail = Fickle("a", errors.not_taken()), Trail()
+        route = world.route(engine, Fickle("b"))
+        assert await ask(route, trail=trail) in ("a", "b")
+        assert len(trail.attempts) == engine.calls
+        # It says nothing of how the target is, and is no load on it: neither breaker nor budget knows of it.
+        for _ in range(40):
+            engine = Fickle("a", errors.not_taken())
+            route = world.route(engine)
+            assert await ask(route) == "a"
+            assert all(state.breaker == "closed" for state in route.snapshot())
+        assert world.loop.time() == began
 
     world(main)
 

@@ -17,8 +17,10 @@ from antiphon.domain.errors import (
     RateLimited,
     UpstreamFailed,
 )
-from antiphon.engines.upstream.chat_answer import NativeAnswer, NeutralAnswer
-from antiphon.engines.upstream.errors import Scrubber
+from antiphon.engines.upstream.chat_answer import NeutralAnswer
+from antiphon.engines.upstream.chat_native import NativeAnswer
+from antiphon.engines.upstream.scrubber import Scrubber
+from antiphon.engines.upstream.used import Counted
 from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
@@ -30,19 +32,24 @@ from antiphon.protocol.generation import (
     TextDelta,
     Usage,
 )
+from support.call_pieces import WAYS
 from support.upstreams import Json, chunk, usage_chunk
 
 SCRUBBER = Scrubber("sk-secret-0123456789", "up.example")
 
 
-def answer(*chunks: bytes, done: bool = True, disguised: tuple[str, ...] = ()) -> list[Delta]:
-    machine = NeutralAnswer(SCRUBBER, lambda: 7, disguised)
-    return [*(delta for each in chunks for delta in machine.feed(each)), *machine.finish(done=done)]
+def counted() -> Counted:
+    return Counted(lambda: 7)
+
+
+def answer(*chunks: bytes, disguised: tuple[str, ...] = (), tools: tuple[str, ...] = ()) -> list[Delta]:
+    machine = NeutralAnswer(SCRUBBER, counted(), disguised, tools)
+    return [*(delta for each in chunks for delta in machine.feed(each)), *machine.finish()]
 
 
 def whole(message: Json, finish: str | None = "stop", **more: Any) -> list[Delta]:
     body = {"choices": [{"index": 0, "message": message, "finish_reason": finish}], **more}
-    machine = NeutralAnswer(SCRUBBER, lambda: 7)
+    machine = NeutralAnswer(SCRUBBER, counted())
     return [*machine.whole(json.dumps(body).encode()), *machine.finish()]
 
 
@@ -181,7 +188,7 @@ def test_calls_side_by_side_come_one_after_the_other() -> None:
 
 
 def test_the_next_call_is_passed_on_as_soon_as_the_last_one_is_whole() -> None:
-    machine = NeutralAnswer(SCRUBBER, lambda: 7)
+    machine = NeutralAnswer(SCRUBBER, counted())
     machine.feed(calls(call(0, "one", "{}", "a")))
     assert machine.feed(calls(call(1, "two", '{"x"', "b"))) == [CallStart("two", "b"), CallArguments('{"x"')]
     with pytest.raises(UpstreamFailed, match="complete") as caught:
@@ -222,6 +229,44 @@ def test_a_name_that_comes_late() -> None:
     assert joined(answer(calls(call(0, None, "{}", "x")), calls(call(0, "one")), CALLED)) == [("one", "x", "{}")]
     with pytest.raises(UpstreamFailed, match="without a name"):
         answer(calls(call(0, None, "{}", "x")), CALLED)
+
+
+@pytest.mark.parametrize("pieces", WAYS)
+def test_which_call_a_piece_belongs_to(pieces: list[Json]) -> None:
+    deltas = answer(*(calls(each) for each in pieces), CALLED, tools=("get_weather", "get_time"))
+    made = [(name, json.loads(arguments)) for name, _, arguments in joined(deltas)]
+    assert made == [("get_weather", {"city": "Oslo"}), ("get_weather", {"city": "Rome"})]
+    assert len({call_id for _, call_id, _ in joined(deltas)}) == 2
+    assert finish(deltas).reason == "tool_calls"
+
+
+@pytest.mark.parametrize("arguments", ["", None, " "])
+def test_a_call_without_arguments_is_called_with_none(arguments: str | None) -> None:
+    pieces = [calls(call(0, "one", arguments, "a")), calls(call(1, "two", "", "b"))]
+    assert [json.loads(text) for _, _, text in joined(answer(*pieces, CALLED))] == [{}, {}]
+    assert joined(answer(pieces[0], chunk(finish="length")))[0][2].strip() == ""
+
+
+def test_a_call_that_is_cut_off_is_incomplete_whatever_its_server_says() -> None:
+    deltas = answer(calls(call(0, "one", '{"path": "/ho', "a")), CALLED)
+    assert finish(deltas).reason == "length"
+    assert joined(deltas) == [("one", "a", '{"path": "/ho')]
+
+
+@pytest.mark.parametrize(("pieces", "text"), [((rb"A\ud83d", rb"\ude00B"), "A😀B"), ((rb"A\ud83d", b"B"), "A\ufffdB")])
+def test_halves_of_characters(pieces: tuple[bytes, ...], text: str) -> None:
+    deltas = answer(*(chunk({"content": "HERE"}).replace(b"HERE", piece) for piece in pieces), END)
+    assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == text
+
+
+def test_an_answer_that_goes_on_and_on_ends_as_one_that_is_out_of_tokens() -> None:
+    machine = NeutralAnswer(SCRUBBER, Counted(lambda: 7, 10))
+    said = 0
+    while not machine.finished:
+        said += 12
+        machine.feed(chunk({"reasoning": "twelve chars"}))
+        assert said < 10_000
+    assert machine.finish() == [Finish("length", Usage(7, output_tokens=said // 4, estimated=True))]
 
 
 def test_the_deprecated_function_call() -> None:
@@ -269,7 +314,7 @@ def test_a_whole_answer() -> None:
     "body", [b"{}", b'{"choices": []}', b"[]", b"null", b"<html>", b'{"choices": 7}', b"\xff", b""]
 )
 def test_a_whole_answer_that_is_none(body: bytes) -> None:
-    for machine in (NeutralAnswer(SCRUBBER, lambda: 7), NativeAnswer(SCRUBBER, lambda: 7, show_usage=True)):
+    for machine in (NeutralAnswer(SCRUBBER, counted()), NativeAnswer(SCRUBBER, counted(), show_usage=True)):
         with pytest.raises(UpstreamFailed) as caught:
             machine.whole(body)
         assert caught.value.code == "upstream_invalid"
@@ -278,15 +323,10 @@ def test_a_whole_answer_that_is_none(body: bytes) -> None:
 # --- streams that break -----------------------------------------------------------------------------------------------
 def test_a_stream_that_is_cut_off() -> None:
     with pytest.raises(UpstreamFailed) as caught:
-        answer(chunk({"content": "a"}), done=False)
+        answer(chunk({"content": "a"}))
     assert caught.value.code == "upstream_truncated"
     with pytest.raises(UpstreamFailed):
-        answer(done=True)
-
-
-def test_a_stream_that_ends_without_a_reason_or_without_a_mark() -> None:
-    assert finish(answer(chunk({"content": "a"}), done=True)).reason == "stop"
-    assert finish(answer(chunk({"content": "a"}), END, done=False)).reason == "stop"
+        answer()
 
 
 @pytest.mark.parametrize(
@@ -322,19 +362,25 @@ def test_errors_that_are_null_are_none() -> None:
 
 
 # --- in the server's own words ----------------------------------------------------------------------------------------
-def native(*chunks: bytes, show_usage: bool = False, done: bool = True) -> list[Delta]:
-    machine = NativeAnswer(SCRUBBER, lambda: 7, show_usage=show_usage)
-    return [*(delta for each in chunks for delta in machine.feed(each)), *machine.finish(done=done)]
+def native(*chunks: bytes, show_usage: bool = False, tools: tuple[str, ...] = ()) -> list[Delta]:
+    machine = NativeAnswer(SCRUBBER, counted(), show_usage=show_usage, model="asked", tools=tools)
+    return [*(delta for each in chunks for delta in machine.feed(each)), *machine.finish()]
+
+
+FIRST = chunk({"role": "assistant", "content": ""})
 
 
 def test_chunks_are_passed_on_as_they_came() -> None:
-    odd = b'{ "choices":[{"delta":{"content":"Hi","x":[1]},"finish_reason":null}], "provider": {"a": 1e2} }'
-    deltas = native(odd, END, usage_chunk())
-    assert deltas == [NativeDelta(odd, "Hi"), NativeDelta(END), Finish("stop", Usage(5, 0, 3))]
+    odd = (
+        b'{ "model": "m", "object":"chat.completion.chunk","created":1, "id":"x", "choices":[{"index":0, '
+        b'"delta":{"content":"Hi","x":[1]},"finish_reason":null}], "provider": {"a": 1e2} }'
+    )
+    deltas = native(FIRST, odd, END, usage_chunk())
+    assert deltas == [NativeDelta(FIRST), NativeDelta(odd, "Hi"), NativeDelta(END), Finish("stop", Usage(5, 0, 3))]
 
 
 def test_the_chunk_with_the_usage_is_shown_to_whom_asked_for_it() -> None:
-    assert native(chunk({"content": "a"}), END, usage_chunk(), show_usage=True)[2] == NativeDelta(usage_chunk())
+    assert native(FIRST, chunk({"content": "a"}), END, usage_chunk(), show_usage=True)[3] == NativeDelta(usage_chunk())
 
 
 def test_pings_are_not_passed_on() -> None:
@@ -345,7 +391,7 @@ def test_the_text_of_a_chunk_is_all_that_it_says() -> None:
     deltas = native(
         chunk({"reasoning_content": "Hm", "content": "a"}),
         chunk({"refusal": "No"}),
-        calls(call(0, "add", '{"a"', "x")),
+        calls(call(0, "add", "{}", "x")),
         chunk({"tool_calls": [{"index": 1, "custom": {"name": "note", "input": "hi"}}]}),
         chunk({"function_call": {"name": "f", "arguments": "{}"}}),
         CALLED,
@@ -353,12 +399,12 @@ def test_the_text_of_a_chunk_is_all_that_it_says() -> None:
     assert [delta.text for delta in deltas if isinstance(delta, NativeDelta)] == [
         "Hma",
         "No",
-        'add{"a"',
-        "hi",
+        "add{}",
+        "notehi",
         "f{}",
         "",
     ]
-    # 17 characters; the server has told nothing of its usage.
+    # 19 characters; the server has told nothing of its usage.
     assert finish(deltas) == Finish("tool_calls", Usage(7, 0, 5, estimated=True))
 
 
@@ -371,7 +417,7 @@ def test_a_chunk_of_several_lines_becomes_one_line() -> None:
 
 def test_a_native_stream_that_is_cut_off() -> None:
     with pytest.raises(UpstreamFailed):
-        native(chunk({"content": "a"}), done=False)
+        native(chunk({"content": "a"}))
 
 
 # --- anything ---------------------------------------------------------------------------------------------------------
@@ -415,7 +461,7 @@ anything = st.recursive(
 @given(st.lists(st.one_of(chunks_, anything), max_size=8), st.booleans())
 def test_whatever_comes_makes_a_legal_sequence_or_a_clean_error(said: list[Any], ended: bool) -> None:
     data = [json.dumps(each).encode() for each in said] + [END] * ended
-    for machine in (NeutralAnswer(SCRUBBER, lambda: 7), NativeAnswer(SCRUBBER, lambda: 7, show_usage=True)):
+    for machine in (NeutralAnswer(SCRUBBER, counted()), NativeAnswer(SCRUBBER, counted(), show_usage=True)):
         deltas: list[Delta] = []
         try:
             for each in data:

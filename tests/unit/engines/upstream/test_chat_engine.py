@@ -103,9 +103,14 @@ def test_a_whole_answer_is_passed_on_as_it_is(run: Run, upstream: ChatUpstream, 
     assert finish == Finish("stop", Usage(5, 0, 3))
 
 
-def test_a_server_that_does_not_stream_is_translated(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:
+def test_a_server_that_does_not_stream_is_made_to(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:
     upstream.behave = lambda _: completed({"content": "Hello"})
-    assert run(collect(engine, native(stream=True)))[0] == TextDelta("Hello")
+    [delta, _] = run(collect(engine, native(stream=True)))
+    assert isinstance(delta, NativeDelta)
+    made = json.loads(delta.data)
+    assert made["object"] == "chat.completion.chunk"
+    assert made["choices"][0]["delta"] == {"role": "assistant", "content": "Hello"}
+    assert made["choices"][0]["finish_reason"] == "stop"
     assert run(collect(engine, asking("Hi")))[0] == TextDelta("Hello")
 
 

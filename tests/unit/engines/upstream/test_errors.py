@@ -24,7 +24,7 @@ from antiphon.domain.errors import (
     UpstreamFailed,
 )
 from antiphon.engines.upstream import errors
-from antiphon.engines.upstream.errors import Scrubber
+from antiphon.engines.upstream.scrubber import Scrubber
 
 SECRET = "tok-Secret.0123456789"
 SCRUBBER = Scrubber(SECRET, "up.example")

@@ -9,7 +9,7 @@ import pytest
 
 from antiphon.domain import limits
 from antiphon.domain.budgets import Budget, Reservation, Spending
-from antiphon.domain.errors import PermissionDenied, SpendLimitReached, StoreFailed
+from antiphon.domain.errors import PermissionDenied, SpendLimitReached, StoreFailed, Unstorable
 from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.domain.trail import TargetName
 from antiphon.engines.scripted import ScriptedEngine
@@ -37,6 +37,7 @@ class Store:
         self.spent: list[Spending] = []
         self.failing = 0
         self.full: str | None = None
+        self.refusing = False
 
     async def put_budget(self, budget: Budget, now: float) -> Budget:
         return budget
@@ -58,6 +59,8 @@ class Store:
         return self.full
 
     async def spend(self, spending: Spending, now: float) -> list[Budget]:
+        if self.refusing:
+            raise Unstorable("poison")
         if self.failing:
             self.failing -= 1
             raise StoreFailed("down")
@@ -166,6 +169,62 @@ def test_what_is_reserved_is_settled_with_what_it_cost() -> None:
         (3 * DOLLAR, store.reserved[0].id),
         (0, store.reserved[1].id),
     ]
+
+
+def test_a_price_that_breaks_leaves_nothing_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(budget())
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    async def test(stage: BudgetStage) -> None:
+        made = admission()
+        await stage.enter(made)
+        made.usage = Usage(output_tokens=3)
+        monkeypatch.setattr(Pricing, "price", broken)
+        stage.leave(made)
+
+    run(store, test)
+    assert store.spent == [Spending((), 4 * DOLLAR, store.reserved[0].id)]
+
+
+def test_a_settlement_that_no_database_takes_is_given_up() -> None:
+    store = Store(budget())
+    store.refusing = True
+
+    async def test(stage: BudgetStage) -> None:
+        made = admission()
+        await stage.enter(made)
+        stage.leave(made)
+
+    run(store, test)
+    assert store.spent == []
+
+
+@pytest.mark.parametrize("tokens", [10**15, 10**30])
+def test_no_number_of_tokens_is_too_large_to_be_refused(tokens: int) -> None:
+    store = Store(budget())
+    store.full = "b"
+
+    async def test(stage: BudgetStage) -> None:
+        with pytest.raises(SpendLimitReached):
+            await stage.enter(admission(tokens=tokens))
+
+    run(store, test)
+    assert store.reserved[0].amount == limits.MAX_COST
+
+
+def test_only_what_is_made_in_the_background_is_taken_over() -> None:
+    store = Store(budget())
+
+    async def test(stage: BudgetStage) -> None:
+        for background in (False, True):
+            made = admission()
+            made.call.background, made.call.object_id = background, "resp_1"
+            await stage.enter(made)
+
+    run(store, test)
+    assert [one.object_id for one in store.reserved] == [None, "resp_1"]
 
 
 def test_a_settlement_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

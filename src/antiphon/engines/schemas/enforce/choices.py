@@ -9,6 +9,7 @@ from antiphon.engines.schemas.enforce.facts import (
     KINDS,
     KINDS_KEY,
     NOT_PATTERN_KEY,
+    SILENT,
     Facts,
     Spot,
     kinds_of_type,
@@ -94,6 +95,19 @@ def negated(schema: Any, facts: _Find, spot: Spot) -> Iterator[Any]:
                 yield from ({"not": each} for each in value)
             case _:
                 yield from _negated_keyword(keyword, value)
+
+
+def negatable(schema: Any) -> bool:
+    """Whether `negated` gives all ways of not fitting a schema."""
+    return not isinstance(schema, dict) or not schema.keys() - _NEGATABLE - SILENT
+
+
+_NEGATABLE = frozenset(
+    {
+        *("not", "type", "anyOf", "allOf", "required", "properties", "enum", "const", "pattern", "minLength"),
+        *("maxLength", "minItems", "maxItems", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+    }
+)
 
 
 def _negated_keyword(keyword: str, value: Any) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from antiphon.engines.schemas.enforce import expressions, numbers
-from antiphon.engines.schemas.enforce.choices import KEYWORDS, alternatives
+from antiphon.engines.schemas.enforce.choices import KEYWORDS, alternatives, negatable
 from antiphon.engines.schemas.enforce.document import Document
 from antiphon.engines.schemas.enforce.facts import (
     KINDS,
@@ -62,17 +62,22 @@ def compile_schema(schema: Any, *, strict: bool, arguments: bool) -> Compiled:
     """
     document = Document(schema)
     dropped: dict[str, str] = {}
-    for left_out in (
-        frozenset[str](),
-        frozenset(KEYWORDS),
-        frozenset({*KEYWORDS, "allOf", "$ref", "items", "properties"}),
-    ):
+    waiting = [frozenset[str](), frozenset(KEYWORDS)]
+    while waiting:
+        left_out = waiting.pop(0)
         compiler = Compiler(document, left_out=left_out, strict=strict, arguments=arguments)
         try:
-            return compiler.compiled(dropped)
+            made = compiler.compiled(dropped)
         except Unsupported as problem:
             dropped[", ".join(sorted(left_out)) or "the schema"] = str(problem)
-    raise AssertionError  # with everything left out there is nothing to fail
+            continue
+        if made.grammar or not compiler.narrowed:
+            return made
+        # Not all ways that there are were tried: there may be values that fit.
+        waiting.insert(0, left_out | compiler.narrowed)
+    kind = {"type": schema["type"]} if isinstance(schema, dict) and "type" in schema else True
+    loose = Compiler(Document(kind), left_out=frozenset(), strict=strict, arguments=False)
+    return loose.compiled(dropped)
 
 
 class Compiler:
@@ -83,6 +88,8 @@ class Compiler:
         self.rules = Rules()
         self.dropped: dict[str, str] = {}
         self.unknown: list[str] = []
+        #: Keywords of whose alternatives not all could be made.
+        self.narrowed: frozenset[str] = frozenset()
         self.left_out = left_out
         self.strict = strict
         self.arguments = arguments
@@ -180,6 +187,8 @@ class Compiler:
                 if spot.get(keyword) is None or (keyword == "not" and is_value(spot.get("not"))):
                     continue
                 found = None if keyword in self.left_out else alternatives(spot, keyword, self.facts)
+                if keyword in {"not", "if"} and not negatable(spot.get(keyword)):
+                    self.narrowed |= {keyword}
                 if found is None:
                     self.drop(keyword, "this form of it is not supported")
                 done = ("if", "then", "else") if keyword == "if" else (keyword,)

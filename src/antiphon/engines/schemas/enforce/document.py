@@ -12,6 +12,7 @@ from antiphon.engines.schemas.enforce.patterns import Unsupported
 #: Keywords whose values are values, and no schemas.
 VALUES = frozenset({"enum", "const", "default", "examples", "example"})
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_PLAIN = "/%:?@!$&'()*+,;=~._-"
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _COUNTS = frozenset(f"{end}{what}" for end in ("min", "max") for what in ("Length", "Items", "Properties", "Contains"))
@@ -19,14 +20,18 @@ _COUNTS = frozenset(f"{end}{what}" for end in ("min", "max") for what in ("Lengt
 _BASE = "antiphon:/schema"
 
 
-def normalised(value: Any) -> Any:
+def normalised(root: Any) -> Any:
     """The same schema in the words that the libraries take: `$ref`s with what a URI must escape escaped, whole numbers
     where only these make sense, characters of patterns named as a whole.
 
     Raises RecursionError for one that nests too deeply.
     """
+    return _normalised(root, root)
+
+
+def _normalised(value: Any, root: Any) -> Any:
     if isinstance(value, list):
-        return [normalised(inner) for inner in value]
+        return [_normalised(inner, root) for inner in value]
     if not isinstance(value, dict):
         return value
     made: dict[str, Any] = {}
@@ -34,20 +39,38 @@ def normalised(value: Any) -> Any:
         if key in VALUES:
             made[key] = inner
         elif isinstance(inner, str):
-            made[key] = _text(key, inner)
+            made[key] = _text(key, inner, root)
         elif key in _COUNTS and isinstance(inner, float) and inner.is_integer():
             made[key] = int(inner)
         else:
-            made[key] = normalised(inner)
+            made[key] = _normalised(inner, root)
     return made
 
 
-def _text(key: str, text: str) -> str:
+def _text(key: str, text: str, root: Any) -> str:
     if key in _REFERENCES:
-        return quote(_PERCENT.sub("%25", text), safe="#/%:?@!$&'()*+,;=~._-")
+        address, sign, fragment = text.partition("#")
+        # A name that is itself written with percent signs, and was not escaped once more.
+        literal = "%" in fragment and not _leads(unquote(fragment), root) and _leads(fragment, root)
+        fragment = fragment.replace("%", "%25") if literal else _PERCENT.sub("%25", fragment)
+        return quote(_PERCENT.sub("%25", address), safe=_PLAIN) + sign + quote(fragment, safe=_PLAIN)
     if key == "pattern":
         return _PAIR.sub(_whole_character, text)
     return text
+
+
+def _leads(pointer: str, root: Any) -> bool:
+    """Whether a JSON pointer leads to something."""
+    found = root
+    for token in pointer.split("/")[1:]:
+        name = token.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
+            found = found[int(name)]
+        elif isinstance(found, dict) and name in found:
+            found = found[name]
+        else:
+            return False
+    return True
 
 
 def _whole_character(found: re.Match[str]) -> str:
