@@ -23,6 +23,7 @@ from antiphon.domain.errors import (
 from antiphon.domain.scopes import group_of, scope_of
 from antiphon.http.exchange import ClientGone, Exchange, new_request_id
 from antiphon.http.proxies import Proxies
+from antiphon.http.room import BodyRefused, Room
 from antiphon.policy.administration import roles
 from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
@@ -92,6 +93,8 @@ class Api:
         self._observer = observer
         self._once = once
         self._max_body = max_body
+        # One body of the largest size must always fit, and some beside it.
+        self._room = Room(max(limits.MAX_BODIES, 2 * max_body))
         self._sockets = sockets
         self._notices = {each.path: headers for each in resources if (headers := notices(each.path))}
         routes = [Route(resource.path, self._endpoint(resource)) for resource in resources]
@@ -107,7 +110,7 @@ class Api:
             else:
                 await self._sockets(scope, receive, send)
         elif scope["type"] == "http":
-            exchange = Exchange(scope, receive, send, new_request_id(), max_body=self._max_body)
+            exchange = Exchange(scope, receive, send, new_request_id(), max_body=self._max_body, room=self._room)
             scope["antiphon.exchange"] = exchange
             await self._serve(exchange, scope, receive, send)
             # They know each other: parted, both go at once, and the garbage collector has nothing to do.
@@ -138,7 +141,8 @@ class Api:
             await _reply_error(exchange, AntiphonError("The server had an error while processing your request."))
         finally:
             self._observer.in_flight -= 1
-            self._over(exchange, code)
+            exchange.close()
+            self._over(exchange, code or exchange.error_code)
 
     def _over(self, exchange: Exchange, code: str | None) -> None:
         """Have it counted, and logged."""
@@ -261,7 +265,7 @@ async def _reply_error(exchange: Exchange, error: AntiphonError) -> None:
         headers.append((b"retry-after", str(error.retry_after).encode()))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", _allowed(exchange.scope)))
-    if isinstance(error, PayloadTooLarge | RequestTimeout):
+    if isinstance(error, PayloadTooLarge | RequestTimeout | BodyRefused):
         # The rest of the body is still on its way; it is not worth reading.
         headers.append((b"connection", b"close"))
     body: dict[str, Any] = dict(error.body())

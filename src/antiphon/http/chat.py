@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from antiphon.http.api import Resource
 from antiphon.http.bodies import checked, checked_for_engine
-from antiphon.http.exchange import Exchange, bare
+from antiphon.http.events import bare, error_chunk
+from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
 from antiphon.policy.call import Call
@@ -22,10 +24,12 @@ def resources(chat: Chat) -> list[Resource]:
     async def create(exchange: Exchange) -> None:
         body, unknown = await checked_for_engine(exchange, "CreateChatCompletionRequest")
         if body.get("stream"):
-            run = await exchange.unless_gone(chat.begin(exchange.made_call, body, unknown))
-            await exchange.stream(bare(run.events()))
+            await exchange.stream(streamed(exchange.made_call, body, unknown), failed=error_chunk)
         else:
             await exchange.reply(200, await exchange.unless_gone(whole(exchange.made_call, body, unknown)))
+
+    async def streamed(call: Call, body: dict[str, Any], unknown: Unknown) -> AsyncGenerator[bytes, None]:
+        return bare((await chat.begin(call, body, unknown)).events())
 
     async def whole(call: Call, body: dict[str, Any], unknown: Unknown) -> bytes:
         return await (await chat.begin(call, body, unknown)).result()

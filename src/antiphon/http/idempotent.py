@@ -110,8 +110,7 @@ class Idempotent:
 
     async def _replay(self, exchange: Exchange, answer: Answer) -> None:
         if answer.content_type == FOLLOW:
-            chunks = await self._follow(exchange.project_id, answer.body.decode())
-            await exchange.stream(chunks, [_REPLAYED])
+            await exchange.stream(self._follow(exchange.project_id, answer.body.decode()), [_REPLAYED])
             return
         kind = answer.content_type.encode()
         headers = [_REPLAYED, (b"cache-control", b"no-cache")] if kind == STREAM else [_REPLAYED]
