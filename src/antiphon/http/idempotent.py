@@ -86,7 +86,8 @@ class Idempotent:
         try:
             await handler(exchange)
         except AntiphonError as error:
-            if isinstance(error, PermissionDenied | ModelNotFound):
+            limited = isinstance(error, ModelNotFound) and not exchange.made_call.caller.permits.any_model
+            if limited or isinstance(error, PermissionDenied):
                 recorder.forget()  # what one key is refused, another may be allowed
             elif not exchange.started:
                 recorder.add(wire_json.encode(error.body()))
