@@ -20,13 +20,22 @@ setup: ## virtual environment, locked dependencies, the default model
 test: ## the whole test suite
 	$(PREPARE) test
 	@$(BIN)/python -m compileall -q src
+	@echo "antiphon: running the whole test suite (about 10 minutes on two processors)"
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: ## lint, types, import directions, unit tests
+check: ## lint and unit, beside each other
+	$(PREPARE) dev
+	@echo "antiphon: checking (about a minute on two processors)"
+	@$(MAKE) --no-print-directory -j2 lint unit
+
+lint: ## lint, types, import directions
 	$(PREPARE) dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+unit: ## unit tests
+	$(PREPARE) dev
 	@$(BIN)/python -m pytest -q tests/unit tests/playbooks $(ARGS)
 
 bench: ## every benchmark, each printing its ratio
@@ -45,4 +54,4 @@ format: ## format the code
 clean: ## remove everything the targets made here (models stay in their cache)
 	rm -rf .venv .make .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help serve setup test check bench lock format clean
+.PHONY: help serve setup test check lint unit bench lock format clean

@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Models that the tests ask.
@@ -110,11 +111,11 @@ class Environment:
         version = self._version()
         return version != "" and "unfinished" not in state and self._same(state, version)
 
-    def _same(self, state: dict, version: str) -> bool:
+    def _same(self, state: dict[str, Any], version: str) -> bool:
         """Whether it stands where it was made, with the Python that it was made with and that is asked for."""
         asked = "{}.{}".format(*sys.version_info[:2])
         wanted = asked if os.environ.get("PYTHON") else version
-        return state["place"] == str(self.path) and state["python"] == version == wanted
+        return bool(state["place"] == str(self.path) and state["python"] == version == wanted)
 
     def _version(self) -> str:
         """`3.11`, as its Python says; empty if that does not run."""
@@ -125,16 +126,16 @@ class Environment:
             return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    def _state(self) -> dict:
+    def _state(self) -> dict[str, Any]:
         try:
-            state = json.loads(self._state_file.read_text("utf-8"))
+            state: dict[str, Any] = json.loads(self._state_file.read_text("utf-8"))
         except FileNotFoundError:
             return {"place": str(self.path), "python": self._version(), "done": {}}
         except (OSError, ValueError):
             return {"place": "", "python": "", "done": {}}
         return state
 
-    def _write(self, state: dict) -> None:
+    def _write(self, state: dict[str, Any]) -> None:
         fresh = self._state_file.with_suffix(".new")
         fresh.write_text(json.dumps(state), "utf-8")
         fresh.replace(self._state_file)
@@ -164,9 +165,9 @@ class _Clash(Failed):
 
 
 def _install(venv: Environment, goal: str) -> None:
-    locks = {"serve": "about 60 MB to fetch the first time; about 20 seconds on a fast line"}
+    locks = {"serve": "80 MB to fetch the first time: about 30 seconds at 10 MB/s"}
     if goal in ("dev", "test"):
-        locks["dev"] = "about 150 MB to fetch the first time; about 40 seconds on a fast line"
+        locks["dev"] = "150 MB to fetch the first time: about 45 seconds at 10 MB/s"
     changed = False
     for name, estimate in locks.items():
         lock = venv.root / "requirements" / f"{name}.txt"

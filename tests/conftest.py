@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
@@ -24,6 +25,24 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 quiet()
 
 # Imports stand in the fixtures: most tests need neither the SDK nor a server, and start faster without.
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--shuffle SEED`: no test may need another to have run before it."""
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="run the tests in another order, told by this number")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shuffle, if that is asked for."""
+    seed = config.getoption("--shuffle")
+    if seed is not None:
+        random.Random(seed).shuffle(items)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """The seed, so that an order in which something failed can be had again."""
+    seed = config.getoption("--shuffle")
+    return None if seed is None else f"shuffled: --shuffle {seed}"
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,7 @@ from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.cache.stage import Cache
 from antiphon.policy.gate import Gate
 from antiphon.policy.keys.last_used import LastUsed
+from antiphon.policy.keys.permit import permit_model
 from antiphon.policy.ledger import Ledger
 from antiphon.policy.limits.counters import Counters
 from antiphon.policy.limits.stage import Limits
@@ -58,7 +59,7 @@ from antiphon.run.responses import Responses
 from antiphon.run.tail import Poller
 from antiphon.run.worker import Worker
 from antiphon.settings import Settings
-from antiphon.settings.declared import DEFAULT_ALIASES
+from antiphon.settings.declared import DEFAULT_ALIASES, all_aliases
 
 
 class Switch:
@@ -88,7 +89,12 @@ def compose(
     """Put a server together around a store and its engines. `project_routes`: by project id."""
     clock = SystemClock()
     routes = routes_of(
-        engine, settings.routes, project_routes, settings.aliases, optional=settings.aliases == DEFAULT_ALIASES
+        engine,
+        settings.routes,
+        project_routes,
+        all_aliases(settings),
+        # The default ones may lead nowhere; what somebody has written may not.
+        optional=DEFAULT_ALIASES if settings.aliases == DEFAULT_ALIASES else {},
     )
     ledger = Ledger(store, pricing, clock, days=settings.ledger_days)
     budgets = BudgetStage(store, pricing, clock)
@@ -141,7 +147,11 @@ def compose(
         observer,
         max_body=settings.max_body,
         sockets=sockets,
-        once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
+        once=Idempotent(
+            keys,
+            lambda project_id, name: responses.follow(project_id, name, after=-1),
+            lambda caller, model: permit_model(caller, model, routes.find(model, caller.project.id).name),
+        ),
         proxies=proxies,
         notices=shutdowns.endpoint,
     )

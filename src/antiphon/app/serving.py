@@ -25,6 +25,7 @@ from antiphon.ports import Engine
 from antiphon.run.clock import SystemClock
 from antiphon.settings import Settings
 from antiphon.stores.store import SqlStore
+from antiphon.tasks import end
 from antiphon.telemetry import logs
 
 _log = logs.logger(__name__)
@@ -94,7 +95,7 @@ async def _serve(
         data_dir.remove_server()
         await parts.stop()
         if starting is not None:
-            starting.cancel()
+            await end(starting)
         await _drain(server, serving, parts.engine, settings.drain_timeout)
 
 
@@ -108,9 +109,9 @@ async def _drain(server: HttpServer, serving: asyncio.Task[None], engine: Fleet,
         await engine.stop()
         done, _ = await asyncio.wait({serving}, timeout=limits.CLOSE_TIMEOUT)
     if not done:
-        serving.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await serving
+        await end(serving)
+    if not serving.cancelled():
+        serving.result()
 
 
 async def _start_engine(engine: Fleet) -> None:

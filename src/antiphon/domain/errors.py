@@ -193,6 +193,10 @@ class UpstreamFailed(AntiphonError):
     code = "upstream_error"
 
 
+class UpstreamBroken(UpstreamFailed):
+    """The connection to an upstream ended in the middle of its answer (502)."""
+
+
 class DeadlineExceeded(AntiphonError):
     """An upstream took longer than its deadline (504)."""
 

@@ -32,6 +32,7 @@ from antiphon.policy.gate import Gate
 from antiphon.policy.keys.permit import permit
 from antiphon.policy.observe import Observer
 from antiphon.telemetry.logs import logger
+from antiphon.wire import endpoints
 from antiphon.wire import json as wire_json
 
 Handler = Callable[[Exchange], Awaitable[None]]
@@ -39,6 +40,11 @@ Handler = Callable[[Exchange], Awaitable[None]]
 Wrapper = Callable[[Exchange, str, Handler], Awaitable[None]]
 
 _log = logger(__name__)
+#: What a browser is told that asks whether it may call. Where origins are set, this module is never asked that.
+_NO_CORS = (
+    "This server takes no calls from browsers. Whoever runs it allows a web page by its origin: cors_origins "
+    "(--cors-origins https://app.example, or ANTIPHON_CORS_ORIGINS)."
+)
 _CLIENT_ID = re.compile(r"[\x20-\x7e]*")
 
 
@@ -115,6 +121,8 @@ class Api:
         self._observer.in_flight += 1
         try:
             _check_client_request_id(exchange)
+            if exchange.method == "OPTIONS" and exchange.header(b"access-control-request-method") is not None:
+                raise MethodNotAllowed(_NO_CORS, code="cors_not_set")
             endpoint = self._plain.get(scope["path"])
             if endpoint is None:
                 await self._router(scope, receive, send)
@@ -197,6 +205,9 @@ class Api:
         elif scope["path"].startswith("/v1/"):
             caller = await self._authenticate(exchange.header(b"authorization"))
             permit(caller, None, self._proxies.origin(scope))
+        known = endpoints.find(scope["path"])
+        if known is not None:
+            raise NotFound(f"Antiphon does not serve {known.path} yet.", code="not_served")
         raise NotFound(f"Invalid URL ({exchange.method} {scope['path'][:200]}).", code="unknown_url")
 
 
@@ -215,6 +226,11 @@ class _Endpoint:
         await self._api.admit(exchange, self._resource)
         handler = self._resource.methods.get(exchange.method)
         if handler is None:
+            known = endpoints.find(scope["path"])
+            if known is not None and exchange.method in known.methods:
+                raise MethodNotAllowed(
+                    f"Antiphon does not serve {exchange.method} {known.path} yet.", code="not_served"
+                )
             raise MethodNotAllowed(
                 f"Not allowed to {exchange.method} on {self._resource.path}. "
                 f"Allowed: {', '.join(self._resource.methods)}."

@@ -32,12 +32,15 @@ from antiphon.http.hangup import SCOPE_KEY, Connection, watch
 from antiphon.http.pulse import Pulse
 from antiphon.http.room import Room
 from antiphon.policy.call import Call
+from antiphon.protocol.refusals import check_id
 from antiphon.wire import sse
 
 T = TypeVar("T")
 
 JSON = b"application/json"
 STREAM = b"text/event-stream; charset=utf-8"
+#: What ids in paths begin with, by the parameter's name.
+_PREFIXES = {"response_id": "resp_", "conversation_id": "conv_", "completion_id": "chatcmpl-", "prompt_id": "pmpt_"}
 _EVENT_STREAM = [
     (b"content-type", STREAM),
     (b"cache-control", b"no-cache"),
@@ -153,9 +156,9 @@ class Exchange:
         return None if value is None else value.decode("latin-1")
 
     def path_param(self, name: str) -> str:
-        """A parameter of the path."""
+        """A parameter of the path. Raises `InvalidRequest` for an id that cannot be one of its kind."""
         value: str = self.scope["path_params"][name]
-        return value
+        return check_id(value, _PREFIXES[name], name) if name in _PREFIXES else value
 
     def query(self) -> list[tuple[str, str]]:
         """The query's pairs in order. Raises `InvalidRequest` for one that is not UTF-8 or has too many pairs."""

@@ -8,12 +8,13 @@ from typing import Any
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.http.api import Resource
-from antiphon.http.bodies import checked
+from antiphon.http.bodies import checked_for_engine
 from antiphon.http.events import named
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query, check_choice
 from antiphon.policy.call import Call
+from antiphon.protocol.unknown import Unknown
 from antiphon.run.responses import Responses
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
@@ -35,17 +36,17 @@ def resources(responses: Responses) -> list[Resource]:
     """The paths of the Responses API."""
 
     async def create(exchange: Exchange) -> None:
-        body, extra = await checked(exchange, "CreateResponse")
+        body, unknown = await checked_for_engine(exchange, "CreateResponse")
         if body.get("background"):
-            await create_background(exchange, body, extra)
+            await create_background(exchange, body, unknown)
             return
         if body.get("stream"):
-            await exchange.stream(_streamed(responses, exchange.made_call, body, extra))
+            await exchange.stream(_streamed(responses, exchange.made_call, body, unknown))
         else:
-            await exchange.reply(200, await exchange.unless_gone(_whole(responses, exchange.made_call, body, extra)))
+            await exchange.reply(200, await exchange.unless_gone(_whole(responses, exchange.made_call, body, unknown)))
 
-    async def create_background(exchange: Exchange, body: dict[str, Any], extra: dict[str, Any]) -> None:
-        accepted = await responses.begin_background(exchange.made_call, body, extra)
+    async def create_background(exchange: Exchange, body: dict[str, Any], unknown: Unknown) -> None:
+        accepted = await responses.begin_background(exchange.made_call, body, unknown)
         if body.get("stream"):
             await exchange.record_as_stream_of(accepted.id)
             await exchange.stream(responses.follow(exchange.project_id, accepted.id, after=-1))
@@ -96,13 +97,13 @@ def resources(responses: Responses) -> list[Resource]:
 
 
 async def _streamed(
-    responses: Responses, call: Call, body: dict[str, Any], extra: dict[str, Any]
+    responses: Responses, call: Call, body: dict[str, Any], unknown: Unknown
 ) -> AsyncGenerator[bytes, None]:
-    return named((await responses.begin(call, body, extra)).events())
+    return named((await responses.begin(call, body, unknown)).events())
 
 
-async def _whole(responses: Responses, call: Call, body: dict[str, Any], extra: dict[str, Any]) -> bytes:
-    return await (await responses.begin(call, body, extra)).result()
+async def _whole(responses: Responses, call: Call, body: dict[str, Any], unknown: Unknown) -> bytes:
+    return await (await responses.begin(call, body, unknown)).result()
 
 
 def check_include(query: Query) -> None:

@@ -288,8 +288,8 @@ class Session:
 
     async def _answer(self, turn: Turn, call: Call) -> list[Order]:
         body, generate = _request(turn)
-        body, extra = await beside(turn.size, lambda: checked_value(body, "CreateResponse"))
-        run = await self._responses.begin(call, body, extra, generate=generate)
+        body, unknown = await beside(turn.size, lambda: checked_value(body, "CreateResponse"))
+        run = await self._responses.begin(call, body, unknown, generate=generate)
         self._runs[turn] = run
         async with aclosing(run.events()) as events:
             async for batch in events:

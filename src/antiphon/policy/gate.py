@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 
 from antiphon.domain import limits
-from antiphon.domain.errors import ModelNotFound
 from antiphon.domain.texts import label
 from antiphon.policy.call import Admission, Call
+from antiphon.policy.keys.permit import permit_model
 from antiphon.policy.metered import Metered, wasted
 from antiphon.policy.stage import Answering, Herald, Stage, Witness, code_of, leave
 from antiphon.ports import Capabilities, Route
@@ -48,8 +48,7 @@ class Gate:
 
         Raises `ModelNotFound` if the call's key may not ask for it: it might as well not be there.
         """
-        if not call.caller.permits.model(call.model, route.name):
-            raise ModelNotFound(call.model or route.name)
+        permit_model(call.caller, call.model, route.name)
         return Bound(self, call, route)
 
     async def begin(self, call: Call, route: Route, generation: Generation) -> AsyncGenerator[Delta, None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
+from antiphon.wire.problems import show
 
 
 class Unserved(InvalidRequest):
@@ -28,6 +29,17 @@ def unknown_parameter(param: str) -> InvalidRequest:
 def missing_parameter(param: str) -> InvalidRequest:
     """A parameter that must be there."""
     return InvalidRequest(f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)
+
+
+def check_id(value: str, prefix: str, param: str) -> str:
+    """An id of ours as a client writes it. Raises `InvalidRequest` that names what such ids begin with."""
+    if value.startswith(prefix):
+        return value
+    raise InvalidRequest(
+        f"Invalid '{param}': '{show(value)}'. Expected an ID that begins with '{prefix.rstrip('_-')}'.",
+        code="invalid_value",
+        param=param,
+    )
 
 
 def previous_not_found(response_id: str) -> InvalidRequest:

@@ -28,6 +28,7 @@ from antiphon.ports import Clock, Engine, Store
 from antiphon.protocol.generation import Generation
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
+from antiphon.protocol.unknown import Unknown
 from antiphon.run.bus import Bus
 from antiphon.run.compaction import Stream
 from antiphon.run.driver import drive
@@ -223,7 +224,7 @@ class Job:
         progress: tuple[bytes, ...],
     ) -> Stream:
         """The engine's stream. Waits while its queue is full: that is what being queued means."""
-        prepared = await self._preparer.again(call, accepted.body, accepted.extra, items, machine.output)
+        prepared = await self._preparer.again(call, accepted.body, Unknown(accepted.extra), items, machine.output)
         machine.taken = prepared.taken
         machine.forms = prepared.offered.forms
         generation = self._generation(prepared, machine, progress)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from antiphon.telemetry import logs
 from support.loglines import logged
+from support.quiet import quiet
 
 
 def test_a_line_has_the_fields_of_any_other() -> None:
@@ -44,4 +45,5 @@ def test_without_json_the_line_goes_the_way_of_others(capsys: pytest.CaptureFixt
         logs.line("info", "request", "here", {"status": 200})
     finally:
         logs.unconfigure()
+        quiet()
     assert re.search(r"request .*status.*200", capsys.readouterr().err)

@@ -25,6 +25,8 @@ MAX_JSON_VALUES = 100_000
 LARGE_BODY = 128 * KIB
 #: Characters of a function's name as every Chat Completions server takes it (published specification, FunctionObject).
 MAX_FUNCTION_NAME = 64
+#: `top_k` of a request: as many tokens as the largest vocabularies have, and a number that fits 32 bits.
+MAX_TOP_K = 1_000_000
 #: Input items of one response, and messages of one chat. More is a loop gone wrong; so many take 50 ms to understand.
 MAX_INPUT_ITEMS = 5_000
 #: Responses followed by previous_response_id.

@@ -6,14 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-import msgspec
-
 from antiphon.domain.errors import EngineUnavailable, InvalidRequest
 from antiphon.domain.routing import Deadlines
 from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.profiles import Profile
 from antiphon.engines.upstream.reply import Reply
 from antiphon.protocol.generation import Generation, Sampling
+from antiphon.wire.large import encoded
 
 #: Parameters that are called the same by every surface; others of the upstream's mean nothing to another surface.
 _SHARED = frozenset({"model", "temperature", "top_p", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs"})
@@ -61,7 +60,7 @@ class Loose:
     async def _post(self, path: str, body: dict[str, Any], *, streamed: bool) -> Reply:
         if not self._running:
             raise EngineUnavailable("The model is not available.")
-        return await self._client.post(path, msgspec.json.encode(body), stream=streamed, deadlines=self._deadlines)
+        return await self._client.post(path, await encoded(body), stream=streamed, deadlines=self._deadlines)
 
 
 @contextlib.contextmanager
@@ -73,6 +72,17 @@ def in_shared_words() -> Iterator[None]:
         if error.param not in _SHARED:
             error.param = None
         raise
+
+
+def asked_by(generation: Generation, profile: Profile) -> dict[str, Any]:
+    """Members that both APIs have in the same words and that only some servers take: who asks, and what for."""
+    known = {
+        "prompt_cache_key": (profile.prompt_cache_key, generation.affinity),
+        "service_tier": (profile.tiers, generation.tier),
+        "user": (profile.user, generation.user),
+        "safety_identifier": (profile.safety_identifier, generation.safety_identifier),
+    }
+    return {name: value for name, (takes, value) in known.items() if takes and value is not None}
 
 
 def drawn(sampling: Sampling, profile: Profile) -> dict[str, Any]:

@@ -215,7 +215,7 @@ def _allowed(choice: Json, offered: Offered, *, parallel: bool) -> ToolChoice:
 
 def _names(choice: Json, offered: Offered, path: str) -> list[str]:
     kind: Any = choice.get("type")
-    if kind in _HOSTED_CHOICES:
+    if kind in _HOSTED_CHOICES or (isinstance(kind, str) and kind not in {"function", "custom", "namespace", *SINGLE}):
         raise unsupported_value(f"{path}.type", f"This server does not run tools of type '{kind}'.")
     wanted: str = kind if kind in SINGLE else toolset.chosen_name(choice.get("name"), f"{path}.name")
     # What is not there is refused by its own name.
