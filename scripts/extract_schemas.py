@@ -2,9 +2,10 @@
 
     python scripts/extract_schemas.py OPENAI_OPENAPI_YAML OPENRESPONSES_OPENAPI_JSON
 
-Writes `src/antiphon/wire/requests.json` (request *shapes*, see `antiphon.wire.shapes`) from OpenAI's document with
-`src/antiphon/wire/overlay.json` laid over it, and `tests/conformance/{openai,openresponses}.json` (plain JSON Schema of
-what we answer with, without prose). The output is the same, byte for byte, each time it is run on the same input.
+Writes `src/antiphon/wire/endpoints.json` (paths and their methods) and `src/antiphon/wire/requests.json` (request
+*shapes*, see `antiphon.wire.shapes`) from OpenAI's document with `src/antiphon/wire/overlay.json` laid over it, and
+`tests/conformance/{openai,openresponses}.json` (plain JSON Schema of what we answer with, without prose). The output is
+the same, byte for byte, each time it is run on the same input.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ Schema = dict[str, Any]
 Shape = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parent.parent
+METHODS = ("get", "post", "put", "patch", "delete")
 PREFIX = "#/components/schemas/"
 #: What clients may send us.
 REQUESTS = (
@@ -273,6 +275,15 @@ def requests(document: Schema, overlay: Schema) -> dict[str, Shape]:
     return dict(sorted(shapes.items()))
 
 
+def endpoints(document: Schema, newer: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Every path and its methods, without the query that some are told apart by."""
+    found: dict[str, set[str]] = {path: set(methods) for path, methods in newer.items()}
+    for path, operations in document["paths"].items():
+        methods = {method.upper() for method in operations if method in METHODS}
+        found.setdefault(path.split("?")[0], set()).update(methods)
+    return {path: sorted(methods) for path, methods in sorted(found.items())}
+
+
 def openai_answers(document: Schema) -> dict[str, Schema]:
     """JSON Schema of what we answer with, from OpenAI's document."""
     schemas = strip(document["components"]["schemas"], names=True)
@@ -310,7 +321,7 @@ def write(path: Path, value: Any) -> None:
 
 
 def main(openai_path: str, openresponses_path: str) -> None:
-    """Read both documents and write the three files."""
+    """Read both documents and write the four files."""
     import yaml
 
     openai = yaml.load(
@@ -319,6 +330,8 @@ def main(openai_path: str, openresponses_path: str) -> None:
     openresponses = json.loads(Path(openresponses_path).read_text(encoding="utf-8"))
     overlay = json.loads((ROOT / "src/antiphon/wire/overlay.json").read_text(encoding="utf-8"))
     del overlay["about"]
+    newer = overlay.pop(next(section for section in overlay if section.startswith("endpoints")))
+    write(ROOT / "src/antiphon/wire/endpoints.json", endpoints(openai, newer))
     write(ROOT / "src/antiphon/wire/requests.json", requests(openai, overlay))
     write(ROOT / "tests/conformance/openai.json", {"$defs": openai_answers(openai)})
     write(ROOT / "tests/conformance/openresponses.json", {"$defs": openresponses_answers(openresponses)})

@@ -472,7 +472,8 @@ def test_a_deleted_response_leaves_what_it_said(client: OpenAI) -> None:
     [
         ({"conversation": "conv_no"}, (404, None, "conversation")),
         ({"conversation": {"id": "conv_no"}}, (404, None, "conversation")),
-        ({"conversation": ""}, (404, None, "conversation")),
+        ({"conversation": ""}, (400, "invalid_value", "conversation")),
+        ({"conversation": "resp_no"}, (400, "invalid_value", "conversation")),
         ({"conversation": "conv_\0"}, (404, None, "conversation")),
         ({"conversation": "conv_no", "background": True}, (404, None, "conversation")),
         ({"conversation": {"id": 1}}, (400, "invalid_type", "conversation.id")),

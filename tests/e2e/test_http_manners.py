@@ -150,7 +150,7 @@ def test_one_connection_serves_many_requests(wire: Wire) -> None:
     opened = wire.open()
     for _ in range(50):
         assert wire.ask("GET", "/v1/models").status == 200
-        assert wire.ask("GET", "/v1/responses/x").status == 404
+        assert wire.ask("GET", "/v1/responses/resp_x").status == 404
         assert wire.ask("POST", "/v1/responses", b"{").status == 400
     assert wire.open() is opened
 

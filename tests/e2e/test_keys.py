@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import time
+from typing import Any
 
 import openai
 import pytest
@@ -59,6 +60,34 @@ def test_a_key_does_what_its_scopes_say_and_no_more(served: Serving) -> None:
             call()
         assert caught.value.code == "insufficient_permissions"
         assert f"Missing scopes: {scope}." in caught.value.message
+
+
+def test_what_a_request_touches_needs_its_own_scopes(served: Serving) -> None:
+    whole = served.client()
+    conversation = whole.conversations.create().id
+    response = whole.responses.create(model="scripted", input="hi")
+    touching: list[tuple[dict[str, Any], set[str]]] = [
+        ({"conversation": conversation}, {"conversations:read", "conversations:write"}),
+        ({"conversation": {"id": conversation}}, {"conversations:read", "conversations:write"}),
+        ({"previous_response_id": response.id}, {"responses:read"}),
+        ({"input": [{"type": "item_reference", "id": response.output[0].id}]}, {"responses:read"}),
+        ({"input": [{"id": response.output[0].id}]}, {"responses:read"}),
+        ({"prompt": {"id": "pmpt_1"}}, {"prompts:read"}),
+    ]
+    for body, scopes in touching:
+        for missing in scopes:
+            secret, _ = another_key(served, scopes=("responses:write", *(scopes - {missing})))
+            mine = client(served, secret)
+            # Counting only reads.
+            paths = ["/responses"] if missing == "conversations:write" else ["/responses", "/responses/input_tokens"]
+            for path in paths:
+                with pytest.raises(openai.PermissionDeniedError, match=f"Missing scopes: {missing}."):
+                    mine.post(path, body={"model": "scripted", "input": "hi", **body}, cast_to=object)
+        if "prompt" not in body:
+            secret, _ = another_key(served, scopes=("responses:write", *scopes))
+            client(served, secret).responses.create(**{"model": "scripted", "input": "hi", **body})
+    listed = whole.conversations.items.list(conversation).data
+    assert len(listed) == 4, "what was refused was added to the conversation"
 
 
 def test_an_unknown_method_and_an_unknown_path_need_no_scope(served: Serving, wire: Wire) -> None:

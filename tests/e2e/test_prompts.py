@@ -163,7 +163,8 @@ def test_a_background_response_keeps_the_version_it_was_accepted_with(api: Api) 
     ("prompt", "error"),
     [
         ({"id": "pmpt_unknown"}, (404, "prompt_not_found", "prompt.id")),
-        ({"id": "a\u0000b"}, (404, "prompt_not_found", "prompt.id")),
+        ({"id": "pmpt_\u0000b"}, (404, "prompt_not_found", "prompt.id")),
+        ({"id": "a\u0000b"}, (400, "invalid_value", "prompt.id")),
         ({"id": "THIS", "version": "9"}, (404, "prompt_version_not_found", "prompt.version")),
         ({"id": "THIS", "version": "01"}, (404, "prompt_version_not_found", "prompt.version")),
         ({"id": "THIS", "version": ""}, (404, "prompt_version_not_found", "prompt.version")),
@@ -182,6 +183,16 @@ def test_bad_prompts_of_requests(api: Api, prompt: Body, error: tuple[int, str, 
     asked = len(api.engine.asked)
     assert api.refused("POST", "/responses", {"model": "gpt-5-mini", "input": "x", "prompt": prompt}) == error
     assert len(api.engine.asked) == asked
+
+
+def test_tokens_are_counted_with_the_prompt(api: Api) -> None:
+    made = api.make(instructions="Greet {{name}} with very many words, please.")
+    asked = {"model": "gpt-5-mini", "input": "x", "prompt": {"id": made, "variables": {"name": "Ann"}}}
+    counted = api.ask("POST", "/responses/input_tokens", asked)["input_tokens"]
+    assert counted > api.ask("POST", "/responses/input_tokens", {"model": "gpt-5-mini", "input": "x"})["input_tokens"]
+    for prompt in ({"id": "pmpt_unknown"}, {"id": made}, {"id": made, "version": "9"}, {"id": "abc"}):
+        body = {"model": "gpt-5-mini", "input": "x", "prompt": prompt}
+        assert api.refused("POST", "/responses/input_tokens", body) == api.refused("POST", "/responses", body)
 
 
 def test_a_small_request_cannot_become_a_huge_one(api: Api) -> None:

@@ -41,7 +41,7 @@ def deltas(chunks: list[dict[str, Any]], index: int = 0) -> list[dict[str, Any]]
 def test_text() -> None:
     chunks, completion = play((0, TextDelta("Hel")), (0, TextDelta("lo")), (0, STOP))
     assert deltas(chunks) == [
-        {"role": "assistant", "content": "", "refusal": None},
+        {"role": "assistant", "content": None, "refusal": None},
         {"content": "Hel"},
         {"content": "lo"},
         {},

@@ -209,6 +209,96 @@ def test_items_side_by_side_are_done_in_order() -> None:
     assert done == ["fc_1", "fc_2"]
 
 
+DELTA = {"type": "response.output_text.delta", "item_id": "msg_1", "content_index": 0, "delta": "Hello"}
+CALLED = call(id="fc_1", call_id="call_1", arguments="")
+
+
+def ending(*output: Body, **members: Any) -> Body:
+    return {"type": "response.completed", "response": response(output=list(output), **members)}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [{**DELTA, "output_index": 0}, ending(message())],
+        [DELTA, ending(message())],
+        [{**DELTA, "output_index": "0"}, ending(message())],
+        [{**DELTA, "output_index": 0.0}, ending(message())],
+        [{"type": DELTA["type"], "delta": "Hello"}, ending(message())],
+        [{**DELTA, "output_index": 0, "delta": "Hel"}, {**DELTA, "output_index": 0, "delta": "lo"}, ending(message())],
+        [{"type": "response.output_text.done", "output_index": 0, "item_id": "msg_1", "text": "Hello"},
+         ending(message())],
+        [{"type": "response.content_part.added", "output_index": 0, "item_id": "msg_1", "content_index": 0,
+          "part": {"type": "output_text", "text": ""}}, DELTA, ending(message())],
+        [{"type": "response.output_item.done", "output_index": 0, "item": message()}, ending(message())],
+        [{"type": "response.output_item.done", "item": message()}, ending(message())],
+        [DELTA, {"type": "response.output_item.added", "output_index": 0, "item": message(content=[])},
+         ending(message())],
+        [DELTA, {"type": "response.output_item.done", "item": message()}, ending(message())],
+    ],
+)  # fmt: skip
+def test_an_item_whose_beginning_is_left_out_begins_with_its_first_event(events: list[Body]) -> None:
+    machine, out = relayed(events)
+    assert machine.output[0]["content"][0]["text"] == "Hello"
+    assert names(out)[:5] == [
+        *("created", "in_progress", "output_item.added", "content_part.added", "output_text.delta"),
+    ]
+
+
+def test_reasoning_whose_beginning_is_left_out() -> None:
+    said = {"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": 0, "delta": "H."}
+    item = reasoning(summary=[{"type": "summary_text", "text": "H."}], content=None)
+    machine, _ = relayed([said, ending(item)])
+    assert machine.output[0]["summary"] == [{"type": "summary_text", "text": "H."}]
+
+
+@pytest.mark.parametrize("piece", [None, {"type": "response.function_call_arguments.delta", "output_index": 0,
+                                          "item_id": "fc_1", "delta": '{"a"'}])  # fmt: skip
+def test_a_call_whose_beginning_is_left_out_comes_with_its_end(piece: Body | None) -> None:
+    done = {"type": "response.output_item.done", "output_index": 0, "item": call()}
+    machine, _ = relayed([*([piece] if piece else []), done, ending(call())])
+    assert machine.output == [call()]
+
+
+@pytest.mark.parametrize("steps", [(), ("delta",), ("done",), ("item",), ("delta", "done", "item")])
+def test_a_call_without_arguments_is_called_with_none(steps: tuple[str, ...]) -> None:
+    where = {"output_index": 0, "item_id": "fc_1"}
+    known = {
+        "delta": {"type": "response.function_call_arguments.delta", **where, "delta": ""},
+        "done": {"type": "response.function_call_arguments.done", **where, "arguments": "", "name": "f"},
+        "item": {"type": "response.output_item.done", "output_index": 0, "item": CALLED},
+    }
+    added = {"type": "response.output_item.added", "output_index": 0, "item": CALLED}
+    machine, _ = relayed([added, *(known[step] for step in steps), ending(CALLED)])
+    assert machine.output[0]["arguments"] == "{}"
+
+
+def test_two_calls_with_one_id_can_be_told_apart() -> None:
+    first, second = call(id="fc_1"), call(id="fc_2", arguments='{"a": 2}')
+    dones = [
+        {"type": "response.output_item.done", "output_index": index, "item": item}
+        for index, item in enumerate((first, second))
+    ]
+    machine, _ = relayed([*dones, ending(first, second)])
+    assert [item["arguments"] for item in machine.output] == ['{"a": 1}', '{"a": 2}']
+    assert machine.output[0]["call_id"] == "call_1"
+    assert machine.output[1]["call_id"] != "call_1"
+
+
+def test_a_call_that_is_cut_off_is_incomplete_whatever_its_server_says() -> None:
+    machine, _ = relayed([ending(call(arguments='{"path": "/ho'))], Finish("length", Usage(5, 2, 7, 1)))
+    assert machine.output[0]["status"] == "incomplete"
+    assert machine.snapshot()["status"] == "incomplete"
+
+
+@pytest.mark.parametrize("count", [2**63, 2**40, -1])
+def test_counts_that_cannot_be_are_not_shown(count: int) -> None:
+    details = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
+    usage = {"input_tokens": count, "output_tokens": 1, "total_tokens": count + 1, **details}
+    _, out = relayed(searching(usage=usage))
+    assert out[-1].body["response"]["usage"]["total_tokens"] == 12
+
+
 # --- what cannot be ---------------------------------------------------------------------------------------------------
 HEAD = searching()[:2]
 

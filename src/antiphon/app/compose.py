@@ -33,8 +33,10 @@ from antiphon.models.retirements import retirements
 from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.cache.stage import Cache
+from antiphon.policy.durable import Durable
 from antiphon.policy.gate import Gate
 from antiphon.policy.keys.last_used import LastUsed
+from antiphon.policy.keys.permit import permit_model
 from antiphon.policy.ledger import Ledger
 from antiphon.policy.limits.counters import Counters
 from antiphon.policy.limits.stage import Limits
@@ -55,10 +57,11 @@ from antiphon.run.idempotency import Idempotency
 from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
+from antiphon.run.sweeper import Sweeper
 from antiphon.run.tail import Poller
 from antiphon.run.worker import Worker
 from antiphon.settings import Settings
-from antiphon.settings.declared import DEFAULT_ALIASES
+from antiphon.settings.declared import DEFAULT_ALIASES, all_aliases
 
 
 class Switch:
@@ -72,6 +75,7 @@ class Switch:
         if self.stopping:
             raise ShuttingDown("The server is shutting down.")
         await store.ping()
+        await store.check_writable()
         if not lazy and not await engine.ready():
             raise EngineUnavailable("The model is not loaded yet.")
 
@@ -88,7 +92,12 @@ def compose(
     """Put a server together around a store and its engines. `project_routes`: by project id."""
     clock = SystemClock()
     routes = routes_of(
-        engine, settings.routes, project_routes, settings.aliases, optional=settings.aliases == DEFAULT_ALIASES
+        engine,
+        settings.routes,
+        project_routes,
+        all_aliases(settings),
+        # The default ones may lead nowhere; what somebody has written may not.
+        optional=DEFAULT_ALIASES if settings.aliases == DEFAULT_ALIASES else {},
     )
     ledger = Ledger(store, pricing, clock, days=settings.ledger_days)
     budgets = BudgetStage(store, pricing, clock)
@@ -99,7 +108,7 @@ def compose(
     rate_limits = Limits(Counters(time.monotonic_ns))
     gate = Gate(
         # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
-        [observer, rate_limits, budgets, Priced(pricing)],
+        [observer, Durable(store), rate_limits, budgets, Priced(pricing)],
         [rate_limits],
         answering=cache,
         heralds=(shutdowns,),
@@ -141,7 +150,11 @@ def compose(
         observer,
         max_body=settings.max_body,
         sockets=sockets,
-        once=Idempotent(keys, lambda project_id, name: responses.follow(project_id, name, after=-1)),
+        once=Idempotent(
+            keys,
+            lambda project_id, name: responses.follow(project_id, name, after=-1),
+            lambda caller, model: permit_model(caller, model, routes.find(model, caller.project.id).name),
+        ),
         proxies=proxies,
         notices=shutdowns.endpoint,
     )
@@ -160,6 +173,7 @@ def compose(
                 "last_used": last_used,
                 "leases": Ending(worker.close),
                 "keys": keys,
+                "sweeper": Sweeper(store, clock),
                 "lag": observer.lag,
             }
         ),
@@ -172,6 +186,7 @@ def compose(
                 "sockets": Ending(sockets.close),
             }
         ),
+        unattended=worker,
     )
 
 

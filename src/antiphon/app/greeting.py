@@ -10,7 +10,7 @@ from pathlib import Path
 from antiphon.datadir import DataDir
 from antiphon.ports import Engine
 from antiphon.settings import Settings
-from antiphon.settings.declared import user_data_dir
+from antiphon.settings.declared import all_aliases, user_data_dir
 
 
 def banner(host: str, port: int, served: str, data_dir: DataDir, model: str) -> str:
@@ -30,7 +30,7 @@ def banner(host: str, port: int, served: str, data_dir: DataDir, model: str) -> 
 def model_to_try(settings: Settings, engine: Engine | None) -> str:
     """A name that is answered: the one that OpenAI's examples use, if it is."""
     usual = "gpt-5-mini"
-    if usual in settings.routes or (engine is not None and usual in settings.aliases):
+    if usual in settings.routes or (engine is not None and usual in all_aliases(settings)):
         return usual
     names = [name for name in settings.routes if not name.endswith("*")]
     return engine.name if engine is not None else next(iter(names), usual)

@@ -54,11 +54,12 @@ def estimated(
 def _targets(settings: Settings, name: str) -> list[tuple[RouteSpec, TargetName]]:
     """What answers under this name, fallbacks aside, and the route that says so; empty if no route has it."""
     from antiphon.domain.routes import Names
+    from antiphon.settings.declared import all_aliases
 
     tags = {tag: spec for spec in reversed(list(settings.routes.values())) for tag in spec.tags}
     stars = {each[:-1]: partial(_itself, spec) for each, spec in settings.routes.items() if each.endswith("*")}
     names = Names(settings.routes, tags, stars)
-    for asked in (name, settings.aliases.get(name, "")):
+    for asked in (name, all_aliases(settings).get(name, "")):
         spec = names.plain(asked)
         if spec is None and (make := names.star(asked)) is not None:
             spec = make(asked)

@@ -26,12 +26,14 @@ R = TypeVar("R", bound=Named)
 class Names(Generic[R]):
     """Names and what they mean: `routes` in the order they are listed, `tags` for some of them.
 
-    `stars`: beginnings of names, and what makes the route of a whole one.
+    `stars`: beginnings of names, and what makes the route of a whole one; `patterns`: the same for names that mean
+    nothing else.
     """
 
     routes: Mapping[str, R]
     tags: Mapping[str, R] = field(default_factory=dict)
     stars: Mapping[str, Callable[[str], R]] = field(default_factory=dict)
+    patterns: Mapping[str, Callable[[str], R]] = field(default_factory=dict)
 
     def plain(self, name: str) -> R | None:
         """What this very name means, as a route's or a tag."""
@@ -39,8 +41,11 @@ class Names(Generic[R]):
 
     def star(self, name: str) -> Callable[[str], R] | None:
         """What makes the route of a name that only begins like one: the longest beginning counts."""
-        fitting = [prefix for prefix in self.stars if name.startswith(prefix) and len(name) > len(prefix)]
-        return self.stars[max(fitting, key=len)] if fitting else None
+        for known in (self.stars, self.patterns):
+            fitting = [prefix for prefix in known if name.startswith(prefix) and len(name) > len(prefix)]
+            if fitting:
+                return known[max(fitting, key=len)]
+        return None
 
 
 class Routes(Generic[R]):

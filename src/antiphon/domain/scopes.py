@@ -69,6 +69,11 @@ class Permits:
         """Whether a model may be asked for that has one of these names."""
         return self._models is None or any(name in self._models for name in names)
 
+    @property
+    def any_model(self) -> bool:
+        """Whether every model may be asked for."""
+        return self._models is None
+
     def address(self, text: str | None) -> bool:
         """Whether a call may come from this address; one that is not known may not, if any are named."""
         if self._networks is None:

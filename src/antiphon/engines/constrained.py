@@ -204,7 +204,8 @@ class ConstrainedEngine:
 
     async def _call_in(self, rules: _Rules, text: str) -> tuple[str, str] | None:
         """The name and arguments of the call that `text` is, if it is one that may be made."""
-        value = _parsed(await self._worker.repair(text))
+        one = {"type": "object", "properties": {"name": {"enum": list(rules.tools)}}, "required": ["name"]}
+        value = _parsed(await self._worker.find(json.dumps(one), text) or await self._worker.repair(text))
         if not isinstance(value, dict) or value.get("name") not in rules.tools:
             return None
         tool = rules.tools[value["name"]]
@@ -232,7 +233,10 @@ class ConstrainedEngine:
         return repaired
 
     async def _fitting(self, schema: str, text: str) -> str | None:
-        """`text` repaired, if it fits then."""
+        """The JSON within `text` that fits: the first that does as it is; else what `text` is when it is repaired."""
+        found = await self._worker.find(schema, text)
+        if found:
+            return found
         repaired = await self._worker.repair(text)
         return repaired if repaired and await self._worker.misfit(schema, repaired) is None else None
 

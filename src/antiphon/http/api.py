@@ -23,6 +23,7 @@ from antiphon.domain.errors import (
 from antiphon.domain.scopes import group_of, scope_of
 from antiphon.http.exchange import ClientGone, Exchange, new_request_id
 from antiphon.http.proxies import Proxies
+from antiphon.http.room import BodyRefused, Room
 from antiphon.policy.administration import roles
 from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
@@ -31,6 +32,7 @@ from antiphon.policy.gate import Gate
 from antiphon.policy.keys.permit import permit
 from antiphon.policy.observe import Observer
 from antiphon.telemetry.logs import logger
+from antiphon.wire import endpoints
 from antiphon.wire import json as wire_json
 
 Handler = Callable[[Exchange], Awaitable[None]]
@@ -38,6 +40,11 @@ Handler = Callable[[Exchange], Awaitable[None]]
 Wrapper = Callable[[Exchange, str, Handler], Awaitable[None]]
 
 _log = logger(__name__)
+#: What a browser is told that asks whether it may call. Where origins are set, this module is never asked that.
+_NO_CORS = (
+    "This server takes no calls from browsers. Whoever runs it allows a web page by its origin: cors_origins "
+    "(--cors-origins https://app.example, or ANTIPHON_CORS_ORIGINS)."
+)
 _CLIENT_ID = re.compile(r"[\x20-\x7e]*")
 
 
@@ -86,6 +93,8 @@ class Api:
         self._observer = observer
         self._once = once
         self._max_body = max_body
+        # One body of the largest size must always fit, and some beside it.
+        self._room = Room(max(limits.MAX_BODIES, 2 * max_body))
         self._sockets = sockets
         self._notices = {each.path: headers for each in resources if (headers := notices(each.path))}
         routes = [Route(resource.path, self._endpoint(resource)) for resource in resources]
@@ -101,7 +110,7 @@ class Api:
             else:
                 await self._sockets(scope, receive, send)
         elif scope["type"] == "http":
-            exchange = Exchange(scope, receive, send, new_request_id(), max_body=self._max_body)
+            exchange = Exchange(scope, receive, send, new_request_id(), max_body=self._max_body, room=self._room)
             scope["antiphon.exchange"] = exchange
             await self._serve(exchange, scope, receive, send)
             # They know each other: parted, both go at once, and the garbage collector has nothing to do.
@@ -112,6 +121,8 @@ class Api:
         self._observer.in_flight += 1
         try:
             _check_client_request_id(exchange)
+            if exchange.method == "OPTIONS" and exchange.header(b"access-control-request-method") is not None:
+                raise MethodNotAllowed(_NO_CORS, code="cors_not_set")
             endpoint = self._plain.get(scope["path"])
             if endpoint is None:
                 await self._router(scope, receive, send)
@@ -130,7 +141,8 @@ class Api:
             await _reply_error(exchange, AntiphonError("The server had an error while processing your request."))
         finally:
             self._observer.in_flight -= 1
-            self._over(exchange, code)
+            exchange.close()
+            self._over(exchange, code or exchange.error_code)
 
     def _over(self, exchange: Exchange, code: str | None) -> None:
         """Have it counted, and logged."""
@@ -193,6 +205,9 @@ class Api:
         elif scope["path"].startswith("/v1/"):
             caller = await self._authenticate(exchange.header(b"authorization"))
             permit(caller, None, self._proxies.origin(scope))
+        known = endpoints.find(scope["path"])
+        if known is not None:
+            raise NotFound(f"Antiphon does not serve {known.path} yet.", code="not_served")
         raise NotFound(f"Invalid URL ({exchange.method} {scope['path'][:200]}).", code="unknown_url")
 
 
@@ -211,6 +226,11 @@ class _Endpoint:
         await self._api.admit(exchange, self._resource)
         handler = self._resource.methods.get(exchange.method)
         if handler is None:
+            known = endpoints.find(scope["path"])
+            if known is not None and exchange.method in known.methods:
+                raise MethodNotAllowed(
+                    f"Antiphon does not serve {exchange.method} {known.path} yet.", code="not_served"
+                )
             raise MethodNotAllowed(
                 f"Not allowed to {exchange.method} on {self._resource.path}. "
                 f"Allowed: {', '.join(self._resource.methods)}."
@@ -245,7 +265,7 @@ async def _reply_error(exchange: Exchange, error: AntiphonError) -> None:
         headers.append((b"retry-after", str(error.retry_after).encode()))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", _allowed(exchange.scope)))
-    if isinstance(error, PayloadTooLarge | RequestTimeout):
+    if isinstance(error, PayloadTooLarge | RequestTimeout | BodyRefused):
         # The rest of the body is still on its way; it is not worth reading.
         headers.append((b"connection", b"close"))
     body: dict[str, Any] = dict(error.body())

@@ -6,26 +6,37 @@ from typing import Any
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.http.exchange import Exchange
+from antiphon.protocol.unknown import NOTHING, Unknown
 from antiphon.wire import schema
 
 
 async def checked(exchange: Exchange, schema_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The body's known members and the unknown ones.
+    """The body's known members and the unknown ones, of which there are none but at the top level.
 
-    Raises `InvalidRequest` with the path of the first thing that does not fit the schema. Unknown members of the top
-    level are given back: an upstream may know them.
+    Raises `InvalidRequest` with the path of the first thing that does not fit the schema.
     """
-    return checked_value(await exchange.read_json(), schema_name)
+    body, unknown = await checked_for_engine(exchange, schema_name)
+    if unknown.nested is not None:
+        raise unknown.nested
+    return body, dict(unknown.fields)
 
 
-def checked_value(value: object, schema_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+async def checked_for_engine(exchange: Exchange, schema_name: str) -> tuple[dict[str, Any], Unknown]:
+    """The same for what a model is asked: unknown members are given back, since an upstream may know them."""
+    return await exchange.read_json(lambda value: checked_value(value, schema_name))
+
+
+def checked_value(value: object, schema_name: str) -> tuple[dict[str, Any], Unknown]:
     """The same of a decoded body."""
     result = schema.check(schema_name, value)
     if result.problem is not None:
-        problem = result.problem
-        raise InvalidRequest(problem.message, code=problem.code, param=problem.param)
+        raise _refusal(result.problem)
     assert isinstance(value, dict)
-    if not result.unknown:
-        return value, {}
-    extra = {name: value.pop(name) for name in result.unknown}
-    return value, extra
+    if not result.unknown and result.nested is None:
+        return value, NOTHING
+    fields = {name: value.pop(name) for name in result.unknown}
+    return value, Unknown(fields, None if result.nested is None else _refusal(result.nested))
+
+
+def _refusal(problem: schema.Problem) -> InvalidRequest:
+    return InvalidRequest(problem.message, code=problem.code, param=problem.param)

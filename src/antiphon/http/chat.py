@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from antiphon.http.api import Resource
-from antiphon.http.bodies import checked
-from antiphon.http.exchange import Exchange, bare
+from antiphon.http.bodies import checked, checked_for_engine
+from antiphon.http.events import bare, error_chunk
+from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
 from antiphon.policy.call import Call
 from antiphon.protocol.refusals import unknown_parameter
+from antiphon.protocol.unknown import Unknown
 from antiphon.run.chat import Chat
 from antiphon.wire import json as wire_json
 
@@ -19,15 +22,17 @@ def resources(chat: Chat) -> list[Resource]:
     """The paths of Chat Completions, stored completions included."""
 
     async def create(exchange: Exchange) -> None:
-        body, extra = await checked(exchange, "CreateChatCompletionRequest")
+        body, unknown = await checked_for_engine(exchange, "CreateChatCompletionRequest")
         if body.get("stream"):
-            run = await exchange.unless_gone(chat.begin(exchange.made_call, body, extra))
-            await exchange.stream(bare(run.events()))
+            await exchange.stream(streamed(exchange.made_call, body, unknown), failed=error_chunk)
         else:
-            await exchange.reply(200, await exchange.unless_gone(whole(exchange.made_call, body, extra)))
+            await exchange.reply(200, await exchange.unless_gone(whole(exchange.made_call, body, unknown)))
 
-    async def whole(call: Call, body: dict[str, Any], extra: dict[str, Any]) -> bytes:
-        return await (await chat.begin(call, body, extra)).result()
+    async def streamed(call: Call, body: dict[str, Any], unknown: Unknown) -> AsyncGenerator[bytes, None]:
+        return bare((await chat.begin(call, body, unknown)).events())
+
+    async def whole(call: Call, body: dict[str, Any], unknown: Unknown) -> bytes:
+        return await (await chat.begin(call, body, unknown)).result()
 
     async def list_all(exchange: Exchange) -> None:
         query = Query(exchange, ("model", "after", "limit", "order"), maps=("metadata",))
@@ -36,7 +41,7 @@ def resources(chat: Chat) -> list[Resource]:
             model=query.text("model"),
             metadata=query.mapping("metadata"),
             after=query.text("after"),
-            limit=query.limit(),
+            limit=query.limit(bounded=False),
             ascending=query.ascending("asc"),
         )
         items = [(completion.id, completion.body) for completion in page.data]
@@ -69,7 +74,7 @@ def resources(chat: Chat) -> list[Resource]:
             exchange.project_id,
             exchange.path_param("completion_id"),
             after=query.text("after"),
-            limit=query.limit(),
+            limit=query.limit(bounded=False),
             ascending=query.ascending("asc"),
         )
         items = [(message["id"], wire_json.encode(message)) for message in page.data]

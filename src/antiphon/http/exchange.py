@@ -7,29 +7,40 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.types import Message, Receive, Scope, Send
 
 from antiphon.domain import limits
 from antiphon.domain.durations import milliseconds
-from antiphon.domain.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
+from antiphon.domain.errors import (
+    AntiphonError,
+    InvalidRequest,
+    PayloadTooLarge,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
 from antiphon.domain.ids import random_hex
 from antiphon.domain.organisation import Actor, Administrator
 from antiphon.domain.tenancy import AdminKey
+from antiphon.http.decoding import decoded
+from antiphon.http.events import error_event
 from antiphon.http.hangup import SCOPE_KEY, Connection, watch
+from antiphon.http.pulse import Pulse
+from antiphon.http.room import Room
 from antiphon.policy.call import Call
-from antiphon.protocol.events import Event, Passed
-from antiphon.wire import json as wire_json
+from antiphon.protocol.refusals import check_id
 from antiphon.wire import sse
 
 T = TypeVar("T")
 
 JSON = b"application/json"
 STREAM = b"text/event-stream; charset=utf-8"
+#: What ids in paths begin with, by the parameter's name.
+_PREFIXES = {"response_id": "resp_", "conversation_id": "conv_", "completion_id": "chatcmpl-", "prompt_id": "pmpt_"}
 _EVENT_STREAM = [
     (b"content-type", STREAM),
     (b"cache-control", b"no-cache"),
@@ -50,6 +61,10 @@ def answer_headers(request_id: str, milliseconds: int) -> list[tuple[bytes, byte
         (b"openai-processing-ms", str(milliseconds).encode()),
         (b"openai-version", b"2020-10-01"),
     ]
+
+
+#: A comment, which every reader of events passes over.
+_BEAT = sse.comment(b"")
 
 
 class ClientGone(Exception):
@@ -73,8 +88,16 @@ class Exchange:
     """One request and its answer. `project_id` and `call`, or `administrator`, are set once the caller is known."""
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, request_id: str, *, max_body: int = limits.MAX_BODY
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: str,
+        *,
+        max_body: int = limits.MAX_BODY,
+        room: Room | None = None,
     ) -> None:
+        """`room`: for the bodies of all requests; whoever gives it calls `close` at the end."""
         self.scope = scope
         self.request_id = request_id
         self.project_id = ""
@@ -86,10 +109,19 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._max_body = max_body
+        self._room = room or Room()
+        #: Bytes of the body that are in it.
+        self._held = 0
         #: When its head had arrived (monotonic seconds).
         self.began = time.monotonic()
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self._sending_since = 0.0
+        #: Pieces of a stream that were sent, its head among them.
+        self.pieces = 0
+        #: What went wrong with a stream, where its status could no longer say so.
+        self.error_code: str | None = None
+        #: Headers of the call that were sent as such.
+        self._told = 0
         self._body: bytes | None = None
         self._recorder: Recorder | None = None
         self._muted = False
@@ -124,9 +156,9 @@ class Exchange:
         return None if value is None else value.decode("latin-1")
 
     def path_param(self, name: str) -> str:
-        """A parameter of the path."""
+        """A parameter of the path. Raises `InvalidRequest` for an id that cannot be one of its kind."""
         value: str = self.scope["path_params"][name]
-        return value
+        return check_id(value, _PREFIXES[name], name) if name in _PREFIXES else value
 
     def query(self) -> list[tuple[str, str]]:
         """The query's pairs in order. Raises `InvalidRequest` for one that is not UTF-8 or has too many pairs."""
@@ -137,13 +169,13 @@ class Exchange:
         except ValueError:
             raise InvalidRequest("The query string is malformed.", code="invalid_query") from None
 
-    async def read_json(self) -> object:
-        """The body as decoded JSON. Raises the domain error for what is wrong with it."""
+    async def read_json(self, then: Callable[[object], T]) -> T:
+        """What `then` makes of the body as decoded JSON. Raises the domain error for what is wrong with it."""
         self._check_content()
         body = await self.read_body()
         if not body:
             raise InvalidRequest("The request has no body; a JSON object is expected.", code="missing_body")
-        return await decoded(body)
+        return await decoded(body, then)
 
     def _check_content(self) -> None:
         kind = (self.header(b"content-type") or "").partition(";")[0].strip().lower()
@@ -188,9 +220,16 @@ class Exchange:
             size += len(piece)
             if size > self._max_body:
                 raise _too_large(self._max_body)
+            self._room.take(len(piece))
+            self._held = size
             pieces.append(piece)
             if not message.get("more_body"):
                 return b"".join(pieces)
+
+    def close(self) -> None:
+        """The exchange is over: the body is not needed any more."""
+        self._room.give(self._held)
+        self._held, self._body = 0, None
 
     # --- the answer ---------------------------------------------------------------------------------------------------
     @property
@@ -226,28 +265,71 @@ class Exchange:
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.status = status
+        self._sending_since = time.monotonic()
         headers += answer_headers(self.request_id, self.milliseconds)
         if self.call is not None:
+            self._told = len(self.call.headers)
             headers += self.call.headers
             headers += self.call.rates
             headers += self.call.trailers
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        self._sending_since = 0.0
 
-    async def stream(self, chunks: AsyncGenerator[bytes, None], headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        """Send chunks of server-sent events as they come, then `[DONE]`.
+    async def stream(
+        self,
+        opening: Awaitable[AsyncGenerator[bytes, None]],
+        headers: Iterable[tuple[bytes, bytes]] = (),
+        *,
+        failed: Callable[[AntiphonError], bytes] = error_event,
+    ) -> None:
+        """Send chunks of server-sent events as they come, then `[DONE]`. An empty chunk: the stream has begun.
 
-        An error before the first chunk is raised, so that it can still be an HTTP error. When the client hangs up or
-        stalls, `chunks` is closed.
+        An error before the first chunk is raised, so that it can still be an HTTP error; but not after so long that the
+        client had to be told that it is being served: then it is the stream's last event, in the form of `failed`. When
+        the client hangs up or stalls, the chunks are closed.
         """
-        async with aclosing(chunks):
-            first = await anext(chunks, b"")
-            await self._start(200, [*_EVENT_STREAM, *headers])
-            await self.unless_gone(self._write_chunks(first, chunks), sends=True)
 
-    async def _write_chunks(self, first: bytes, chunks: AsyncGenerator[bytes, None]) -> None:
-        await self._write(first)
-        async for chunk in chunks:
-            await self._write(chunk)
+        async def start() -> None:
+            if not self.started:
+                await self._start(200, [*_EVENT_STREAM, *headers])
+
+        async def beat() -> None:
+            if not self._muted and not self._sending_since:
+                await start()
+                await self._send({"type": "http.response.body", "body": _BEAT, "more_body": True})
+
+        async def begin() -> None:
+            self.pieces += 1
+            await pulse.between()
+            await start()
+
+        pulse = Pulse(self, beat)
+        try:
+            await self.unless_gone(self._write_chunks(opening, begin, failed), pulse)
+        finally:
+            await pulse.stop()
+
+    async def _write_chunks(
+        self,
+        opening: Awaitable[AsyncGenerator[bytes, None]],
+        begin: Callable[[], Awaitable[None]],
+        failed: Callable[[AntiphonError], bytes],
+    ) -> None:
+        try:
+            async with aclosing(await opening) as chunks:
+                async for chunk in chunks:
+                    if not self.pieces:
+                        await begin()
+                    if chunk:
+                        await self._write(chunk)
+        except AntiphonError as error:
+            if self.pieces or not self.started:
+                raise
+            self.error_code = error.code or error.type
+            self._recorder = None
+            await self._write(failed(error))
+        if not self.pieces:
+            await begin()
         end = self._trailers() + sse.DONE
         if self._recorder is not None:
             self._recorder.add(end)
@@ -257,7 +339,7 @@ class Exchange:
 
     def _trailers(self) -> bytes:
         """What would have been headers, had it been known at the start: as comments, which every client passes over."""
-        trailers = self.call.trailers if self.call is not None else ()
+        trailers = [*self.call.headers[self._told :], *self.call.trailers] if self.call is not None else ()
         return b"".join([sse.comment(b"%b: %b" % pair) for pair in trailers])
 
     async def _write(self, piece: bytes, *, last: bool = False) -> None:
@@ -268,12 +350,14 @@ class Exchange:
             return
         if self._muted:
             raise ClientGone
+        self.pieces += 1
         self._sending_since = time.monotonic()
         await self._send(message)
         self._sending_since = 0.0
 
     async def _send_if_taken(self, message: Message) -> None:
         """Send, unless the client takes nothing any more: the answer is then made for who asks for it again."""
+        self.pieces += 1
         if not self._muted:
             try:
                 async with asyncio.timeout(limits.SEND_TIMEOUT):
@@ -281,11 +365,11 @@ class Exchange:
             except TimeoutError:
                 self._muted = True
 
-    async def unless_gone(self, work: Awaitable[T], *, sends: bool = False) -> T:
+    async def unless_gone(self, work: Awaitable[T], pulse: Pulse | None = None) -> T:
         """Do `work`, and end it at once if the client hangs up. Raises `ClientGone` then.
 
-        With a recorder it is done to its end. `sends`: part of the work is to send, and a client that takes nothing of
-        that for too long counts as gone.
+        With a recorder it is done to its end. `pulse`: of what is sent meanwhile; a client that takes nothing of that
+        for too long counts as gone.
         """
         if self._recorder is not None:
             return await work
@@ -295,11 +379,13 @@ class Exchange:
 
         def leave() -> None:
             nonlocal gone
-            if not done:
+            # Once: a second cancel would break into what is done about the first.
+            if not done and not gone:
                 gone = True
                 doing.cancel()
 
-        stalled = _Stall(self, leave) if sends else None
+        if pulse is not None:
+            pulse.on_stall = leave
         unwatch = watch(self.scope, self._receive, leave)
         try:
             return await work
@@ -311,8 +397,6 @@ class Exchange:
         finally:
             done = True
             unwatch()
-            if stalled is not None:
-                stalled.cancel()
 
     def stalls(self) -> bool:
         """Whether the client takes nothing of what is being sent, for too long."""
@@ -320,67 +404,5 @@ class Exchange:
         return bool(since) and time.monotonic() - since > limits.SEND_TIMEOUT
 
 
-class _Stall:
-    """Calls back when an exchange stalls."""
-
-    __slots__ = ("_callback", "_exchange", "_timer")
-
-    def __init__(self, exchange: Exchange, callback: Callable[[], None]) -> None:
-        self._exchange = exchange
-        self._callback = callback
-        self._arm()
-
-    def _arm(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(limits.SEND_TIMEOUT / 2, self._look)
-
-    def _look(self) -> None:
-        if self._exchange.stalls():
-            self._callback()
-        else:
-            self._arm()
-
-    def cancel(self) -> None:
-        """Look no more."""
-        self._timer.cancel()
-
-
-async def decoded(body: bytes) -> object:
-    """The value of a JSON document that a client sent. Raises `InvalidRequest` (code "invalid_json")."""
-    try:
-        # Large bodies are decoded beside the event loop, so that others need not wait for them.
-        if len(body) > limits.MIB:
-            return await asyncio.to_thread(
-                wire_json.decode, body, max_depth=limits.MAX_JSON_DEPTH, max_values=limits.MAX_JSON_VALUES
-            )
-        return wire_json.decode(body, max_depth=limits.MAX_JSON_DEPTH, max_values=limits.MAX_JSON_VALUES)
-    except wire_json.MalformedJSON as error:
-        raise InvalidRequest(
-            f"We could not parse the JSON body of your request: {error.message}", code="invalid_json"
-        ) from None
-
-
-async def named(events: AsyncGenerator[list[Event], None]) -> AsyncGenerator[bytes, None]:
-    """Events with `event:` lines, as the Responses API has them. Events that come together are sent together."""
-    async with aclosing(events):
-        async for batch in events:
-            yield b"".join([sse.event(event.type, wire_json.encode(event.body)) for event in batch])
-
-
-async def bare(events: AsyncGenerator[Sequence[Event | Passed], None]) -> AsyncGenerator[bytes, None]:
-    """Events without names, as Chat Completions has them."""
-    async with aclosing(events):
-        async for batch in events:
-            yield b"".join(
-                [sse.data(event.data if isinstance(event, Passed) else wire_json.encode(event.body)) for event in batch]
-            )
-
-
 def _too_large(limit: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"The request's body is larger than {limit} bytes.")
-
-
-def object_body(value: object) -> dict[str, Any]:
-    """A decoded body that must be a JSON object. Raises `InvalidRequest` otherwise."""
-    if not isinstance(value, dict):
-        raise InvalidRequest("The request's body must be a JSON object.", code="invalid_type")
-    return value

@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import msgspec
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, InvalidRequest
+from antiphon.domain.errors import AntiphonError, InvalidRequest, ModelNotFound, PermissionDenied
+from antiphon.domain.tenancy import Caller
 from antiphon.http.exchange import JSON, STREAM, Exchange
 from antiphon.run.idempotency import FOLLOW, Answer, Attempt, Idempotency
 from antiphon.wire import json as wire_json
@@ -18,11 +19,15 @@ from antiphon.wire import sse
 Handler = Callable[[Exchange], Awaitable[None]]
 #: The stream of a background response from its start: (project, response id) to chunks of events.
 Follow = Callable[[str, str], Awaitable[AsyncGenerator[bytes, None]]]
+#: Raises `ModelNotFound` unless this caller may ask for a model of this name.
+MayAsk = Callable[[Caller, str], None]
 
 _KEY = re.compile(r"[\x20-\x7e]+")
 _REPLAYED = (b"idempotency-replayed", b"true")
 #: The last event of a stream that broke: of the Responses API, of Chat Completions.
 _FAILURES = (b"event: response.failed\n", b'data: {"error":')
+#: Paths that ask a model.
+_ASKING = frozenset({"/v1/responses", "/v1/responses/compact", "/v1/responses/input_tokens", "/v1/chat/completions"})
 #: Paths whose answers show nothing but what is stored anyway.
 _STORED = ("/v1/conversations", "/v1/prompts", "/v1/chat/completions/", "/v1/responses/{response_id}/")
 
@@ -33,21 +38,25 @@ class _Asked(msgspec.Struct):
 
 class _Named(msgspec.Struct):
     id: str | None = None
+    model: str | None = None
 
 
 class _Shown(msgspec.Struct):
-    """Where an answer, or the first event of a stream, says what it shows."""
+    """Where an answer, or the first event of a stream, says what it shows, and which model has made it."""
 
     id: str | None = None
+    model: str | None = None
     response: _Named | None = None
 
 
 class Idempotent:
     """Has POST requests with a key answered once, and forgets answers that show what is deleted."""
 
-    def __init__(self, keys: Idempotency, follow: Follow) -> None:
+    def __init__(self, keys: Idempotency, follow: Follow, may_ask: MayAsk) -> None:
+        """`may_ask` raises what refuses a model to a caller."""
         self._keys = keys
         self._follow = follow
+        self._may_ask = may_ask
 
     async def __call__(self, exchange: Exchange, template: str, handler: Handler) -> None:
         """Answer an exchange, with `handler` or as before. `template`: the resource's path."""
@@ -69,6 +78,7 @@ class Idempotent:
         entering = self._keys.enter(exchange.project_id, key, target + body, on_disk=_may_be_stored(template, body))
         outcome = await exchange.unless_gone(entering)
         if isinstance(outcome, Answer):
+            self._permit(exchange, template, body, outcome)
             await self._replay(exchange, outcome)
             return
         recorder = _AnswerRecorder(outcome, next(iter(exchange.scope["path_params"].values()), None))
@@ -76,17 +86,31 @@ class Idempotent:
         try:
             await handler(exchange)
         except AntiphonError as error:
-            if not exchange.started:
+            # What one key was not allowed, another may be.
+            if not exchange.started and not isinstance(error, PermissionDenied | ModelNotFound):
                 recorder.add(wire_json.encode(error.body()))
                 await recorder.settle(error.status, JSON)
             raise
         finally:
             await asyncio.shield(asyncio.ensure_future(outcome.close()))
 
+    def _permit(self, exchange: Exchange, template: str, body: bytes, answer: Answer) -> None:
+        """Refuse the answer of a model that the key may not ask for. Another key of the project may have got it."""
+        caller = exchange.made_call.caller
+        if template not in _ASKING or caller.permits.any_model:
+            return
+        model = _named_in(body) or _named_in(_beginning(answer.content_type.encode(), answer.body))
+        if model is None:
+            raise PermissionDenied(
+                "This API key may ask for some models only, and of which one the kept answer is cannot be told. Name "
+                "the model in the request.",
+                code="insufficient_permissions",
+            )
+        self._may_ask(caller, model)
+
     async def _replay(self, exchange: Exchange, answer: Answer) -> None:
         if answer.content_type == FOLLOW:
-            chunks = await self._follow(exchange.project_id, answer.body.decode())
-            await exchange.stream(chunks, [_REPLAYED])
+            await exchange.stream(self._follow(exchange.project_id, answer.body.decode()), [_REPLAYED])
             return
         kind = answer.content_type.encode()
         headers = [_REPLAYED, (b"cache-control", b"no-cache")] if kind == STREAM else [_REPLAYED]
@@ -118,13 +142,9 @@ class _AnswerRecorder:
         await self._attempt.follow(response_id)
 
     def _shown(self, content_type: bytes) -> str | None:
-        head = self._attempt.head
-        if content_type == STREAM:
-            events = sse.SSEParser().feed(head)
-            head = events[0].data if events else b""
         try:
-            shown = msgspec.json.decode(head, type=_Shown)
-        except msgspec.DecodeError:
+            shown = msgspec.json.decode(_beginning(content_type, self._attempt.head), type=_Shown)
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         return shown.id or (shown.response.id if shown.response is not None else None)
 
@@ -147,6 +167,23 @@ class _Forgetter:
 
     async def follow(self, response_id: str) -> None:
         """A deletion is no stream."""
+
+
+def _beginning(content_type: bytes, body: bytes) -> bytes:
+    """An answer's object, or the first event of a stream."""
+    if content_type != STREAM:
+        return body
+    events = sse.SSEParser().feed(body[: limits.MIB])
+    return events[0].data if events else b""
+
+
+def _named_in(body: bytes) -> str | None:
+    """The model that a request, an answer or an event names; None if it names none."""
+    try:
+        shown = msgspec.json.decode(body, type=_Shown)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return shown.model or (shown.response.model if shown.response is not None else None)
 
 
 def _checked(key: str) -> bytes:

@@ -8,11 +8,28 @@ from typing import Any
 
 from antiphon.domain.errors import ModelNotFound
 from antiphon.domain.routes import Routes
+from antiphon.domain.routing import LOCAL
 from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
 from antiphon.ports import Route
 from antiphon.wire import json as wire_json
+
+#: As OpenRouter calls it, as vLLM, and as Groq.
+_CONTEXT = ("context_length", "max_model_len", "context_window")
+
+
+def context(route: Route) -> dict[str, int]:
+    """How many tokens prompt and answer may have together, where that is known.
+
+    OpenAI does not tell. These are the names under which clients look for it: most servers have one of them.
+    """
+    targets = route.spec.targets if route.spec is not None else ()
+    known = [target.context_tokens for target in targets]
+    if all(target.upstream == LOCAL for target in targets):
+        known = [route.capabilities.context_tokens]
+    # The least of them holds wherever the route goes.
+    return {} if None in known else dict.fromkeys(_CONTEXT, min(filter(None, known)))
 
 
 def resources(routes: Routes[Route], shutdown: Callable[[Route], date | None] = lambda route: None) -> list[Resource]:
@@ -26,6 +43,7 @@ def resources(routes: Routes[Route], shutdown: Callable[[Route], date | None] = 
             "created": route.created_at,
             "owned_by": route.owner,
             "shutdown_date": None if day is None else day.isoformat(),
+            **context(route),
         }
 
     async def list_all(exchange: Exchange) -> None:

@@ -59,8 +59,8 @@ class Query:
         """A parameter that is true or false."""
         return self.choice(name, ("true", "false"), "false") == "true"
 
-    def limit(self) -> int:
-        """The size of a page: 1 to 100, 20 unless said."""
+    def limit(self, *, bounded: bool = True) -> int:
+        """The size of a page: 1 to 100, 20 unless said. `bounded`: more is refused, and not only given in pages."""
         value = self.text("limit")
         if value is None:
             return limits.DEFAULT_PAGE
@@ -78,6 +78,8 @@ class Query:
                 code="integer_below_min_value",
                 param="limit",
             )
+        if number > limits.MAX_PAGE and not bounded:
+            return limits.MAX_PAGE
         if number > limits.MAX_PAGE:
             raise InvalidRequest(
                 f"Invalid 'limit': integer above maximum value. Expected a value <= {limits.MAX_PAGE}, "

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import Any
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.http.api import Resource
-from antiphon.http.bodies import checked
-from antiphon.http.exchange import Exchange, named
+from antiphon.http.bodies import checked_for_engine
+from antiphon.http.events import named
+from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query, check_choice
 from antiphon.policy.call import Call
+from antiphon.protocol.unknown import Unknown
 from antiphon.run.responses import Responses
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
@@ -34,24 +36,20 @@ def resources(responses: Responses) -> list[Resource]:
     """The paths of the Responses API."""
 
     async def create(exchange: Exchange) -> None:
-        body, extra = await checked(exchange, "CreateResponse")
+        body, unknown = await checked_for_engine(exchange, "CreateResponse")
         if body.get("background"):
-            await create_background(exchange, body, extra)
+            await create_background(exchange, body, unknown)
             return
         if body.get("stream"):
-            run = await exchange.unless_gone(responses.begin(exchange.made_call, body, extra))
-            await exchange.stream(named(run.events()))
+            await exchange.stream(_streamed(responses, exchange.made_call, body, unknown))
         else:
-            await exchange.reply(200, await exchange.unless_gone(whole(exchange.made_call, body, extra)))
+            await exchange.reply(200, await exchange.unless_gone(_whole(responses, exchange.made_call, body, unknown)))
 
-    async def whole(call: Call, body: dict[str, Any], extra: dict[str, Any]) -> bytes:
-        return await (await responses.begin(call, body, extra)).result()
-
-    async def create_background(exchange: Exchange, body: dict[str, Any], extra: dict[str, Any]) -> None:
-        accepted = await responses.begin_background(exchange.made_call, body, extra)
+    async def create_background(exchange: Exchange, body: dict[str, Any], unknown: Unknown) -> None:
+        accepted = await responses.begin_background(exchange.made_call, body, unknown)
         if body.get("stream"):
             await exchange.record_as_stream_of(accepted.id)
-            await exchange.stream(await responses.follow(exchange.project_id, accepted.id, after=-1))
+            await exchange.stream(responses.follow(exchange.project_id, accepted.id, after=-1))
         else:
             await exchange.reply(200, accepted.body)
 
@@ -64,8 +62,8 @@ def resources(responses: Responses) -> list[Resource]:
         if not query.flag("stream"):
             await exchange.reply(200, await responses.get(exchange.project_id, response_id))
             return
-        events = await responses.follow(exchange.project_id, response_id, after=after)
-        await exchange.stream(events if padded else without_padding(events))
+        events = responses.follow(exchange.project_id, response_id, after=after)
+        await exchange.stream(shown(events, padded=padded))
 
     async def cancel(exchange: Exchange) -> None:
         Query(exchange, ())
@@ -98,6 +96,16 @@ def resources(responses: Responses) -> list[Resource]:
     ]
 
 
+async def _streamed(
+    responses: Responses, call: Call, body: dict[str, Any], unknown: Unknown
+) -> AsyncGenerator[bytes, None]:
+    return named((await responses.begin(call, body, unknown)).events())
+
+
+async def _whole(responses: Responses, call: Call, body: dict[str, Any], unknown: Unknown) -> bytes:
+    return await (await responses.begin(call, body, unknown)).result()
+
+
 def check_include(query: Query) -> None:
     """Raise `InvalidRequest` for a value of `include` that the published API does not have."""
     for value in query.texts("include"):
@@ -118,8 +126,13 @@ def _starting_after(query: Query) -> int:
     return int(after)
 
 
-async def without_padding(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Stored events without their `obfuscation`."""
+async def shown(opening: Awaitable[AsyncGenerator[bytes, None]], *, padded: bool) -> AsyncGenerator[bytes, None]:
+    """Stored events, with or without their `obfuscation`."""
+    events = await opening
+    return events if padded else _without_padding(events)
+
+
+async def _without_padding(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     parser = sse.SSEParser()
     async with aclosing(chunks):
         async for chunk in chunks:

@@ -23,9 +23,10 @@ class _Value(msgspec.Struct, frozen=True, gc=False):
 
 # --- what a generation is asked ---------------------------------------------------------------------------------------
 class TextPart(_Value, frozen=True, tag="text"):
-    """A piece of text."""
+    """A piece of text. `extra`: members that only a server behind this one may know."""
 
     text: str
+    extra: Mapping[str, Any] = {}
 
 
 class RefusalPart(_Value, frozen=True, tag="refusal"):
@@ -35,11 +36,14 @@ class RefusalPart(_Value, frozen=True, tag="refusal"):
 
 
 class ImagePart(_Value, frozen=True, tag="image"):
-    """An image, as a `data:` URL or a remote one. `path` says where in the request it stood, for error messages."""
+    """An image, as a `data:` URL or a remote one. `path` says where in the request it stood, for error messages.
+
+    `extra`: see `TextPart`."""
 
     url: str
     detail: str = "auto"
     path: str = ""
+    extra: Mapping[str, Any] = {}
 
 
 class FilePart(_Value, frozen=True, tag="file"):
@@ -63,11 +67,12 @@ Part = TextPart | RefusalPart | ImagePart | FilePart | AudioPart
 
 
 class Message(msgspec.Struct, frozen=True, tag="message"):
-    """One message. `parts` keep their order; `name` tells participants of one role apart."""
+    """One message. `parts` keep their order; `name` tells participants of one role apart. `extra`: see `TextPart`."""
 
     role: Role
     parts: tuple[Part, ...]
     name: str | None = None
+    extra: Mapping[str, Any] = {}
 
     @property
     def text(self) -> str:
@@ -76,19 +81,24 @@ class Message(msgspec.Struct, frozen=True, tag="message"):
 
 
 class ToolCall(_Value, frozen=True, tag="tool_call"):
-    """An earlier call of a tool by the model. `arguments` is JSON text for a function, free text for a custom tool."""
+    """An earlier call of a tool by the model. `arguments` is JSON text for a function, free text for a custom tool.
+
+    `extra`: see `TextPart`.
+    """
 
     call_id: str
     name: str
     arguments: str
     kind: Literal["function", "custom"] = "function"
+    extra: Mapping[str, Any] = {}
 
 
 class ToolResult(_Value, frozen=True, tag="tool_result"):
-    """What a called tool answered."""
+    """What a called tool answered. `extra`: see `TextPart`."""
 
     call_id: str
     output: str
+    extra: Mapping[str, Any] = {}
 
 
 class ReasoningTurn(_Value, frozen=True, tag="reasoning"):
@@ -109,7 +119,7 @@ class Grammar(_Value, frozen=True):
 
 class Tool(msgspec.Struct, frozen=True):
     """A tool the model may call. `parameters` is a JSON Schema (None: no arguments); `grammar` binds a custom tool's
-    free text."""
+    free text. `extra`: see `TextPart`."""
 
     name: str
     description: str = ""
@@ -117,6 +127,7 @@ class Tool(msgspec.Struct, frozen=True):
     strict: bool = False
     kind: Literal["function", "custom"] = "function"
     grammar: Grammar | None = None
+    extra: Mapping[str, Any] = {}
 
 
 class ToolChoice(msgspec.Struct, frozen=True):
@@ -182,20 +193,25 @@ class Native(msgspec.Struct, frozen=True):
     only: bool = False
 
 
+_VERBOSITY = {"low": "Answer as briefly as you can.", "high": "Answer thoroughly and in detail."}
+
+
 class Generation(msgspec.Struct, frozen=True):
     """One call of one model: everything an engine needs, and nothing about who asked or over which surface.
 
     `model` is the engine's own name of the model. `effort`: how much a model that thinks should ("none" to "max", None:
-    as it likes). `extra` holds fields that Antiphon does not know; only an engine
-    whose capabilities say `passes_extra` gets any. `track` asks an engine that can continue an answer for `Progress`;
-    `progress` is what it told before the answer was cut off, and asks it to go on from there.
+    as it likes). `extra` holds fields that the published API does not have, as they were sent, for servers behind this
+    one. `foreign`: some of those, or fields somewhere deeper, mean something that only such a server may know; only an
+    engine whose capabilities say `passes_extra` may be asked then. `track` asks an engine that can continue an answer
+    for `Progress`; `progress` is what it told before the answer was cut off, and asks it to go on from there.
 
     `streamed`: whether somebody watches; if not, an engine may ask for the whole answer at once. `affinity`: equal for
     generations that had better go to the same target, whose cache knows their beginning. `native`: the same request in
     the words of its surface: an engine may answer it with `NativeDelta`s, or ignore it. `batches`: whoever asks can
     take a `Batch`. `tier`: the service tier that is asked for, for servers that have several. `template`: what the
     client says to the model's chat template (`chat_template_kwargs`); the local engine hands it on, as far as it is not
-    set by what else is asked.
+    set by what else is asked. `verbosity`: how long answers should be ("low", "medium", "high"). `user`,
+    `safety_identifier`: who asks, as the client names them, for servers that want to know.
     """
 
     model: str
@@ -214,6 +230,20 @@ class Generation(msgspec.Struct, frozen=True):
     batches: bool = False
     tier: str | None = None
     template: Mapping[str, Any] = {}
+    foreign: bool = False
+    verbosity: str | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+
+    def spoken(self) -> tuple[Turn, ...]:
+        """The turns for a model that has no switch for `verbosity`: it is told in words."""
+        hint = self.hint
+        return (Message("system", (TextPart(hint),)), *self.turns) if hint else self.turns
+
+    @property
+    def hint(self) -> str:
+        """What `verbosity` asks, in words; nothing for "medium"."""
+        return _VERBOSITY.get(self.verbosity or "", "")
 
     def callable_tools(self) -> tuple[Tool, ...]:
         """The tools that may really be called under `tool_choice`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
+from antiphon.wire.problems import show
 
 
 class Unserved(InvalidRequest):
@@ -29,6 +31,17 @@ def missing_parameter(param: str) -> InvalidRequest:
     return InvalidRequest(f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)
 
 
+def check_id(value: str, prefix: str, param: str) -> str:
+    """An id of ours as a client writes it. Raises `InvalidRequest` that names what such ids begin with."""
+    if value.startswith(prefix):
+        return value
+    raise InvalidRequest(
+        f"Invalid '{param}': '{show(value)}'. Expected an ID that begins with '{prefix.rstrip('_-')}'.",
+        code="invalid_value",
+        param=param,
+    )
+
+
 def previous_not_found(response_id: str) -> InvalidRequest:
     """There is no response of this id to go on from."""
     return InvalidRequest(
@@ -36,3 +49,14 @@ def previous_not_found(response_id: str) -> InvalidRequest:
         code="previous_response_not_found",
         param="previous_response_id",
     )
+
+
+def check_count(name: str, values: object) -> None:
+    """Raise `InvalidRequest` if the request's list `name` has more entries than are taken."""
+    if isinstance(values, list) and len(values) > limits.MAX_INPUT_ITEMS:
+        raise InvalidRequest(
+            f"Invalid '{name}': array too long. Expected an array with maximum length {limits.MAX_INPUT_ITEMS}, "
+            f"but got an array with length {len(values)} instead.",
+            code="array_above_max_length",
+            param=name,
+        )

@@ -6,9 +6,6 @@ from typing import Any, Final
 
 from antiphon.protocol.generation import TokenLogprob
 
-#: What `verbosity` asks of a model that has no such switch of its own; "medium" asks nothing.
-VERBOSITY: Final = {"low": "Answer as briefly as you can.", "high": "Answer thoroughly and in detail."}
-
 #: Service tiers as answers may show them (schema `ServiceTier`). Other servers have others.
 TIERS: Final = frozenset({"default", "flex", "scale", "priority"})
 

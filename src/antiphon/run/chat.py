@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property, lru_cache
 from typing import Any
@@ -19,14 +19,16 @@ from antiphon.domain.routes import Routes
 from antiphon.policy.call import Call
 from antiphon.policy.gate import Gate
 from antiphon.ports import Clock, CompletionStore, Engine, Route
+from antiphon.protocol import knobs
 from antiphon.protocol.chat import request as requests
 from antiphon.protocol.chat.machine import ChatMachine
 from antiphon.protocol.chat.request import ChatRequest
 from antiphon.protocol.events import Event, Passed
 from antiphon.protocol.generation import Batch, Delta, Native, NativeDelta
-from antiphon.protocol.refusals import unknown_parameter
 from antiphon.protocol.streams import Resumed
+from antiphon.protocol.unknown import Unknown
 from antiphon.run.chat_relay import is_native, relayed, whole
+from antiphon.run.choices import begun, end
 from antiphon.run.driver import Keeper, Merged, drive, finish
 
 Json = dict[str, Any]
@@ -120,8 +122,10 @@ class ChatRun(Keeper):
         return None
 
     async def _close(self) -> None:
-        for stream in self._streams:
-            await stream.aclose()
+        if len(self._streams) == 1:
+            await self._streams[0].aclose()
+        else:
+            await end(self._streams)
 
     async def keep(self, events: list[Event]) -> None:
         """Store the whole completion at its end, if it is to be stored."""
@@ -158,18 +162,20 @@ class Chat:
         self._gate = gate
         self._clock = clock
 
-    async def begin(self, call: Call, body: Json, extra: Mapping[str, Any]) -> ChatRun:
+    async def begin(self, call: Call, body: Json, unknown: Unknown) -> ChatRun:
         """Admit a request: everything that can be refused is refused here, before anything is made."""
-        request = requests.parse(body, extra)
+        request = requests.parse(body, unknown.fields)
         call.asks(request.model, body)
         call.streamed = request.stream
         engine = self._gate.bound(call, self._routes.find(request.model, call.project_id))
-        if extra and not engine.capabilities.passes_extra:
-            raise unknown_parameter(next(iter(extra)))
+        if not engine.capabilities.passes_extra:
+            knobs.refuse(unknown, "chat")
         native = self._native(engine, request)
         if native is None:
             requests.check_neutral(body)
-        streams = await self._admit(engine, request, native)
+            if request.unserved is not None:
+                raise request.unserved
+        streams = await self._admit(engine, request, native, unknown)
         created = int(self._clock.now())
         return ChatRun(self._store, call, request, engine.name, created, streams, may_be_native=native is not None)
 
@@ -178,25 +184,24 @@ class Chat:
         """The request in its own words, if its answer can be passed on as it comes."""
         if "chat" not in engine.capabilities.native or request.choices > 1 or request.store:
             return None
-        return Native("chat", {**request.body, **request.extra} if request.extra else request.body)
+        body = {**request.body, **request.extra} if request.extra else request.body
+        return Native("chat", body, only=request.unserved is not None)
 
     @staticmethod
-    async def _admit(engine: Engine, request: ChatRequest, native: Native | None) -> list[AsyncGenerator[Delta, None]]:
+    async def _admit(
+        engine: Engine, request: ChatRequest, native: Native | None, unknown: Unknown
+    ) -> list[AsyncGenerator[Delta, None]]:
         """All choices or none."""
-        streams: list[AsyncGenerator[Delta, None]] = []
+        passes = engine.capabilities.passes_extra
+
+        def begin(choice: int) -> Awaitable[AsyncGenerator[Delta, None]]:
+            generation = msgspec.structs.replace(request.generation(engine.name, choice), native=native, batches=True)
+            return engine.generate(knobs.serve(generation, unknown, "chat", passes=passes))
+
         try:
-            for choice in range(request.choices):
-                generation = msgspec.structs.replace(
-                    request.generation(engine.name, choice), native=native, batches=True
-                )
-                streams.append(await engine.generate(generation))
-        except BaseException as error:
-            for stream in streams:
-                await stream.aclose()
-            if isinstance(error, InvalidRequest):
-                raise _in_words_of_this_surface(error, legacy=request.legacy_functions) from None
-            raise
-        return streams
+            return [*(await begun(begin, request.choices, streamed=request.stream))]
+        except InvalidRequest as error:
+            raise _in_words_of_this_surface(error, legacy=request.legacy_functions) from None
 
     async def get(self, project_id: str, completion_id: str) -> StoredCompletion:
         """A stored completion. Raises `NotFound`."""

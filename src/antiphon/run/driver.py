@@ -147,8 +147,14 @@ class Merged(Generic[F]):
     async def aclose(self) -> None:
         """End them all, also those that nobody has begun to read."""
         await self._inner.aclose()
-        for stream in self._streams:
-            await stream.aclose()
+        if len(self._streams) == 1:
+            await self._streams[0].aclose()
+            return
+        # Each of them, whatever becomes of another: all have been asked for.
+        outcomes = await asyncio.gather(*(stream.aclose() for stream in self._streams), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
 
 async def _merge(streams: Sequence[AsyncGenerator[F, None]]) -> AsyncGenerator[tuple[int, F], None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,10 @@ from antiphon.domain.routes import Routes
 from antiphon.policy.call import Call
 from antiphon.policy.gate import Gate
 from antiphon.ports import Engine, Route, Store
-from antiphon.protocol import compaction
+from antiphon.protocol import compaction, knobs
 from antiphon.protocol.compaction import Placed
 from antiphon.protocol.generation import Generation, Turn
-from antiphon.protocol.refusals import Unserved, missing_parameter, previous_not_found, unknown_parameter
+from antiphon.protocol.refusals import Unserved, missing_parameter, previous_not_found
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.native import native
@@ -25,6 +25,7 @@ from antiphon.protocol.responses.reasoning import Seal, opened, seal_for
 from antiphon.protocol.responses.request import ResponseRequest
 from antiphon.protocol.responses.tools import NOTHING, Offered
 from antiphon.protocol.responses.updates import applied
+from antiphon.protocol.unknown import Unknown
 from antiphon.run import context
 from antiphon.run.chains import Chains, Link
 from antiphon.run.compaction import Compaction, Compactor, Stream, ended, turns_of
@@ -93,24 +94,24 @@ class Preparer:
         """What makes the `encrypted_content` of reasoning items, if the request asks for it."""
         return seal_for(self._compactor.sealer, project_id) if request.seal_thoughts else None
 
-    async def prepare(self, call: Call, body: Json, extra: Mapping[str, Any], chains: Chains | None = None) -> Prepared:
+    async def prepare(self, call: Call, body: Json, unknown: Unknown, chains: Chains | None = None) -> Prepared:
         """Understand a new request. `chains`: what its connection remembers.
 
         `Prepared.request.body` is the body with its prompt put in.
         """
-        request = requests.parse(await self._prompts.resolve(call.project_id, body), extra)
+        request = requests.parse(await self._prompts.resolve(call.project_id, body), unknown.fields)
         items = await context.resolve(self._store, call.project_id, request.items)
-        return await self._with(call, request, items, chains)
+        return await self._with(call, request, items, unknown, chains)
 
     async def again(
-        self, call: Call, body: Json, extra: Mapping[str, Any], items: list[Json], output: Sequence[Json]
+        self, call: Call, body: Json, unknown: Unknown, items: list[Json], output: Sequence[Json]
     ) -> Prepared:
         """Understand a request that was accepted before; `items` are its input items as they were stored.
 
         `output` is what has been said: if the conversation was compacted, it need not be again.
         """
         compacted = [item for item in output if item["type"] == "compaction"][:1]
-        return await self._with(call, requests.parse(body, extra), items, None, compacted)
+        return await self._with(call, requests.parse(body, unknown.fields), items, unknown, None, compacted)
 
     async def model_of(self, project_id: str, response_id: str) -> str:
         """The model that made a response. Raises `InvalidRequest` (code "previous_response_not_found")."""
@@ -124,6 +125,7 @@ class Preparer:
         call: Call,
         request: ResponseRequest,
         items: list[Json],
+        unknown: Unknown,
         chains: Chains | None = None,
         compacted: Sequence[Json] = (),
     ) -> Prepared:
@@ -131,10 +133,11 @@ class Preparer:
         call.asks(request.model, request.body)
         engine = self._gate.bound(call, self._routes.find(request.model, project_id))
         relays = "responses" in engine.capabilities.native
+        passes = engine.capabilities.passes_extra
+        if not passes:
+            knobs.refuse(unknown, "responses")
         if not relays:
             self._check(request)
-        if request.extra and not engine.capabilities.passes_extra:
-            raise unknown_parameter(next(iter(request.extra)))
         before, parent = await self._before(project_id, request, items, chains)
         places = [
             *compaction.placed(before, "previous_response_id" if request.conversation is None else "conversation"),
@@ -156,7 +159,7 @@ class Preparer:
         unserved = unshown or adapted.offered.refusal()
 
         def build(kept: Sequence[Turn]) -> Generation:
-            return adapted.generation(engine.name, kept)
+            return knobs.serve(adapted.generation(engine.name, kept), unknown, "responses", passes=passes)
 
         async def answering(places: Sequence[Placed], turns: Sequence[Turn] | None = None) -> Generation:
             kept = turns_of(places) if turns is None else turns

@@ -11,6 +11,7 @@ from antiphon.domain.ids import new_id
 from antiphon.domain.records import Page, StoredPrompt, StoredPromptVersion
 from antiphon.ports import Clock, PromptStore
 from antiphon.protocol import prompts as rules
+from antiphon.protocol.refusals import check_id
 
 Json = dict[str, Any]
 
@@ -35,7 +36,7 @@ class Prompts:
         asked = body.get("prompt")
         if not asked:
             return body
-        prompt = await self._store.get_prompt(project_id, asked["id"])
+        prompt = await self._store.get_prompt(project_id, check_id(asked["id"], "pmpt_", "prompt.id"))
         if prompt is None:
             raise _no_prompt(asked["id"], "prompt.id")
         number = prompt.published

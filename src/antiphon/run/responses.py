@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -16,6 +16,7 @@ from antiphon.domain.errors import EngineUnavailable, InvalidRequest, NotFound, 
 from antiphon.domain.ids import new_id
 from antiphon.domain.records import Page, StoredItem, StoredResponse
 from antiphon.policy.call import Call
+from antiphon.policy.keys.touched import permit_touched
 from antiphon.ports import Clock, ResponseStore, Store
 from antiphon.protocol import compaction
 from antiphon.protocol.events import Event
@@ -23,6 +24,7 @@ from antiphon.protocol.refusals import missing_parameter, unknown_parameter, uns
 from antiphon.protocol.responses import objects
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
+from antiphon.protocol.unknown import Unknown
 from antiphon.run.bus import Bus
 from antiphon.run.chains import Chains
 from antiphon.run.compaction import Stream
@@ -67,7 +69,7 @@ class ResponseRun:
     async def events(self, facts: Facts[Any] | None = None) -> AsyncGenerator[list[Event], None]:
         """The stream. What it shows is stored before it is yielded. `facts`: what to feed instead of the deltas."""
         keeper = ResponseKeeper(self._store, self.machine, self._record, self._items, self._turn)
-        with self._worker.foreground():
+        with self._worker.foreground(self._record.project_id, self.id):
             async with (
                 self._over(),
                 aclosing(drive(self.machine, self.machine.start(), facts or self.deltas, keeper)) as events,
@@ -101,29 +103,30 @@ class Responses:
         self._bus = bus
         self._worker = worker
         self._preparer = preparer
-        self._turns = Turns(store, clock, worker)
+        self._turns = Turns(store, worker)
         self._retention = Retention(store, clock)
 
     # --- making -------------------------------------------------------------------------------------------------------
-    async def begin(
-        self, call: Call, body: Json, extra: Mapping[str, Any], *, chains: Chains | None = None
-    ) -> ResponseRun:
+    async def begin(self, call: Call, body: Json, unknown: Unknown, *, chains: Chains | None = None) -> ResponseRun:
         """Admit a request: everything that can be refused is refused here, before anything is made or stored.
 
         `chains`: what the client's connection remembers.
         """
+        await self._worker.presence.fresh()
+        permit_touched(call.caller, body, writes=True)
         async with self._turns.taken(call.project_id, body) as turn:
-            prepared = await self._preparer.prepare(call, body, extra, chains)
+            prepared = await self._preparer.prepare(call, body, unknown, chains)
             record, base = await self._record(call, prepared, turn)
             call.object_id, call.streamed = record.id, bool(body.get("stream"))
             deltas = await self._admit(prepared)
             machine = self._machine(call.project_id, prepared, base)
             return ResponseRun(self._store, self._worker, record, prepared, machine, deltas, turn)
 
-    async def begin_background(self, call: Call, body: Json, extra: Mapping[str, Any]) -> StoredResponse:
+    async def begin_background(self, call: Call, body: Json, unknown: Unknown) -> StoredResponse:
         """Accept a request to be made in the background: when this returns, it survives everything but its database."""
+        permit_touched(call.caller, body, writes=True)
         async with self._turns.taken(call.project_id, body) as turn:
-            queued = await self._queue(call, body, extra, turn)
+            queued = await self._queue(call, body, unknown, turn)
             if turn is not None:
                 # Held by the stored response from now on.
                 turn.settled = True
@@ -131,8 +134,8 @@ class Responses:
         self._worker.nudge()
         return queued
 
-    async def _queue(self, call: Call, body: Json, extra: Mapping[str, Any], turn: Turn | None) -> StoredResponse:
-        prepared = await self._preparer.prepare(call, body, extra)
+    async def _queue(self, call: Call, body: Json, unknown: Unknown, turn: Turn | None) -> StoredResponse:
+        prepared = await self._preparer.prepare(call, body, unknown)
         if not prepared.request.store:
             raise InvalidRequest("Background responses must be stored.", code="invalid_value", param="store")
         # What the engine would refuse is refused now, to whoever can still correct it; for the rest there is time.
@@ -141,9 +144,9 @@ class Responses:
         record, base = await self._record(call, prepared, turn)
         # With its prompt put in: a version that is published later changes nothing.
         accepted = msgspec.json.encode(
-            Accepted(prepared.request.body, dict(extra), call.caller.key.id, call.counted, call.cache_control)
+            Accepted(prepared.request.body, dict(unknown.fields), call.caller.key.id, call.counted, call.cache_control)
         )
-        record = replace(record, background=True, request=accepted, owner=None, lease_until=None)
+        record = replace(record, background=True, request=accepted, owner=None)
         machine = self._machine(call.project_id, prepared, base)
         keeper = JournalKeeper(self._store, machine, record, prepared.items, self._bus)
         await keeper.keep(machine.queue())
@@ -175,7 +178,6 @@ class Responses:
             body=b"",
             previous_response_id=prepared.request.previous_response_id,
             owner=self._worker.id,
-            lease_until=self._worker.lease(),
             conversation_id=None if turn is None else turn.conversation_id,
             expires_at=await self._retention.expiry(call.project_id, now) if prepared.request.store else None,
         )
@@ -194,29 +196,31 @@ class Responses:
         )
 
     # --- the context --------------------------------------------------------------------------------------------------
-    async def count(self, call: Call, body: Json, extra: Mapping[str, Any]) -> int:
+    async def count(self, call: Call, body: Json, unknown: Unknown) -> int:
         """Input tokens that a response to this request would use (body: schema `TokenCountsBody`).
 
         Without `model`, that of the previous response counts. Raises what making the response would raise.
         """
+        permit_touched(call.caller, body, writes=False)
         if body.get("personality"):
             raise unsupported_parameter("personality", "is not available with this model")
         if not body.get("model") and body.get("previous_response_id"):
             body = {**body, "model": await self._preparer.model_of(call.project_id, body["previous_response_id"])}
-        prepared = await self._prepare_context(call, body, extra)
+        prepared = await self._prepare_context(call, body, unknown)
         try:
             return await prepared.engine.count_tokens(prepared.generation)
         except InvalidRequest as error:
             raise in_words_of_responses(error, prepared.offered) from None
 
-    async def compact(self, call: Call, body: Json, extra: Mapping[str, Any]) -> bytes:
+    async def compact(self, call: Call, body: Json, unknown: Unknown) -> bytes:
         """A compacted conversation as JSON: the user's messages and one compaction item. Nothing of it is stored.
 
         `body` is of schema `CompactResponseMethodPublicBody`.
         """
-        for name in extra:
+        permit_touched(call.caller, body, writes=False)
+        for name in unknown.fields:
             raise unknown_parameter(name)
-        prepared = await self._prepare_context(call, body, extra, compaction.forced)
+        prepared = await self._prepare_context(call, body, unknown, compaction.forced)
         assert prepared.compaction is not None
         try:
             item, usage = await prepared.compaction.make()
@@ -233,12 +237,12 @@ class Responses:
         )
 
     async def _prepare_context(
-        self, call: Call, body: Json, extra: Mapping[str, Any], change: Callable[[Json], Json] = dict
+        self, call: Call, body: Json, unknown: Unknown, change: Callable[[Json], Json] = dict
     ) -> Prepared:
         body = {name: value for name, value in body.items() if value is not None}
-        if not {"input", "previous_response_id", "conversation"} & body.keys():
+        if not {"input", "previous_response_id", "conversation", "prompt"} & body.keys():
             raise missing_parameter("input")
-        return await self._preparer.prepare(call, change({"input": [], **body}), extra)
+        return await self._preparer.prepare(call, change({"input": [], **body}), unknown)
 
     # --- what was made ------------------------------------------------------------------------------------------------
     async def get(self, project_id: str, response_id: str) -> bytes:

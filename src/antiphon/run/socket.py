@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from antiphon.policy.call import Call
@@ -12,6 +12,7 @@ from antiphon.protocol.generation import Delta, Usage
 from antiphon.protocol.responses.ending import Steered, Warmed
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.protocol.responses.table import ItemDelta
+from antiphon.protocol.unknown import Unknown
 from antiphon.run.chains import Chains, Link
 from antiphon.run.compaction import Stream
 from antiphon.run.responses import ResponseRun, Responses
@@ -119,9 +120,9 @@ class SocketResponses:
         self._responses = responses
         self._chains = Chains()
 
-    async def begin(self, call: Call, body: Json, extra: Mapping[str, Any], *, generate: bool) -> SocketRun:
+    async def begin(self, call: Call, body: Json, unknown: Unknown, *, generate: bool) -> SocketRun:
         """Admit a request. Raises whatever refuses it."""
-        run = await self._responses.begin(call, body, extra, chains=self._chains)
+        run = await self._responses.begin(call, body, unknown, chains=self._chains)
         return SocketRun(run, generate=generate)
 
     def keep(self, run: SocketRun) -> None:

@@ -22,7 +22,8 @@ async def tail(
     """The events after sequence number `after` (-1: all), as they were or will be sent, until the response has ended.
 
     Raises `NotFound`, and `InvalidRequest` (code "event_log_expired") if events after `after` are no longer kept. Ends
-    early if the server stops: the client goes on from where it was.
+    early if the server stops: the client goes on from where it was. An empty piece: nothing is wrong, but there is no
+    news yet.
     """
     name = (project_id, response_id)
     while not bus.closed:
@@ -34,11 +35,15 @@ async def tail(
             if page.start is None or after + 1 < page.start:
                 raise _expired()
             for batch in page.batches:
+                if batch.first > after + 1:
+                    # Forgotten while the follower was slow, or lost: to go on here would hide that.
+                    raise _expired()
                 yield _from(batch, after)
                 after = batch.first + batch.count - 1
             if page.ended:
                 return
             if len(page.batches) < limits.TAIL_PAGE:
+                yield b""
                 await news
         finally:
             bus.forget(name, news)

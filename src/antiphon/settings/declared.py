@@ -114,6 +114,15 @@ class Settings:
             ", ".join(f"{name}={target}" for name, target in DEFAULT_ALIASES.items()),
         ),
     ] = field(default_factory=lambda: dict(DEFAULT_ALIASES))
+    alias: Annotated[
+        Mapping[str, str],
+        Spec(
+            parsers.table,
+            "Names like those of aliases, in addition to them, such as gpt-*=default: a name that ends with * stands "
+            "for all that begin so",
+            "none",
+        ),
+    ] = field(default_factory=dict)
     upstreams: Annotated[
         Mapping[str, UpstreamSpec],
         Spec(gateway.upstreams, "Servers behind this one, by name; see the page on routes", "none"),
@@ -177,6 +186,11 @@ class Settings:
         Literal["auto", "json", "console"],
         Spec(parsers.one_of("auto", "json", "console"), "Form of the log; auto is console on a terminal"),
     ] = "auto"
+
+
+def all_aliases(settings: Settings) -> Mapping[str, str]:
+    """Every alias, of both settings; `alias` goes before."""
+    return {**settings.aliases, **settings.alias}
 
 
 @dataclass(frozen=True, slots=True)

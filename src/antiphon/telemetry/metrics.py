@@ -7,10 +7,11 @@ costs as much as all of these together.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
+
+from antiphon.tasks import end
 
 #: Upper bounds of the histograms' buckets, in seconds: from a cached answer to a long generation.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -98,9 +99,7 @@ class LoopLag:
     async def stop(self) -> None:
         """End. Safe to call twice, and if it was never started."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
             self._task = None
 
     async def _measure(self) -> None:

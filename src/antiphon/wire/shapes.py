@@ -29,6 +29,9 @@ from typing import Any
 from antiphon.wire import problems
 from antiphon.wire.problems import Fault
 
+#: What may be the name of a type that is not known here.
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
 Shape = Mapping[str, Any]
 Rule = Callable[[Any], Fault | None]
 
@@ -48,11 +51,13 @@ _PLURALS = {"object": "objects", "switch": "objects", "string": "strings", "inte
 class Compiler:
     """Compiles the shapes of one bundle to rules: functions from a value to its first fault, or None.
 
-    Named shapes are compiled when a value first needs them.
+    Named shapes are compiled when a value first needs them. `lenient`: members that an object does not have, and names
+    of types that a switch does not know, are no fault; all else is.
     """
 
-    def __init__(self, bundle: Mapping[str, Shape]) -> None:
+    def __init__(self, bundle: Mapping[str, Shape], *, lenient: bool = False) -> None:
         self._bundle = bundle
+        self._lenient = lenient
         self._named: dict[str, Rule] = {}
 
     def named(self, name: str) -> Rule:
@@ -159,7 +164,8 @@ class Compiler:
             name: self.compile(shape) if name in required else self.optional(shape)
             for name, shape in rules["properties"].items()
         }
-        others = _accept if tolerant else self.compile(rules["others"]) if "others" in rules else None
+        free = tolerant or (self._lenient and "others" not in rules)
+        others = _accept if free else self.compile(rules["others"]) if "others" in rules else None
         most = rules.get("maxProperties")
         name_rule = _string(rules["names"]) if "names" in rules else None
 
@@ -198,6 +204,8 @@ class Compiler:
                 rule = cases.get(tag)
                 if rule is not None:
                     return rule(value)
+                if self._lenient and on == "type" and _WORD.fullmatch(tag):
+                    return None
                 fault = problems.wrong_value(tag, list(cases))
             elif tag is None:
                 for name, rule in without:

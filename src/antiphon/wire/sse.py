@@ -33,6 +33,10 @@ def comment(text: bytes) -> bytes:
     return b": %b\n\n" % text
 
 
+#: What a line of data costs beside its bytes, in a list of them: empty lines count, too.
+_LINE = 40
+
+
 class EventTooLarge(ValueError):
     """An event is larger than the reader takes."""
 
@@ -56,6 +60,8 @@ class SSEParser:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that `chunk` completes."""
+        if self._is_one_event(chunk):
+            return [Event("message", chunk[6:-2])]
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
@@ -74,6 +80,17 @@ class SSEParser:
             raise EventTooLarge(f"An event is larger than {self._max} bytes.")
         return events
 
+    def _is_one_event(self, chunk: bytes) -> bool:
+        """Whether it is a whole event with one line of data, as nearly all of most streams come."""
+        return (
+            chunk.startswith(b"data: ")
+            and chunk.endswith(b"\n\n")
+            and chunk.find(b"\n") == len(chunk) - 2
+            and not (self._rest or self._data or self._type or self._first or self._after_cr)
+            and b"\r" not in chunk
+            and len(chunk) <= self._max
+        )
+
     def _line(self, line: bytes, events: list[Event]) -> None:
         if self._first:
             self._first = False
@@ -87,6 +104,6 @@ class SSEParser:
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
-            self._size += len(value) + 1
+            self._size += len(value) + _LINE
         elif name == b"event":
             self._type = value.decode("utf-8", "replace")

@@ -21,8 +21,15 @@ def parsed(**body: Any) -> ChatRequest:
 
 def refused(**body: Any) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        check_neutral(parsed(**body).body)
+        check(body)
     return caught.value
+
+
+def check(body: dict[str, Any]) -> None:
+    request = parsed(**body)
+    check_neutral(request.body)
+    if request.unserved is not None:
+        raise request.unserved
 
 
 def test_messages_of_every_role() -> None:

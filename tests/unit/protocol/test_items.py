@@ -78,10 +78,15 @@ def test_half_of_a_hosted_call_is_not_shown_but_its_half_may_stand_elsewhere() -
     assert [*items.turns([shell], pairs=pairs), *items.turns([output], pairs=pairs)] == items.turns([shell, output])
 
 
-@pytest.mark.parametrize("kind", ["compaction_trigger", "nonsense"])
-def test_other_types_are_refused_by_name(kind: str) -> None:
-    with pytest.raises(InvalidRequest, match=kind) as refused:
-        normalized({"type": kind})
+def test_types_that_are_newer_are_kept_and_not_shown() -> None:
+    kept = normalized({"type": "newer_call", "anything": [1]})
+    assert kept == [{"type": "newer_call", "anything": [1], "id": kept[0]["id"]}]
+    assert items.turns(kept) == []
+
+
+def test_other_types_are_refused_by_name() -> None:
+    with pytest.raises(InvalidRequest, match="compaction_trigger") as refused:
+        normalized({"type": "compaction_trigger"})
     assert (refused.value.param, refused.value.code) == ("input[0].type", "unsupported_value")
 
 

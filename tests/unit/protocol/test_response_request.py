@@ -67,7 +67,9 @@ def test_instructions_come_first_and_verbosity_is_put_to_the_model() -> None:
     assert isinstance(system, Message)
     assert system.role == "system"
     assert system.text.startswith("Speak French.")
-    assert "briefly" in system.text
+    hint = generation.spoken()[0]
+    assert isinstance(hint, Message)
+    assert "briefly" in hint.text
     assert generation.turns[1] == Message("user", (TextPart("hi"),))
 
 

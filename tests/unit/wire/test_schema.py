@@ -39,8 +39,10 @@ def chat_tool(**function: Any) -> Result:
 
 
 def problem(result: Result) -> Problem:
-    assert result.problem is not None, "nothing was found wrong"
-    return result.problem
+    """What is wrong with it where nobody knows more than the published API."""
+    found = result.problem or result.nested
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
@@ -288,3 +290,39 @@ def test_time_grows_with_size_and_no_faster(count: int) -> None:
         return min(times)
 
     assert seconds(count * 8) < seconds(count) * 30
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        items({**USER, "foo": 1}),
+        items({"role": "user", "content": [{"type": "input_text", "text": "hi", "cache_control": {}}]}),
+        items({"role": "user", "content": [{"type": "input_video", "url": "x"}]}),
+        items({"type": "newer_call", "anything": 1}),
+        responses(reasoning={"budget": 5}),
+        responses(text={"format": {"type": "text"}, "foo": 1}),
+        responses(tools=[{"type": "newer"}]),
+        chat(messages=[{**USER, "foo": 1}]),
+        chat(messages=[{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "x"}}]}]),
+        chat(stream_options={"continuous_usage_stats": True}),
+        chat(response_format={"type": "grammar", "grammar": "x"}),
+        chat_tool(name="f", cache=True),
+    ],
+)
+def test_what_a_server_may_know_that_knows_more_is_told_apart(result: Result) -> None:
+    assert result.problem is None
+    assert result.nested is not None
+
+
+@pytest.mark.parametrize(
+    ("result", "param"),
+    [
+        (items({**USER, "foo": 1}, {"role": "user", "content": 5}), "input[1].content"),
+        (chat(messages=[{**USER, "foo": 1, "content": 5}]), "messages[0].content"),
+        (chat(messages=[{"role": "critic", "content": "hi"}]), "messages[0].role"),
+        (chat(messages=[{**USER, "foo": 1}], reasoning_effort="huge"), "reasoning_effort"),
+    ],
+)
+def test_what_is_known_is_checked_beside_what_is_not(result: Result, param: str) -> None:
+    assert result.problem is not None
+    assert result.problem.param == param

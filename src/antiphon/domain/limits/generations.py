@@ -7,8 +7,12 @@ from antiphon.domain.limits.sizes import KIB, MIB
 # --- the local engine -------------------------------------------------------------------------------------------------
 #: Loading a model file and warming it up.
 ENGINE_START_TIMEOUT = 180.0
-#: Between two tokens. The prompt's first token may take much longer than the next ones.
+#: Between two signs that the model works: a token, or a step of a prompt. A step takes seconds on slow machines.
 ENGINE_TOKEN_TIMEOUT = 300.0
+#: The child's process must answer; it does so beside its work, in milliseconds. When it has not for the first of these
+#: times, requests are refused with 503; after the second it is started again.
+ENGINE_SILENCE = 5.0
+ENGINE_HANG_TIMEOUT = 30.0
 #: Requests waiting for a slot, for each slot. More are refused with 503.
 ENGINE_QUEUE_PER_SLOT = 16
 #: Tokens of one request's prompt and answer; the first is taken for which there is memory. Agents' prompts begin at
@@ -18,8 +22,17 @@ ENGINE_CONTEXTS = (32_768, 16_384, 8_192, 4_096)
 ENGINE_SLOT_TOKENS = 4_096
 #: Tokens that an answer has for certain when it begins, and that it takes at a time as it grows.
 ENGINE_ANSWER_STEP = 512
+#: Of a long prompt, what is read at once while others make answers: what takes this long, and at least so many tokens
+#: (four times as long while others only read). A shorter piece costs more for beginning it, a longer one is felt.
+ENGINE_PIECE_SECONDS = 0.25
+ENGINE_PIECE_TOKENS = 8
+#: After a piece, answers have the processor for this share of the time that the piece took: they keep 0.6 / 1.6 of
+#: their speed, and the prompt is read at about as much less.
+ENGINE_PIECE_REST = 0.6
 #: Memory that is left for everything else when the context is chosen.
 ENGINE_SPARE_MEMORY = 256 * MIB
+#: JSON of what a client says to the model's chat template: switches, and perhaps a few texts.
+MAX_TEMPLATE_ARGUMENTS = 16 * KIB
 #: Restarts in a row before the engine is left down until the next request asks for it again.
 ENGINE_MAX_RESTARTS = 5
 #: Compiling one schema or grammar of a client, in processor time.
@@ -34,6 +47,10 @@ SCHEMA_START_TIMEOUT = 20.0
 MAX_SCHEMA_CHARS = 256 * KIB
 #: Times a model is asked again when its answer does not fit a schema that its engine cannot enforce.
 MAX_SCHEMA_RETRIES = 2
+
+# --- several answers to one request -----------------------------------------------------------------------------------
+#: Choices of one completion that are begun at once; of more, each waits for one to begin.
+CHOICES_AT_ONCE = 32
 
 # --- compaction -------------------------------------------------------------------------------------------------------
 #: Tokens of one summary, in a context that is large enough.

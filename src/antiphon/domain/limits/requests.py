@@ -7,6 +7,8 @@ from antiphon.domain.limits.sizes import KIB, MIB
 # --- what a client may send -------------------------------------------------------------------------------------------
 #: One JSON body. OpenAI's own limit for a request with inlined files is 50 MB.
 MAX_BODY = 50 * MIB
+#: Bodies of all requests that are being read and answered, together. What is made of them takes more.
+MAX_BODIES = 512 * MIB
 #: Request line and headers together; OpenAI asks for less than 64 KiB.
 MAX_HEADERS = 64 * KIB
 #: Bytes of a chunk's coding that each byte of its body makes up for: "1", a byte, and two ends of lines, with room for
@@ -16,12 +18,17 @@ CHUNK_CODING = 9
 PARSE_STEP = 4 * KIB
 #: Nesting of a JSON body. Deeper than any real schema, and far from the interpreter's recursion limit.
 MAX_JSON_DEPTH = 128
-#: Values in one JSON body. "[]," costs three bytes of body and sixty of memory.
-MAX_JSON_VALUES = 2_000_000
+#: Values in one JSON body: agents' longest histories have some ten thousand. Each takes the interpreter up to 0.5 us to
+#: make, in one go, and sixty bytes of memory.
+MAX_JSON_VALUES = 100_000
+#: Bodies larger than this are decoded and checked beside the event loop.
+LARGE_BODY = 128 * KIB
 #: Characters of a function's name as every Chat Completions server takes it (published specification, FunctionObject).
 MAX_FUNCTION_NAME = 64
-#: Input items of one response. More is a loop gone wrong.
-MAX_INPUT_ITEMS = 10_000
+#: `top_k` of a request: as many tokens as the largest vocabularies have, and a number that fits 32 bits.
+MAX_TOP_K = 1_000_000
+#: Input items of one response, and messages of one chat. More is a loop gone wrong; so many take 50 ms to understand.
+MAX_INPUT_ITEMS = 5_000
 #: Responses followed by previous_response_id.
 MAX_CHAIN = 1_000
 #: Items of a conversation that a response can be made in. More would not fit into any model's context.
@@ -34,6 +41,8 @@ DEFAULT_PAGE = 20
 
 #: Characters of an error's message, most of which quote what was sent.
 MAX_ERROR_MESSAGE = 2_000
+#: Characters of the path of the parameter that an error names: names in it are the client's own.
+MAX_ERROR_PARAM = 500
 
 #: Items of earlier responses that are remembered in memory, as bytes of JSON.
 HISTORY_CACHE = 32 * MIB
@@ -53,6 +62,8 @@ DRAIN_TIMEOUT = 20.0
 CLOSE_TIMEOUT = 5.0
 #: A client that takes none of its stream for this long has gone.
 SEND_TIMEOUT = 120.0
+#: While a stream has nothing to say, this often a comment is sent: proxies cut what is silent (nginx after 60 s).
+STREAM_HEARTBEAT = 15.0
 
 # --- prompts ----------------------------------------------------------------------------------------------------------
 #: Characters of a prompt's name.

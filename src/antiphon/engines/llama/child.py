@@ -87,6 +87,8 @@ def _serve(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     # One thread for each stream, and some for the short calls that admit the next requests.
     params.n_threads_http = config["slots"] + 8
     params.cache_ram_mib = config["cache_ram_mib"]
+    # A slot whose prompt is read in pieces looks idle between two of them.
+    params.cache_idle_slots = False
     params.api_keys = [config["api_key"]]
     params.cors_origins = ""
     params.endpoint_slots = True

@@ -51,10 +51,18 @@ class Timings(msgspec.Struct, frozen=True, gc=False):
     cache_n: int = 0
 
 
+class PromptProgress(msgspec.Struct, frozen=True, gc=False):
+    """How much of a prompt is in the slot: `processed` tokens, of which `cache` were there before."""
+
+    processed: int = 0
+    cache: int = 0
+
+
 class Chunk(msgspec.Struct, frozen=True):
     """One step of a stream. `stop_type` ("eos", "word", "limit") and `timings` come with the last one.
 
-    `tokens` are told only if they were asked for.
+    `tokens` are told only if they were asked for. `prompt_progress` comes alone, if it was asked for, while the prompt
+    is read.
     """
 
     content: str = ""
@@ -64,6 +72,7 @@ class Chunk(msgspec.Struct, frozen=True):
     tokens_predicted: int = 0
     completion_probabilities: tuple[Probability, ...] = ()
     timings: Timings = Timings()
+    prompt_progress: PromptProgress | None = None
 
 
 class Caps(msgspec.Struct, frozen=True, gc=False):
@@ -130,6 +139,8 @@ class LlamaClient:
             read_bufsize=_LINE_LIMIT,
         )
         self._running: set[aiohttp.ClientResponse] = set()
+        #: Lines of streams that came, of whichever.
+        self.heard = 0
 
     async def close(self) -> None:
         """Close all connections; running streams end with `EngineFailed`."""
@@ -192,6 +203,7 @@ class LlamaClient:
                 self._running.add(answer)
                 try:
                     async for line in answer.content:
+                        self.heard += 1
                         if line.startswith(b"data: "):
                             chunk = _decode_chunk(line[6:])
                             yield chunk

@@ -9,6 +9,9 @@ from antiphon.domain import limits
 from antiphon.models.catalog import ChatSettings
 from antiphon.models.context import pool_of
 
+#: Prompt tokens of one step, unless told otherwise.
+BATCH = 256
+
 
 @dataclass(frozen=True, slots=True)
 class LlamaConfig:
@@ -31,7 +34,7 @@ class LlamaConfig:
     threads: int | None = None
     pinning: tuple[int, ...] | None = None
     cache_ram_mib: int = 256
-    batch: int = 256
+    batch: int = BATCH
     gpu_layers: int = -1
     quiet_machine: bool = False
     queue: int | None = None

@@ -7,6 +7,8 @@ from antiphon.engines.llama.client import LlamaClient
 from antiphon.engines.llama.config import LlamaConfig
 from antiphon.engines.llama.process import ChildProcess
 from antiphon.engines.llama.prompt import PromptReader
+from antiphon.engines.llama.pulse import Pulse
+from antiphon.engines.llama.reading import Reading
 from antiphon.engines.llama.thinking import OPEN
 
 #: The first grammar makes llama.cpp index the vocabulary, which takes a second: better before the first request.
@@ -16,8 +18,10 @@ _WARM_UP = {"prompt": "a", "n_predict": 1, "cache_prompt": False, "grammar": '%l
 class Connection:
     """What the engine needs of one child. Make one with `connect`."""
 
-    def __init__(self, client: LlamaClient, reader: PromptReader, vocabulary_size: int) -> None:
+    def __init__(self, client: LlamaClient, reading: Reading, reader: PromptReader, vocabulary_size: int) -> None:
         self.client = client
+        self.reading = reading
+        self.pulse = Pulse(client.healthy, lambda: reading.working, lambda: client.heard)
         self.reader = reader
         self.vocabulary_size = vocabulary_size
 
@@ -27,7 +31,7 @@ class Connection:
         client = LlamaClient(
             child.answer.address,
             api_key,
-            # While one slot reads a long prompt, the others wait for their tokens.
+            # What one stream waits for in vain ends alone; the pulse finds a model that does nothing any more.
             token_timeout=limits.ENGINE_TOKEN_TIMEOUT * config.slots,
         )
         try:
@@ -41,8 +45,13 @@ class Connection:
         template_tools = config.chat.tools == "template" and caps.supports_tools and caps.supports_tool_calls
         thinks = config.chat.thinking if config.chat.thinking is not None else OPEN in props.chat_template
         reader = PromptReader(client, child.answer.control_tokens, template_tools=template_tools, thinks=thinks)
-        return cls(client, reader, size)
+        return cls(client, Reading(client, config.slots, config.batch), reader, size)
+
+    async def watch(self) -> str:
+        """Watch until the child must be replaced; returns why."""
+        return await self.pulse.watch()
 
     async def close(self) -> None:
         """Close all connections to the child."""
+        self.pulse.over()
         await self.client.close()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from math import ceil
 from typing import Any, TypeVar
 
 from antiphon.domain import limits
@@ -33,6 +35,7 @@ from antiphon.protocol.generation import (
     Generation,
     Progress,
 )
+from antiphon.tasks import end
 
 #: How long `ready` waits for the child's word.
 _HEALTH_TIMEOUT = 2.0
@@ -158,7 +161,7 @@ class LlamaEngine:
                     for delta in answer.feed(chunk):
                         yield delta
         except EngineFailed as error:
-            if error.code == "engine_timeout":
+            if error.code == "engine_timeout" and not await self.ready():
                 self._supervisor.kill()
             raise
         last = answer.finish()
@@ -171,9 +174,9 @@ class LlamaEngine:
 
     async def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         """The child's chunks. If it ended while we waited for a slot, the next child makes them."""
-        connection = await self._connection()
+        connection = await self._answering()
         try:
-            async with aclosing(connection.client.complete(body)) as chunks:
+            async with aclosing(connection.reading.complete(body)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except NotBegun:
@@ -181,8 +184,8 @@ class LlamaEngine:
                 raise
         else:
             return
-        connection = await self._connection()
-        async with aclosing(connection.client.complete(body)) as chunks:
+        connection = await self._answering()
+        async with aclosing(connection.reading.complete(body)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -198,16 +201,25 @@ class LlamaEngine:
             )
         return await self._supervisor.connection()
 
+    async def _answering(self) -> Connection:
+        """A child that answers, for what has been admitted: waits until a silent one speaks again or is replaced."""
+        while (connection := await self._connection()).pulse.silent:
+            await connection.pulse.until_answers()
+        return connection
+
     async def _admitted(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do what comes before an answer. If the child ends meanwhile, do it once more with the next one."""
+        """Do what comes before an answer. If the child ends meanwhile, do it once more with the next one.
+
+        Raises `EngineUnavailable` at once while the child does not answer.
+        """
         connection = await self._connection()
         try:
-            return await work(connection)
-        except EngineFailed:
+            return await _unless_silent(connection, work)
+        except EngineFailed as error:
             if not await self._supervisor.replaced(connection):
-                raise
+                raise EngineUnavailable(error.message) from error
         try:
-            return await work(await self._connection())
+            return await _unless_silent(await self._connection(), work)
         except EngineFailed as error:
             raise EngineUnavailable(error.message) from error
 
@@ -233,6 +245,29 @@ class LlamaEngine:
 
     async def _connect(self, child: ChildProcess) -> Connection:
         return await Connection.connect(child, self._key, self._config)
+
+
+async def _unless_silent(connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Do it, unless the child stops answering: then raises `EngineUnavailable`."""
+    if connection.pulse.silent:
+        raise _no_answer()
+    doing = asyncio.ensure_future(work(connection))
+    silent = asyncio.ensure_future(connection.pulse.until_silent())
+    try:
+        await asyncio.wait({doing, silent}, return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            return doing.result()
+    finally:
+        await end(silent)
+        await end(doing)
+    raise _no_answer()
+
+
+def _no_answer() -> EngineUnavailable:
+    return EngineUnavailable(
+        "The local model's process does not answer at the moment. Please try again later.",
+        retry_after=ceil(limits.ENGINE_HANG_TIMEOUT / 2),
+    )
 
 
 def _holds(plan: Plan, delta: Delta) -> bool:

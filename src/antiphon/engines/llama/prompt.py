@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.engines.llama.client import LlamaClient, TemplateRefused
 from antiphon.engines.llama.grammar import arguments_schema
@@ -30,6 +31,13 @@ from antiphon.protocol.generation import (
 )
 
 ChatMessage = dict[str, Any]
+#: What a template is given by us, and what its language gives it: not a client's to set.
+_TEMPLATES_OWN = frozenset(
+    {
+        *("messages", "tools", "tool_choice", "parallel_tool_calls", "json_schema", "add_generation_prompt"),
+        *("bos_token", "eos_token", "raise_exception", "strftime_now", "namespace", "range", "tojson", "joiner"),
+    }
+)
 
 _TOOLS_INTRO = """# Tools
 
@@ -180,6 +188,21 @@ def _merge_leading(messages: list[ChatMessage]) -> list[ChatMessage]:
     return [_system("\n\n".join(message["content"] for message in messages[:count])), *messages[count:]]
 
 
+def _template_arguments(generation: Generation, *, thinks: bool) -> dict[str, Any]:
+    """What is said to the template beside messages and tools. Raises `InvalidRequest` if the client says too much."""
+    said = {name: value for name, value in generation.template.items() if name not in _TEMPLATES_OWN}
+    if len(msgspec.json.encode(said)) > limits.MAX_TEMPLATE_ARGUMENTS:
+        raise InvalidRequest(
+            f"'chat_template_kwargs' has more than {limits.MAX_TEMPLATE_ARGUMENTS} bytes.",
+            code="invalid_value",
+            param="chat_template_kwargs",
+        )
+    if thinks and generation.effort is not None:
+        # What the templates of such models have agreed on; others pass over names that they do not know.
+        said |= {"enable_thinking": generation.effort != "none", "reasoning_effort": generation.effort}
+    return said
+
+
 # --- messages to tokens -----------------------------------------------------------------------------------------------
 class PromptReader:
     """Renders and counts prompts for one running child.
@@ -207,16 +230,14 @@ class PromptReader:
         Raises `InvalidRequest` if the conversation cannot be put to this model.
         """
         tools = generation.callable_tools()
-        messages = chat_messages(generation.turns, tools, template_tools=self._template_tools, thinks=self._thinks)
+        messages = chat_messages(generation.spoken(), tools, template_tools=self._template_tools, thinks=self._thinks)
         if not messages:
             raise InvalidRequest("There is no input for the model to answer.", code="empty_input")
         body: dict[str, Any] = {"messages": messages}
         if tools and self._template_tools:
             body["tools"] = [signature(tool) for tool in tools]
-        if self._thinks and generation.effort is not None:
-            # What the templates of such models have agreed on; others pass over names that they do not know.
-            switches = {"enable_thinking": generation.effort != "none", "reasoning_effort": generation.effort}
-            body["chat_template_kwargs"] = switches
+        if said := _template_arguments(generation, thinks=self._thinks):
+            body["chat_template_kwargs"] = said
         try:
             return await self._read(body)
         except TemplateRefused:

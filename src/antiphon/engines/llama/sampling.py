@@ -30,8 +30,8 @@ def completion_body(sampling: Sampling, chat: ChatSettings, *, context: int, voc
     body: dict[str, Any] = {
         "temperature": _TEMPERATURE if sampling.temperature is None else sampling.temperature,
         "top_p": _TOP_P if sampling.top_p is None else sampling.top_p,
-        "top_k": chat.top_k,
-        "min_p": chat.min_p,
+        "top_k": chat.top_k if sampling.top_k is None else max(0, sampling.top_k),
+        "min_p": chat.min_p if sampling.min_p is None else sampling.min_p,
         # A seed asks for the same answer again. With a warm cache the prompt is evaluated in other steps, whose sums
         # round differently; so a request with a seed does without.
         "cache_prompt": sampling.seed is None,
@@ -41,6 +41,11 @@ def completion_body(sampling: Sampling, chat: ChatSettings, *, context: int, voc
         body["presence_penalty"] = sampling.presence_penalty
         # Everything, not the last 64 tokens. llama.cpp counts the prompt's tokens too, OpenAI only the answer's; it has
         # no way to leave them out.
+        body["repeat_last_n"] = context
+    if sampling.typical_p is not None:
+        body["typical_p"] = sampling.typical_p
+    if sampling.repetition_penalty is not None:
+        body["repeat_penalty"] = sampling.repetition_penalty
         body["repeat_last_n"] = context
     if sampling.logit_bias:
         body["logit_bias"] = _logit_bias(sampling, vocabulary_size)

@@ -19,6 +19,7 @@ from typing import Generic, Protocol, TypeVar
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed, EngineUnavailable
 from antiphon.engines.llama.process import ChildGone, ChildProcess
+from antiphon.tasks import end
 
 _log = logging.getLogger("antiphon.engines.llama")
 
@@ -26,8 +27,10 @@ _log = logging.getLogger("antiphon.engines.llama")
 _BACKOFF, _BACKOFF_MAX = 0.1, 5.0
 #: A child that was ready for this long ends a row of crashes.
 _STABLE_AFTER = 30.0
-#: After the engine was left down, requests are refused at once for this long before one may try again.
-_DOWN_FOR = 2.0
+#: After the engine was left down, requests are refused at once for this long before one may try again. It doubles each
+#: time in a row, up to the second value.
+_DOWN_FOR, _DOWN_MAX = 2.0, 30.0
+_MOST_DOWNS = 10
 #: The end of a process is noticed within this time after its sockets have closed.
 _NOTICE_TIMEOUT = 2.0
 
@@ -42,11 +45,15 @@ class State(Enum):
     DOWN = "down"
 
 
-class _Closing(Protocol):
-    async def close(self) -> None: ...
+class _Connection(Protocol):
+    async def watch(self) -> str:
+        """Watch the child; returns why it must be replaced."""
+
+    async def close(self) -> None:
+        """Let go of it."""
 
 
-C = TypeVar("C", bound=_Closing)
+C = TypeVar("C", bound=_Connection)
 
 
 class Supervisor(Generic[C]):
@@ -73,6 +80,7 @@ class Supervisor(Generic[C]):
         self._connection: C | None = None
         self._runner: asyncio.Task[None] | None = None
         self._down_until = 0.0
+        self._downs = 0
 
     @property
     def state(self) -> State:
@@ -123,9 +131,7 @@ class Supervisor(Generic[C]):
         """End the child and everything that watches it. Safe to call twice."""
         runner, self._runner = self._runner, None
         if runner is not None:
-            runner.cancel()
-            with suppress(asyncio.CancelledError):
-                await runner
+            await end(runner)
         self._down_until = 0.0
         self._set(State.STOPPED)
 
@@ -152,12 +158,16 @@ class Supervisor(Generic[C]):
             except TimeoutError:
                 _log.error("the local model's process took too long to start")
                 break
+            except Exception as error:  # whatever the system refuses: processes, memory, files
+                _log.error("the local model's process cannot be started: %s: %s", type(error).__name__, error)
+                break
             if ready_at is not None and loop.time() - ready_at > _STABLE_AFTER:
                 crashes = 0
             self._set(State.CRASHED)
             await asyncio.sleep(min(self._backoff * 2**crashes, _BACKOFF_MAX))
             crashes += 1
-        self._down_until = loop.time() + self._down_for
+        self._down_until = loop.time() + min(self._down_for * 2**self._downs, _DOWN_MAX)
+        self._downs = min(self._downs + 1, _MOST_DOWNS)
         self._set(State.DOWN)
 
     async def _one_life(self) -> float:
@@ -167,8 +177,9 @@ class Supervisor(Generic[C]):
         try:
             self._connection = await self._connect(child)
             ready_at = asyncio.get_running_loop().time()
+            self._downs = 0
             self._set(State.READY)
-            code = await child.wait()
+            code = await _end_of(child, self._connection)
             _log.error("the local model's process ended (exit code %s) and is started again", code)
             for line in child.last_words():
                 _log.error("it said: %s", line)
@@ -181,3 +192,18 @@ class Supervisor(Generic[C]):
             await child.end()
             self._child = None
         return ready_at
+
+
+async def _end_of(child: ChildProcess, connection: _Connection) -> int:
+    """Wait until the child ends, or end it when it must be replaced; returns the exit code."""
+    ended = asyncio.create_task(child.wait())
+    watching = asyncio.create_task(connection.watch(), name="llama-watch")
+    try:
+        await asyncio.wait({ended, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            _log.error("the local model's process hangs and is ended: %s", watching.result())
+            child.kill()
+        return await ended
+    finally:
+        await end(watching)
+        await end(ended)

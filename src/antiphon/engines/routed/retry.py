@@ -8,9 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, EngineFailed, OutputInvalid, RateLimited, ShuttingDown
+from antiphon.domain.errors import (
+    AntiphonError,
+    DeadlineExceeded,
+    EngineFailed,
+    EngineUnavailable,
+    OutputInvalid,
+    Overloaded,
+    RateLimited,
+    ShuttingDown,
+    UpstreamBroken,
+    UpstreamFailed,
+)
 from antiphon.engines.upstream import errors
 from antiphon.engines.upstream.errors import Retry
+
+#: Codes of answers that are not what they must be.
+_NONSENSE = frozenset({"upstream_invalid", "upstream_truncated"})
 
 
 class RetryBudget:
@@ -45,9 +59,23 @@ def retry(error: AntiphonError) -> Retry:
     return errors.retry(error)
 
 
-def blames_target(error: AntiphonError) -> bool:
-    """Whether the error says that the target is broken, and not that it is busy, or was asked for nonsense."""
-    return retry(error) not in {"never", "at once"} and not isinstance(error, RateLimited) and error.status >= 500
+def blames_target(error: AntiphonError, *, answering: bool = False) -> bool:
+    """Whether the error says that the target is broken, and not that it is busy, or was asked for nonsense.
+
+    An answer that makes no sense, or does not fit, may be the fault of what was asked: who asks for it again and again
+    must not take the target from all others. Once a target is `answering`, only that it is cut off, or late, counts:
+    an error that it tells of one answer says nothing of the next.
+    """
+    if retry(error) in {"never", "at once"} or isinstance(error, RateLimited | OutputInvalid) or error.status < 500:
+        return False
+    if answering:
+        return isinstance(error, UpstreamBroken | DeadlineExceeded | EngineFailed | EngineUnavailable)
+    return error.code not in _NONSENSE
+
+
+def malformed(error: AntiphonError) -> bool:
+    """Whether the target has answered, and nothing can be told from how."""
+    return isinstance(error, UpstreamFailed | Overloaded | OutputInvalid) and not blames_target(error, answering=True)
 
 
 def rest(error: AntiphonError) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from antiphon.domain.errors import AntiphonError, DeadlineExceeded, EngineFailed, RateLimited
 from antiphon.engines.routed.health import Health
-from antiphon.engines.routed.retry import blames_target, rest, retry
+from antiphon.engines.routed.retry import blames_target, malformed, rest, retry
 from antiphon.engines.upstream.reply import Watch
 from antiphon.ports import Clock
 from antiphon.protocol.generation import Delta, Finish
@@ -19,19 +19,21 @@ from antiphon.protocol.streams import Stream
 class Ticket:
     """One call of a target. It is settled once: what came of it is told to the target's health."""
 
-    __slots__ = ("_clock", "_health", "_open", "_probe")
+    __slots__ = ("_answering", "_clock", "_health", "_open", "_probe")
 
     def __init__(self, health: Health, clock: Clock) -> None:
         self._health = health
         self._clock = clock
         self._probe = health.breaker.enter(clock.monotonic())
         self._open = True
+        self._answering = False
         health.outstanding += 1
         health.calls += 1
 
     def answers(self, seconds: float) -> None:
         """Its first token has come, after so long. A probe need not wait for the last one."""
         now = self._clock.monotonic()
+        self._answering = True
         self._health.measured(seconds, now)
         if self._probe:
             self._probe = False
@@ -53,10 +55,10 @@ class Ticket:
             return
         if wait := rest(error):
             self._health.rest(now + wait, limited=isinstance(error, RateLimited))
-        if blames_target(error):
+        if blames_target(error, answering=self._answering):
             self._health.failures += 1
             breaker.failed(now, probe=self._probe)
-        elif isinstance(error, RateLimited) or retry(error) == "at once":
+        elif isinstance(error, RateLimited) or retry(error) == "at once" or malformed(error):
             breaker.abandoned(probe=self._probe)
         else:  # it was there, and has said what is wrong with the request
             breaker.succeeded(now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 
 from antiphon.domain import limits
@@ -20,28 +20,40 @@ Specs = Mapping[str, RouteSpec]
 
 
 def routes_of(
-    fleet: Fleet, specs: Specs, by_project: Mapping[str, Specs], aliases: Mapping[str, str], *, optional: bool
+    fleet: Fleet,
+    specs: Specs,
+    by_project: Mapping[str, Specs],
+    aliases: Mapping[str, str],
+    *,
+    optional: Collection[str] = (),
 ) -> Routes[Route]:
     """Everything that may be asked for: routes, the built-in model under its own name, and aliases, in this order.
 
-    `by_project`: by project id. `optional`: aliases that lead nowhere are left out, as the default ones may be. Raises
-    `SetupError` for any other alias that does.
+    An alias that ends with `*` stands for all names that begin so and mean nothing else. `by_project`: by project id.
+    `optional`: aliases that are left out if they lead nowhere, as the default ones may. Raises `SetupError` for any
+    other alias that does, and for a `*` that stands elsewhere.
     """
     builder = _Builder(fleet)
     general = builder.names(specs, specs)
     routes: dict[str, Route] = dict(general.routes)
     if fleet.local is not None:
         routes.setdefault(fleet.local.name, SingleRoute(fleet.local.name, fleet.local, builder.created_at))
+    patterns: dict[str, Callable[[str], Route]] = {}
     for alias, target in aliases.items():
+        if "*" in alias[:-1]:
+            raise SetupError(f"The alias '{alias}': a '*' can only stand at the end of a name.")
         if alias in routes:
             continue
-        found = builder.alias(alias, target, specs)
-        if found is not None:
-            routes[alias] = found
-        elif not optional:
+        make = builder.alias(target, specs)
+        if make is not None:
+            # A pattern is listed by its own name, which it stands for as well.
+            routes[alias] = make(alias)
+            if alias.endswith("*"):
+                patterns[alias[:-1]] = make
+        elif alias not in optional:
             raise SetupError(_nowhere(alias, target, fleet))
     projects = {project: builder.names(own, {**specs, **own}) for project, own in by_project.items()}
-    return Routes(Names(routes, general.tags, general.stars), projects)
+    return Routes(Names(routes, general.tags, general.stars, patterns), projects)
 
 
 def _nowhere(alias: str, target: str, fleet: Fleet) -> str:
@@ -75,13 +87,13 @@ class _Builder:
                 tags.setdefault(tag, routes[name])
         return Names(routes, tags, stars)
 
-    def alias(self, alias: str, target: str, specs: Specs) -> Route | None:
-        """A further name for a route or for the built-in model; None if there is no such thing."""
+    def alias(self, target: str, specs: Specs) -> Callable[[str], Route] | None:
+        """What makes further names for a route or for the built-in model; None if there is no such thing."""
         if target in specs and not target.endswith("*"):
-            return self.route(specs[target], alias, specs)
+            return partial(self.route, specs[target], seen=specs)
         local = self._fleet.local
         if local is not None and target in {"default", local.name}:
-            return SingleRoute(alias, local, self.created_at)
+            return partial(SingleRoute, engine=local, created_at=self.created_at)
         return None
 
     def route(self, spec: RouteSpec, name: str, seen: Specs) -> RoutedRoute:

@@ -28,7 +28,7 @@ class Target:
 
 def fits(can: Capabilities, generation: Generation) -> bool:
     """Whether a target can do what is asked, as far as its capabilities tell."""
-    if generation.extra and not can.passes_extra:
+    if generation.foreign and not can.passes_extra:
         return False
     native = generation.native
     if native is not None and native.only and native.surface not in can.native:

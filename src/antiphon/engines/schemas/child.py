@@ -8,6 +8,7 @@ does not return. Its parent takes that for the answer, and starts another.
 from __future__ import annotations
 
 import json
+import re
 import resource
 import signal
 import sys
@@ -28,6 +29,9 @@ _END = 256
 _BACKTRACK_LIMIT = 100_000
 #: Compiled schemas that are remembered: an answer is checked soon after its schema was compiled.
 _CACHE_ENTRIES = 64
+#: With what an object or a list may begin, and how many beginnings in one text are tried.
+_OPENING = re.compile(r"[\[{]")
+_TRIES = 256
 #: Less than the threads of any llama.cpp server have: what passes here cannot overflow there.
 _STACK = 448 * 1024
 _MEMORY = 2 * 1024 * 1024 * 1024
@@ -153,6 +157,21 @@ def repair_json(text: str) -> Json:
     return {"text": made}
 
 
+def find_json(schema: str, text: str) -> Json:
+    """`{"text": found}`: the first complete object or list within `text` that fits `schema`; empty if there is none."""
+    decoder = json.JSONDecoder(parse_constant=_no_constant)
+    for tries, match in enumerate(_OPENING.finditer(text)):
+        if tries == _TRIES:
+            break
+        try:
+            value, end = decoder.raw_decode(text, match.start())
+            validator(schema).validate(value)
+        except (ValueError, RecursionError, BadSchemaError):
+            continue
+        return {"text": text[match.start() : end]}
+    return {"text": ""}
+
+
 class _Bytes:
     """The smallest vocabulary: each byte, and the end."""
 
@@ -178,6 +197,7 @@ _QUESTIONS: dict[str, Callable[..., Json]] = {
     "grammar": compile_grammar,
     "json": check_json,
     "text": check_text,
+    "find": find_json,
     "repair": repair_json,
 }
 

@@ -73,6 +73,14 @@ class SchemaWorker:
             return ""
         return str(answer["text"])
 
+    async def find(self, schema: str, text: str) -> str:
+        """The first complete object or list within `text` that fits `schema`; empty if there is none."""
+        try:
+            answer = await self._ask("find", limits.SCHEMA_CHECK_TIMEOUT, schema=schema, text=text)
+        except TooComplex:
+            return ""
+        return str(answer["text"])
+
     async def _schema(self, schema: str, rules: Sequence[str], *, strict: bool) -> Json:
         """See `child.compile_schema`. Raises `TooComplex`."""
         return await self._ask("schema", limits.GRAMMAR_TIMEOUT, schema=schema, rules=rules, strict=strict)

@@ -18,16 +18,16 @@ from antiphon.engines.upstream.enforced import Enforced
 from antiphon.engines.upstream.loose import Loose, in_shared_words
 from antiphon.engines.upstream.profiles import Profile, profile_named
 from antiphon.engines.upstream.reply import Reply
-from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.used import Counted
 from antiphon.ports import Capabilities
 from antiphon.protocol.chat.request import check_neutral
 from antiphon.protocol.generation import Batch, Delta, Finish, Generation, Native
 from antiphon.protocol.streams import Stream
-from antiphon.wire.sse import Event
 
 _PATH = "/chat/completions"
 _DONE = b"[DONE]"
+#: Bytes of an event that may be the mark of the end, however it is written.
+_SHORT = 16
 
 
 class ChatStream(Stream[Delta]):
@@ -40,14 +40,12 @@ class ChatStream(Stream[Delta]):
         counted: Counted,
         released: Callable[[ChatStream], None],
         *,
-        scrubber: Scrubber,
         batches: bool = False,
     ) -> None:
         """`counted`: what `answer` says. `batches`: deltas that come at once are given at once."""
         self._reply = reply
         self._answer = answer
         self._counted = counted
-        self._scrubber = scrubber
         self._begun = False
         #: Events since the server has said why it ended.
         self._after = 0
@@ -88,11 +86,17 @@ class ChatStream(Stream[Delta]):
                 self._begun = True
                 await reply.begin()
             if not reply.streamed:
-                self._pending.extend(self._answer.whole(self._scrubber.masked(await reply.body())))
+                self._pending.extend(self._answer.whole(await reply.body()))
                 self._end()
                 return
-            for event in await reply.__anext__():
-                if self._take(event):
+            answer = self._answer
+            for name, data in await reply.__anext__():
+                if len(data) <= _SHORT and self._is_control(name, data):
+                    if self._over:
+                        return
+                    continue
+                self._pending.extend(answer.feed(data, name))
+                if answer.finished and self._has_ended():
                     return
         except StopAsyncIteration:
             self._end()
@@ -105,25 +109,23 @@ class ChatStream(Stream[Delta]):
             self._close()
             raise
 
-    def _take(self, event: Event) -> bool:
-        """One event. Whether it was the last."""
-        answer, data = self._answer, event.data
-        if data[:1] == b"[" and data.strip().upper() == _DONE:
+    def _is_control(self, name: str, data: bytes) -> bool:
+        """Whether an event is no part of the answer: its mark of the end, or nothing, to keep the stream alive."""
+        data = data.strip()
+        if data.upper() == _DONE:
             self._reply.done()
             self._end(done=True)
             return True
-        if not data.strip() and event.event != "error":
-            return False  # it keeps the stream alive
-        self._pending.extend(answer.feed(self._scrubber.masked(data), event.event))
-        if not answer.finished:
-            return False
-        # What may still come is what it cost; a server that has more to say is not waited for.
+        return not data and name != "error"
+
+    def _has_ended(self) -> bool:
+        """Whether nothing more is waited for, once the server has said why it ended: only its usage may still come."""
         self._after += 1
         self._reply.hurry()
-        if self._counted.too_much or self._after > limits.UPSTREAM_EVENTS_AFTER:
-            self._end()
-            return True
-        return False
+        if not self._counted.too_much and self._after <= limits.UPSTREAM_EVENTS_AFTER:
+            return False
+        self._end()
+        return True
 
     def _end(self, *, done: bool = False) -> None:
         """`done`: the server has ended the stream in so many words, and the connection may be used again."""
@@ -237,7 +239,6 @@ class LooseChat(Loose):
             answer,
             counted,
             self._streams.discard,
-            scrubber=self._client.scrubber,
             batches=generation.batches,
         )
         self._streams.add(stream)
@@ -284,6 +285,8 @@ class ChatEngine(Enforced[LooseChat]):
         native = generation.native
         if native is None or native.surface != "chat":
             return None
+        if native.only:
+            return native
         if (
             self._profile.keeps(generation)
             and chat_request.speaks(native.body, self._profile)

@@ -52,24 +52,22 @@ class NeutralAnswer:
         self, scrubber: Scrubber, counted: Counted, disguised: Collection[str] = (), tools: Collection[str] = ()
     ) -> None:
         """`disguised`: names of custom tools that were sent as functions. `tools`: names that calls may have."""
+        self._scrubber = scrubber
         self._reader = Reader(scrubber)
         self._counted = counted
         self._ending = Ending(counted)
         self._calls = Calls(disguised, tools)
+        #: Whether the server has said why it ended, or too much.
+        self.finished = False
         self._logprobs: list[TokenLogprob] = []
         #: The index of the one choice, as the server has it: the one that came first.
         self._index: int | None = None
         #: What is said after a call has begun: it comes when the calls are over.
         self._later: list[Delta] = []
 
-    @property
-    def finished(self) -> bool:
-        """Whether the server has said why it ended, or too much."""
-        return self._ending.reason is not None
-
     def feed(self, data: bytes, name: str = "message") -> list[Delta]:
         """The deltas that a chunk makes. `name`: the event's type."""
-        completion = self._reader.read(data, name)
+        completion = self._reader.read(self._scrubber.masked(data), name)
         return [] if completion is None else self._take(completion)
 
     def _take(self, completion: Completion) -> list[Delta]:
@@ -83,8 +81,9 @@ class NeutralAnswer:
             self._counted.say(text)
         else:
             deltas = self._choices(choices)
-        if self._counted.too_much and not self.finished:
+        if self._counted.too_much and self._ending.reason is None:
             self._ending.reason = "length"
+        self.finished = self._ending.reason is not None
         return deltas
 
     def _choices(self, choices: Sequence[Choice]) -> list[Delta]:
@@ -115,6 +114,8 @@ class NeutralAnswer:
 
     def finish(self) -> list[Delta]:
         """The calls and texts that still wait, and the end."""
+        if self._ending.reason is not None and self._calls.cut_off:
+            self._ending.reason = "length"
         finish = self._ending.finish(calls=self._calls.any)
         calls = self._calls.finish(whole=finish.reason not in {"length", "content_filter"})
         return [*calls, *self._later, finish]

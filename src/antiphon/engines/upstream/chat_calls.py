@@ -34,6 +34,11 @@ class Calls:
         """Whether there was a call."""
         return bool(self._placing.open)
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the arguments of some call end in the middle: the answer is not whole, whatever its server says."""
+        return self._placing.cut_off
+
     def feed(self, calls: list[Call]) -> list[Delta]:
         """What can be passed on after these pieces. Raises `UpstreamFailed` for pieces of a call that was complete."""
         deltas: list[Delta] = []

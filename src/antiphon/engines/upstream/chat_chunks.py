@@ -147,7 +147,7 @@ def reason_of(word: str) -> Reason:
 def _broken_off(word: str) -> Overloaded | UpstreamFailed:
     if word == "insufficient_system_resource":
         return Overloaded("The model's server is overloaded. Please retry later.")
-    return errors.broken()
+    return errors.failed()
 
 
 def texts_of(said: Said) -> tuple[str, str]:

@@ -75,12 +75,17 @@ class CallPieces:
         """Whether there was a call."""
         return bool(self._placing.open) or self._legacy is not None
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the arguments of some call end in the middle: the answer is not whole, whatever its server says."""
+        return self._placing.cut_off
+
     def take(self, said: Said) -> tuple[list[Json], bool]:
         """The pieces of calls as the client gets them now; and whether these are the very ones that came."""
         if said.function_call is not None:
             arguments = said.function_call.arguments
             self._legacy = bool(self._legacy) or bool(text_of(arguments).strip())
-            return [], isinstance(arguments, str | None)
+            return [], isinstance(arguments, str)
         pieces: list[Json] = []
         same = True
         for call in said.tool_calls or ():
@@ -151,6 +156,8 @@ def _piece(opened: Open, text: str) -> Json:
 def message_of(given: Json, said: Said, calls: list[Json]) -> Json:
     """A message or a delta as it should be, with what nobody knows of `given`, and with these calls."""
     message = {name: value for name, value in given.items() if name not in ("role", "tool_calls")}
+    if message.get("function_call") is None:
+        message.pop("function_call", None)
     if isinstance(said.content, list):
         reasoning, message["content"] = texts_of(said)
         if reasoning:

@@ -6,6 +6,7 @@ role that is said again, or a call without an id. What nobody knows goes on with
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -24,6 +25,7 @@ from antiphon.engines.upstream.chat_mending import (
     published,
     separate,
 )
+from antiphon.engines.upstream.chat_pattern import ChunkPattern
 from antiphon.engines.upstream.chat_reading import Reader
 from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.used import Counted, usage_of
@@ -32,6 +34,8 @@ from antiphon.protocol.generation import Delta, NativeDelta
 
 Json = dict[str, Any]
 
+#: Members of calls that may be left out, and may not be null.
+_NULLS = re.compile(rb'"(?:id|type|name|arguments|input)"\s*:\s*null')
 _CHUNK, _WHOLE = "chat.completion.chunk", "chat.completion"
 
 
@@ -52,11 +56,15 @@ class NativeAnswer:
 
         `model`: what was asked for, where the server does not name it. `tools`: names that calls may have.
         """
+        self._scrubber = scrubber
         self._reader = Reader(scrubber)
+        self._pattern = ChunkPattern(scrubber)
         self._counted = counted
         self._ending = Ending(counted)
         self._envelope = Envelope(model)
         self._calls = CallPieces(tools)
+        #: Whether the server has said why it ended, or too much.
+        self.finished = False
         self._show_usage = show_usage
         self._usage_shown = False
         self._streamed = streamed
@@ -65,13 +73,22 @@ class NativeAnswer:
         #: The index of the one choice, as the server has it.
         self._index: int | None = None
 
-    @property
-    def finished(self) -> bool:
-        """Whether the server has said why it ended, or too much."""
-        return self._ending.reason is not None
-
     def feed(self, data: bytes, name: str = "message") -> list[Delta]:
         """The chunk, if the client is to see it. `name`: the event's type."""
+        text = self._pattern.text_of(data)
+        if text is None:
+            deltas = self._look_into(data, name)
+        else:
+            self._counted.characters += len(text)
+            deltas = [NativeDelta(data, text)]
+        if self._counted.characters > self._counted.most and not self.finished:
+            self._ending.reason, self.finished = "length", True
+            deltas.append(self._made({}, "length"))
+        return deltas
+
+    def _look_into(self, data: bytes, name: str) -> list[Delta]:
+        """The chunk, once it is put right."""
+        data = self._scrubber.masked(data)
         completion = self._reader.read(data, name)
         if completion is None:
             return []
@@ -80,13 +97,12 @@ class NativeAnswer:
         if not completion.choices:
             return self._without_choices(data, completion)
         deltas = self._with_choice(data, completion, completion.choices)
-        if self._counted.too_much and not self.finished:
-            self._ending.reason = "length"
-            deltas.append(self._made({}, "length"))
+        self.finished = self._ending.reason is not None
         return deltas
 
     def whole(self, data: bytes) -> list[Delta]:
         """The completion. It has ended, whether or not it says why."""
+        data = self._scrubber.masked(data)
         completion = self._reader.read(data)
         if completion is None or not completion.choices:
             raise errors.invalid("JSON that is no completion")
@@ -94,9 +110,9 @@ class NativeAnswer:
         if not self._streamed:
             return [self._completion(data, completion, completion.choices[0])]
         deltas = self._with_choice(data, completion, completion.choices)
-        if not self.finished:
-            self._ending.reason = "tool_calls" if self._calls.any else "stop"
-            deltas += [*self._rest(None), self._made({}, self._ending.reason)]
+        if self._ending.reason is None:
+            self._ending.reason = "length" if self._calls.cut_off else "tool_calls" if self._calls.any else "stop"
+            deltas += [*self._rest(self._ending.reason), self._made({}, self._ending.reason)]
         return deltas
 
     def finish(self) -> list[Delta]:
@@ -110,7 +126,7 @@ class NativeAnswer:
     # --- chunks -------------------------------------------------------------------------------------------------------
     def _without_choices(self, data: bytes, completion: Completion) -> list[Delta]:
         """The chunk with the usage is shown to whoever has asked for it, once; or one like it is made at the end."""
-        shown = self._show_usage and not self._usage_shown and self.finished
+        shown = self._show_usage and not self._usage_shown and self.finished and self._reader.value is None
         if not shown or not self._has_envelope(completion, _CHUNK) or not self._is_exact(completion.usage):
             return []
         self._usage_shown = True
@@ -131,7 +147,10 @@ class NativeAnswer:
         text = only_text(choices)
         if text and self._introduced and self._is_sound(completion, choice):
             self._counted.say(text)
-            return [NativeDelta(_line(data), text)]
+            data = _line(data)
+            if completion.usage is None and choice.finish_reason is None:
+                self._pattern.learn(data, text)
+            return [NativeDelta(data, text)]
         ours = self._ours(choices)
         return [] if ours is None else self._chunk(data, completion, *ours)
 
@@ -153,6 +172,9 @@ class NativeAnswer:
         text = "".join((*texts_of(said), said.refusal or "", *called(said)))
         self._counted.say(text)
         pieces, same = self._calls.take(said)
+        same = same and not (said.tool_calls and _NULLS.search(data))
+        if choice.finish_reason is not None and self._calls.cut_off and not cut_off(choice.finish_reason):
+            choice.finish_reason, same = "length", False
         before = self._rest(choice.finish_reason, pieces) if choice.finish_reason is not None else []
         if choice.finish_reason is not None:
             self._ending.reason = reason_of(choice.finish_reason)
@@ -244,6 +266,9 @@ class NativeAnswer:
         text = "".join((*texts_of(said), said.refusal or "", *called(said)))
         self._counted.say(text)
         calls, same = self._calls.take(said)
+        same = same and not (said.tool_calls and _NULLS.search(data))
+        if self._calls.cut_off and not cut_off(choice.finish_reason):
+            choice.finish_reason, same = "length", False
         rest = self._calls.rest(cut=cut_off(choice.finish_reason))
         legacy = self._calls.rest_of_legacy(cut=cut_off(choice.finish_reason))
         self._ending.reason = reason_of(choice.finish_reason or ("tool_calls" if self._calls.any else "stop"))

@@ -6,7 +6,6 @@ whatever id and index say: servers use both again.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -14,39 +13,7 @@ from antiphon.domain import limits
 from antiphon.domain.ids import new_id
 from antiphon.engines.upstream import errors
 from antiphon.engines.upstream.chat_chunks import Call, arguments_of, name_of
-
-_MARKS = re.compile(r'[^"\\\[\]{}]++|.', re.DOTALL)
-
-
-class Balance:
-    """Whether a JSON object or list that comes in pieces is at its end. Takes time in proportion to its text."""
-
-    __slots__ = ("_depth", "_escaped", "_quoted", "began")
-
-    def __init__(self) -> None:
-        self._depth = 0
-        self._quoted = self._escaped = False
-        #: Whether anything but white space has come.
-        self.began = False
-
-    def feed(self, text: str) -> None:
-        """More of it."""
-        self.began = self.began or bool(text.strip())
-        for match in _MARKS.finditer(text):
-            mark = match.group()
-            if self._escaped:
-                self._escaped = False
-            elif mark == "\\":
-                self._escaped = self._quoted
-            elif mark == '"':
-                self._quoted = not self._quoted
-            elif not self._quoted and len(mark) == 1:
-                self._depth += (mark in "{[") - (mark in "}]")
-
-    @property
-    def complete(self) -> bool:
-        """Whether all that was opened is closed."""
-        return self.began and self._depth <= 0 and not self._quoted
+from antiphon.protocol.balance import Balance
 
 
 @dataclass(slots=True)
@@ -98,6 +65,11 @@ class Placing:
             opened = self._begin(call)
         self._add(opened, call, name, text)
         return opened, text
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the arguments of some call end in the middle."""
+        return any(call.balance.cut_off and not call.custom for call in self.open)
 
     def settled(self, call: Open) -> bool:
         """Whether no more of the call's name can come: its arguments have begun, or it is the name of a tool."""

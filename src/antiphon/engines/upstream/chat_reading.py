@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from antiphon.domain.errors import UpstreamFailed
 from antiphon.engines.upstream import errors, loosely
 from antiphon.engines.upstream.chat_chunks import Completion
 from antiphon.engines.upstream.scrubber import Scrubber
@@ -15,8 +14,6 @@ from antiphon.engines.upstream.used import number
 Json = dict[str, Any]
 
 _decode = msgspec.json.Decoder(Completion).decode
-#: Words that servers send as data to keep a stream alive.
-_PINGS = frozenset({"", "ping", "pong", "heartbeat", "keepalive", "keep-alive", "keep_alive"})
 #: The texts of a delta that may be cut inside a character.
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
@@ -40,26 +37,18 @@ class Reader:
                 completion = _decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 return self._unusual(data, name)
-            if completion.choices and completion.error is None:
+            told = completion.choices or (completion.choices == [] and completion.usage)
+            if told and completion.error is None:
                 return completion
         return self._unusual(data, name)
 
     def _unusual(self, data: bytes, name: str) -> Completion | None:
-        try:
-            value = loosely.value_of(data)
-        except UpstreamFailed:
-            if name == "error":
-                raise errors.in_stream({"error": None}, self._scrubber) from None
-            if name != "message" or data.strip(b" :").decode("latin-1").lower() in _PINGS:
-                return None
-            raise
+        value = loosely.object_of(data, name, self._scrubber)
+        if value is None:
+            return None
         error = errors.in_band(value, self._scrubber, name)
         if error is not None:
             raise error
-        if value is None or (isinstance(value, str) and value.lower() in _PINGS):
-            return None
-        if not isinstance(value, dict):
-            raise errors.invalid("JSON that is no completion")
         if value.get("choices") is None and value.get("usage") is None:
             return None
         self._tidy(value)

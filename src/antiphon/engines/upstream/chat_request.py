@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from antiphon.domain.errors import InvalidRequest
-from antiphon.engines.upstream.loose import drawn
+from antiphon.engines.upstream.loose import asked_by, drawn
 from antiphon.engines.upstream.profiles import Profile
 from antiphon.protocol.generation import (
     AudioPart,
@@ -35,6 +35,8 @@ CUSTOM_INPUT = "input"
 _JSON = "Answer with one JSON object only, and no other text."
 _SCHEMA = "Answer with JSON only, and no other text. It must fit this JSON Schema: "
 _MUST_CALL = "Answer by calling a tool."
+#: Members of answers that say nothing to a model when they are sent back.
+_ANSWERED = frozenset({"annotations", "refusal", "reasoning_content", "reasoning", "index", "logprobs", "id", "status"})
 #: Members of a chat request that are for this server: what is stored is stored here.
 _OURS = frozenset({"model", "store", "metadata", "stream", "stream_options"})
 
@@ -53,11 +55,9 @@ def body_of(generation: Generation, profile: Profile, model: str) -> Json:
     body |= _sampling(generation, profile)
     if generation.effort is not None and profile.reasoning_effort:
         body["reasoning_effort"] = generation.effort
-    if generation.affinity is not None and profile.prompt_cache_key:
-        body["prompt_cache_key"] = generation.affinity
-    if generation.tier is not None and profile.tiers:
-        body["service_tier"] = generation.tier
-    return body
+    if generation.verbosity is not None and profile.verbosity:
+        body["verbosity"] = generation.verbosity
+    return body | asked_by(generation, profile)
 
 
 def native_body(given: Mapping[str, Any], profile: Profile, model: str, *, streamed: bool) -> Json:
@@ -77,12 +77,27 @@ def native_body(given: Mapping[str, Any], profile: Profile, model: str, *, strea
             {**message, "role": "system"} if message.get("role") == "developer" else message
             for message in body["messages"]
         ]
+    return _bare(body, profile) if profile.strict else body
+
+
+def _bare(body: Json, profile: Profile) -> Json:
+    """The request without what a strict server is known to refuse, though the client may have it from an answer."""
+    taken = {"user": profile.user, "safety_identifier": profile.safety_identifier, "verbosity": profile.verbosity}
+    body = {name: value for name, value in body.items() if taken.get(name, True)}
+    body["messages"] = [
+        {name: value for name, value in message.items() if value is not None and name not in _ANSWERED}
+        if message["role"] == "assistant"
+        else message
+        for message in body["messages"]
+    ]
     return body
 
 
 def speaks(given: Mapping[str, Any], profile: Profile) -> bool:
     """Whether a client's own request can be sent to this kind of server with no more changes than `native_body`'s."""
     if given.get("seed") is not None and profile.seed_field != "seed":
+        return False
+    if given.get("verbosity") not in (None, "medium") and profile.strict and not profile.verbosity:
         return False
     if profile.short_call_ids and any(message.get("role") == "tool" for message in given["messages"]):
         return False
@@ -132,7 +147,7 @@ def messages_of(generation: Generation, profile: Profile) -> list[Json]:
 
 def _add(answer: Json, turn: Message | ToolCall, profile: Profile) -> None:
     if isinstance(turn, Message):
-        answer["content"] = _content(turn, profile)
+        answer |= {**_more(turn.extra, profile), "content": _content(turn, profile) if turn.parts else None}
         return
     call_id = _call_id(turn.call_id, profile)
     if turn.kind == "custom" and profile.custom_tools:
@@ -140,11 +155,21 @@ def _add(answer: Json, turn: Message | ToolCall, profile: Profile) -> None:
     else:
         arguments = turn.arguments if turn.kind == "function" else json.dumps({CUSTOM_INPUT: turn.arguments})
         call = {"id": call_id, "type": "function", "function": {"name": turn.name, "arguments": arguments}}
-    answer.setdefault("tool_calls", []).append(call)
+    answer.setdefault("tool_calls", []).append(_more(turn.extra, profile) | call)
+
+
+def _more(extra: Mapping[str, Any], profile: Profile) -> Json:
+    """Members that the published API does not have, for a server that may know them."""
+    return dict(extra) if profile.extra else {}
 
 
 def _result(turn: ToolResult, profile: Profile) -> Json:
-    return {"role": "tool", "tool_call_id": _call_id(turn.call_id, profile), "content": turn.output}
+    return {
+        **_more(turn.extra, profile),
+        "role": "tool",
+        "tool_call_id": _call_id(turn.call_id, profile),
+        "content": turn.output,
+    }
 
 
 def _call_id(call_id: str, profile: Profile) -> str:
@@ -156,7 +181,7 @@ def _call_id(call_id: str, profile: Profile) -> str:
 
 def _message(turn: Message, profile: Profile) -> Json:
     role = "system" if turn.role == "developer" and not profile.developer_role else turn.role
-    message: Json = {"role": role, "content": _content(turn, profile)}
+    message: Json = {**_more(turn.extra, profile), "role": role, "content": _content(turn, profile)}
     if turn.name is not None and profile.names:
         message["name"] = turn.name
     return message
@@ -164,17 +189,24 @@ def _message(turn: Message, profile: Profile) -> Json:
 
 def _content(turn: Message, profile: Profile) -> str | list[Json]:
     """Text where it is only text: not every server takes parts in every role."""
-    if all(isinstance(part, TextPart | RefusalPart) for part in turn.parts):
+    plain = all(isinstance(part, TextPart | RefusalPart) for part in turn.parts)
+    if plain and not any(isinstance(part, TextPart) and _more(part.extra, profile) for part in turn.parts):
         return turn.text
     return [_part(part, profile) for part in turn.parts]
 
 
 def _part(part: Part, profile: Profile) -> Json:
     match part:
-        case TextPart() | RefusalPart():
+        case RefusalPart():
             return {"type": "text", "text": part.text}
+        case TextPart():
+            return {**_more(part.extra, profile), "type": "text", "text": part.text}
         case ImagePart() if profile.images:
-            return {"type": "image_url", "image_url": {"url": part.url, "detail": part.detail}}
+            return {
+                **_more(part.extra, profile),
+                "type": "image_url",
+                "image_url": {"url": part.url, "detail": part.detail},
+            }
         case AudioPart() if profile.audio:
             return {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
         case FilePart() if profile.files:
@@ -191,7 +223,7 @@ def _part(part: Part, profile: Profile) -> Json:
 # --- what the answer must be ------------------------------------------------------------------------------------------
 def _hints(generation: Generation, profile: Profile) -> list[str]:
     """What must be said in words, because the server has no field for it."""
-    hints = []
+    hints = [generation.hint] if generation.hint and not profile.verbosity else []
     output = generation.output
     if generation.tool_choice.mode == "required" and not (profile.tool_choice_required or profile.tool_choice_named):
         hints.append(_MUST_CALL)
@@ -243,10 +275,11 @@ def _tool(tool: Tool, profile: Profile) -> Json:
     if tool.kind == "custom":
         text = {CUSTOM_INPUT: {"type": "string"}}
         parameters = {"type": "object", "properties": text, "required": [CUSTOM_INPUT]}
-    function: Json = {"name": tool.name, **described, "parameters": parameters}
+    more = _more(tool.extra, profile)
+    function: Json = {**more.pop("function", {}), "name": tool.name, **described, "parameters": parameters}
     if tool.strict and tool.parameters is not None and profile.strict_tools:
         function["strict"] = True
-    return {"type": "function", "function": function}
+    return {**more, "type": "function", "function": function}
 
 
 def _output(generation: Generation, profile: Profile) -> Json:

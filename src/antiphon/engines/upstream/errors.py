@@ -27,6 +27,7 @@ from antiphon.domain.errors import (
     Overloaded,
     PayloadTooLarge,
     RateLimited,
+    UpstreamBroken,
     UpstreamFailed,
 )
 from antiphon.engines.upstream.scrubber import Scrubber
@@ -82,7 +83,14 @@ def unreachable() -> UpstreamFailed:
 
 def broken() -> UpstreamFailed:
     """The connection ended in the middle."""
-    return _worked("The model's server broke off.", "upstream_error")
+    error = UpstreamBroken("The model's server broke off.")
+    error.paid = True
+    return error
+
+
+def failed() -> UpstreamFailed:
+    """It says that its answer came to nothing."""
+    return _worked("The model's server failed.", "upstream_error")
 
 
 def not_taken() -> UpstreamFailed:

@@ -75,6 +75,17 @@ def in_shared_words() -> Iterator[None]:
         raise
 
 
+def asked_by(generation: Generation, profile: Profile) -> dict[str, Any]:
+    """Members that both APIs have in the same words and that only some servers take: who asks, and what for."""
+    known = {
+        "prompt_cache_key": (profile.prompt_cache_key, generation.affinity),
+        "service_tier": (profile.tiers, generation.tier),
+        "user": (profile.user, generation.user),
+        "safety_identifier": (profile.safety_identifier, generation.safety_identifier),
+    }
+    return {name: value for name, (takes, value) in known.items() if takes and value is not None}
+
+
 def drawn(sampling: Sampling, profile: Profile) -> dict[str, Any]:
     """How tokens are drawn, as far as both APIs say it in the same words.
 

@@ -9,9 +9,14 @@ import json
 import math
 from typing import Any
 
+from antiphon.domain.errors import UpstreamFailed
 from antiphon.engines.upstream import errors
+from antiphon.engines.upstream.scrubber import Scrubber
 
 _MARK = b"\xef\xbb\xbf"
+#: Words that servers send as data to keep a stream alive; and names of events that hold an answer, or an error.
+_PINGS = frozenset({"", "ping", "pong", "heartbeat", "keepalive", "keep-alive", "keep_alive"})
+_ANSWERS = frozenset({"message", "chat.completion.chunk", "completion"})
 _REPLACEMENT = "\ufffd"
 
 
@@ -22,6 +27,28 @@ def value_of(data: bytes) -> Any:
         return json.loads(text, strict=False, parse_constant=_nothing, parse_float=_finite)
     except (ValueError, RecursionError):
         raise errors.invalid("something that is not JSON") from None
+
+
+def object_of(data: bytes, name: str, scrubber: Scrubber) -> dict[str, Any] | None:
+    """The JSON object that is the data of an event; None for what says nothing, such as a ping.
+
+    `name`: the event's type. Raises the error that it is, if it is one without an object, or `UpstreamFailed` for what
+    is nothing of all that. Of events with names of their own, nothing is known but that they belong to no answer.
+    """
+    try:
+        value = value_of(data)
+    except UpstreamFailed:
+        value = data.strip(b" :").decode("utf-8", "replace")
+        if value.lower() not in _PINGS and name in _ANSWERS:
+            raise
+    if isinstance(value, dict):
+        return value
+    if name == "error":
+        raise errors.in_stream({"error": value}, scrubber)
+    says_nothing = value is None or (isinstance(value, str) and value.lower() in _PINGS)
+    if not says_nothing and name in _ANSWERS:
+        raise errors.invalid("something that is no event")
+    return None
 
 
 def written(value: Any) -> bytes:

@@ -25,11 +25,12 @@ class Profile:
 
     What it knows: `custom_tools` (else they are sent as functions with one text), `strict_tools`, `images`, `audio`,
     `files`, `logprobs`, `logit_bias`, `names` (of participants), `developer_role` (else "system"), `reasoning_effort`,
-    `prompt_cache_key`, `tiers` (`service_tier`), `stream_usage` (`stream_options.include_usage`), `extra` (fields that
-    are not in the API).
+    `prompt_cache_key`, `user`, `safety_identifier`, `verbosity` (else it is asked for in words), `tiers`
+    (`service_tier`), `stream_usage` (`stream_options.include_usage`), `extra` (fields that are not in the API).
 
     Its words: `max_tokens_field`, `seed_field`, `required_word` (of `tool_choice`), `reasoning_field` (of assistant
     messages that are sent back; None: their reasoning is left out), `short_call_ids` (nine letters or digits).
+    `strict`: it refuses what it does not know, even in messages that it answered with itself, or that others did.
     `unit_defaults`: `temperature` and `top_p` are 1 unless they are sent, and need not be.
     `counting`: how it counts the tokens of a prompt; None if it does not, and we estimate.
     """
@@ -53,6 +54,10 @@ class Profile:
     developer_role: bool = False
     reasoning_effort: bool = True
     prompt_cache_key: bool = False
+    user: bool = False
+    safety_identifier: bool = False
+    verbosity: bool = False
+    strict: bool = False
     tiers: bool = False
     stream_usage: bool = True
     extra: bool = True
@@ -113,6 +118,9 @@ _OPENAI = Profile(
     files=True,
     developer_role=True,
     prompt_cache_key=True,
+    user=True,
+    safety_identifier=True,
+    verbosity=True,
     tiers=True,
     max_tokens_field="max_completion_tokens",
     unit_defaults=True,
@@ -127,6 +135,7 @@ _VLLM = Profile(
     json_object=True,
     json_schema=True,
     audio=True,
+    user=True,
     reasoning_field="reasoning_content",
     counting="vllm",
 )
@@ -152,10 +161,14 @@ _LLAMA = Profile(
 )
 
 #: https://openrouter.ai/docs/api-reference/parameters: what is kept to depends on the provider behind it.
-_OPENROUTER = Profile("openrouter", audio=True, files=True, reasoning_field="reasoning", unit_defaults=True)
+_OPENROUTER = Profile(
+    "openrouter", audio=True, files=True, user=True, verbosity=True, reasoning_field="reasoning", unit_defaults=True
+)
 
 #: https://docs.litellm.ai/docs/completion/input: the same, of whatever it stands before.
-_LITELLM = Profile("litellm", audio=True, files=True, reasoning_field="reasoning_content", unit_defaults=True)
+_LITELLM = Profile(
+    "litellm", audio=True, files=True, user=True, reasoning_field="reasoning_content", unit_defaults=True
+)
 
 #: https://console.groq.com/docs/openai: no log probabilities, biases or names.
 _GROQ = Profile(
@@ -166,6 +179,8 @@ _GROQ = Profile(
     logprobs=False,
     logit_bias=False,
     names=False,
+    user=True,
+    strict=True,
     max_tokens_field="max_completion_tokens",
     unit_defaults=True,
 )
@@ -182,6 +197,7 @@ _MISTRAL = Profile(
     names=False,
     reasoning_effort=False,
     stream_usage=False,
+    strict=True,
     seed_field="random_seed",
     required_word="any",
     short_call_ids=True,

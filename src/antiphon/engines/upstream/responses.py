@@ -120,7 +120,7 @@ class LooseResponses(Loose):
         self, body: dict[str, Any], answer: Answer, counted: Counted, generation: Generation
     ) -> AsyncGenerator[Delta, None]:
         reply = await self._post(_PATH, body, streamed=generation.streamed)
-        stream = ResponsesStream(reply, answer, counted, self._streams.discard, scrubber=self._client.scrubber)
+        stream = ResponsesStream(reply, answer, counted, self._streams.discard)
         self._streams.add(stream)
         return stream
 

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, InvalidRequest, UpstreamFailed
+from antiphon.domain.errors import AntiphonError, InvalidRequest
 from antiphon.engines.upstream import errors, loosely
 from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.used import Counted, usage_of
+from antiphon.protocol.balance import cut_off
 from antiphon.protocol.generation import Finish, TokenLogprob, TopLogprob
 from antiphon.protocol.responses.objects import ERROR_CODES
 
@@ -22,8 +23,6 @@ SILENT = frozenset({"response.created", "response.queued", "response.in_progress
 TERMINAL = frozenset({"response.completed", "response.incomplete", "response.done"})
 FAILED = frozenset({"response.failed", "error"})
 _CALLS = ("function_call", "custom_tool_call")
-#: Words that servers send as data to keep a stream alive.
-_PINGS = frozenset({b"", b"ping", b"pong", b"heartbeat", b"keepalive", b"keep-alive"})
 _ENDED = ("completed", "incomplete")
 #: Members of items that hold what they say.
 _SAYING = ("text", "refusal", "arguments", "input", "code", "name")
@@ -52,23 +51,14 @@ class Reader:
 
         Raises the error that it tells, or `UpstreamFailed` for what is no event.
         """
-        try:
-            value = loosely.value_of(data)
-        except UpstreamFailed:
-            if name == "error":
-                raise errors.in_stream({"error": None}, self._scrubber) from None
-            if not name.startswith(("response.", "message")) or data.strip(b" :").lower() in _PINGS:
-                return None
-            raise
-        if value is None or (isinstance(value, str) and value.lower().encode() in _PINGS):
+        value = loosely.object_of(data, "message" if name.startswith("response.") else name, self._scrubber)
+        if value is None:
             return None
-        if isinstance(value, dict) and isinstance(value.get("type"), str) and value["type"] in FAILED:
+        if isinstance(value.get("type"), str) and value["type"] in FAILED:
             raise fault_of(value, self._scrubber)
         error = errors.in_band(value, self._scrubber, name)
         if error is not None:
             raise error
-        if not isinstance(value, dict):
-            raise errors.invalid("something that is no event")
         return self._typed(value, name)
 
     def _typed(self, value: Json, name: str) -> Json | None:
@@ -152,7 +142,9 @@ def finish_of(response: Json, counted: Counted) -> Finish:
         return Finish("content_filter" if _reason(response) == "content_filter" else "length", usage, tier)
     output = response.get("output")
     items = output if isinstance(output, list) else []
-    calls = any(isinstance(item, dict) and item.get("type") in _CALLS for item in items)
+    calls = [item for item in items if isinstance(item, dict) and item.get("type") in _CALLS]
+    if any(item["type"] == "function_call" and cut_off(str(item.get("arguments") or "")) for item in calls):
+        return Finish("length", usage, tier)  # whatever it says, it is not whole
     return Finish("tool_calls" if calls else "stop", usage, tier)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.ids import new_id
-from antiphon.engines.upstream.loose import drawn
+from antiphon.engines.upstream.loose import asked_by, drawn
 from antiphon.engines.upstream.profiles import Profile
 from antiphon.protocol.generation import (
     FilePart,
@@ -46,15 +46,16 @@ def body_of(generation: Generation, profile: Profile, model: str) -> Json:
     body: Json = dict(generation.extra) if profile.extra else {}
     body |= {"model": model, "input": _input(generation, profile), "store": False, "stream": generation.streamed}
     body |= _tools(generation)
+    text: Json = {}
+    if generation.verbosity is not None and profile.verbosity:
+        text["verbosity"] = generation.verbosity
     if generation.output.kind != "text":
-        body["text"] = {"format": _format(generation.output)}
+        text["format"] = _format(generation.output)
+    if text:
+        body["text"] = text
     if generation.effort is not None and profile.reasoning_effort:
         body["reasoning"] = {"effort": generation.effort}
-    if generation.affinity is not None and profile.prompt_cache_key:
-        body["prompt_cache_key"] = generation.affinity
-    if generation.tier is not None and profile.tiers:
-        body["service_tier"] = generation.tier
-    return body | _sampling(generation, profile)
+    return body | asked_by(generation, profile) | _sampling(generation, profile)
 
 
 def native_body(given: Mapping[str, Any], profile: Profile, model: str, *, streamed: bool) -> Json:
@@ -86,7 +87,7 @@ def _input(generation: Generation, profile: Profile) -> list[Json]:
     custom = {turn.call_id for turn in generation.turns if isinstance(turn, ToolCall) and turn.kind == "custom"}
     turns = [
         turn
-        for turn in generation.turns
+        for turn in (generation.turns if profile.verbosity else generation.spoken())
         if not isinstance(turn, ReasoningTurn) or (turn.text and _takes_reasoning_text(profile))
     ]
     return [_item(turn, custom, profile) for turn in turns]

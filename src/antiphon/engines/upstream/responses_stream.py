@@ -77,6 +77,7 @@ class NativeEvents:
 
     def feed(self, data: bytes, name: str = "message") -> list[Delta]:
         """The event, unless it says nothing. Raises the error that it tells. `name`: as its own line says it."""
+        data = self._scrubber.masked(data)
         if not self._reader.halves and name != "error":
             try:
                 head = _decode_head(data)
@@ -121,9 +122,14 @@ class NativeEvents:
 
     def whole(self, data: bytes) -> list[Delta]:
         """The response as it is. Raises the error that it has ended with."""
+        data = self._scrubber.masked(data)
         response = whole_response(data, self._scrubber)
         self._end = finish_of(response, self._counted)
-        return [NativeDelta(data)]
+        try:
+            as_it_came = msgspec.json.decode(data) == response
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            as_it_came = False
+        return [NativeDelta(data if as_it_came else loosely.written(response))]
 
     def finish(self) -> list[Delta]:
         """The end."""
@@ -166,7 +172,7 @@ class NeutralEvents:
 
     def feed(self, data: bytes, name: str = "message") -> list[Delta]:
         """The deltas of an event. Raises the error that it tells. `name`: as its own line says it."""
-        event = self._read(data, name)
+        event = self._read(self._scrubber.masked(data), name)
         if event is None:
             return []
         kind: str = event["type"]
@@ -200,6 +206,7 @@ class NeutralEvents:
 
     def whole(self, data: bytes) -> list[Delta]:
         """The deltas of a whole response. Raises the error that it has ended with."""
+        data = self._scrubber.masked(data)
         response = whole_response(data, self._scrubber)
         self._close(response, None)
         out, self._out = self._out, []
@@ -363,7 +370,8 @@ class NeutralEvents:
             known = self._places.get(name) if isinstance(name, str) else None
             fresh = max((*self._slots, *self._over), default=-1) + 1
             last = max(self._slots, default=fresh)
-            index = known if known is not None else fresh if "item" in event else last
+            new = "item" in event or isinstance(name, str)
+            index = known if known is not None else fresh if new else last
         if isinstance(name, str):
             self._places.setdefault(name, index)
         return index

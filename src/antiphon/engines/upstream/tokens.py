@@ -39,7 +39,7 @@ def estimate(generation: Generation) -> int:
     """Input tokens, estimated from the bytes of all text, calls and tools. Right within a third for English text."""
     size = 0
     more = 3
-    for turn in generation.turns:
+    for turn in generation.spoken():
         more += _MESSAGE
         if isinstance(turn, Message):
             for part in turn.parts:

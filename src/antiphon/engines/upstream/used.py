@@ -73,9 +73,10 @@ class Counted:
     def __init__(self, input_tokens: Callable[[], int], most_tokens: int | None = None) -> None:
         """`input_tokens` gives our estimate of the prompt. `most_tokens`: output tokens that the answer may have."""
         self._input_tokens = input_tokens
-        self._most: float = float("inf")
+        #: Characters beyond which it says too much.
+        self.most: float = float("inf")
         if most_tokens is not None:
-            self._most = _CHARACTERS * (limits.UPSTREAM_EXCESS * most_tokens + limits.UPSTREAM_EXCESS_TOKENS)
+            self.most = _CHARACTERS * (limits.UPSTREAM_EXCESS * most_tokens + limits.UPSTREAM_EXCESS_TOKENS)
         self.characters = 0
 
     def say(self, text: str) -> None:
@@ -85,7 +86,7 @@ class Counted:
     @property
     def too_much(self) -> bool:
         """Whether no server that keeps to what it was asked says as much."""
-        return self.characters > self._most
+        return self.characters > self.most
 
     def usage(self, told: Usage | None = None) -> Usage:
         """What was used: as it was `told`, unless that is nothing for something; else our estimate."""

@@ -102,6 +102,8 @@ def _canonical(generation: Generation) -> Generation:
         track=False,
         batches=False,
         tier=None,
+        user=None,
+        safety_identifier=None,
     )
 
 

@@ -120,11 +120,14 @@ class ChatMachine:
 
     # --- facts in -----------------------------------------------------------------------------------------------------
     def start(self) -> list[Event]:
-        """The first chunk of each choice, which carries the role."""
+        """The first chunk of each choice, which carries the role.
+
+        Its content is null, not empty: to some clients an empty text is the beginning of one, and there may be none.
+        """
         events = []
         for index, choice in enumerate(self._choices):
             choice.state = State.OPEN
-            events.append(self._chunk(index, {"role": "assistant", "content": "", "refusal": None}))
+            events.append(self._chunk(index, {"role": "assistant", "content": None, "refusal": None}))
         return events
 
     def feed(self, fact: tuple[int, AnswerDelta | NativeDelta | Batch]) -> list[Event]:
@@ -133,6 +136,8 @@ class ChatMachine:
         if isinstance(delta, Batch):
             return self._feed_all(index, delta)
         choice = self._choices[index]
+        if isinstance(delta, TextDelta) and not delta.text and not delta.logprobs:
+            return []  # as above
         row = TRANSITIONS[choice.state].get(type(delta))
         if row is None or isinstance(delta, NativeDelta):
             raise MachineError(f"{type(delta).__name__} while {choice.state.name}")
@@ -197,7 +202,7 @@ class ChatMachine:
     def _message(self, choice: _Choice) -> Json:
         message: Json = {
             "role": "assistant",
-            "content": "".join(choice.content) if choice.content or not choice.calls else None,
+            "content": "".join(choice.content) or (None if choice.calls else ""),
             "refusal": "".join(choice.refusal) if choice.refusal else None,
             "annotations": [],
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,17 +13,15 @@ from antiphon.protocol.chat import messages
 from antiphon.protocol.generation import (
     Generation,
     Grammar,
-    Message,
     OutputFormat,
     Sampling,
-    TextPart,
     Tool,
     ToolChoice,
     Turn,
 )
 from antiphon.protocol.numbers import make_whole, number_or
-from antiphon.protocol.refusals import unsupported_parameter, unsupported_value
-from antiphon.protocol.shared import VERBOSITY
+from antiphon.protocol.refusals import Unserved, check_count, unsupported_parameter, unsupported_value
+from antiphon.protocol.unknown import unread
 
 Json = dict[str, Any]
 
@@ -32,6 +30,9 @@ _REFUSED = {
     "moderation": "is not supported by this server",
     "web_search_options": "is not supported with this model",
 }
+#: Members of tools, and of their functions, that are read here.
+_READ = frozenset({"function", "custom", "type"})
+_FUNCTION = frozenset({"name", "description", "parameters", "strict"})
 #: Members that the schema knows as integers.
 _INTEGERS = ("max_completion_tokens", "max_tokens", "n", "seed", "top_logprobs")
 
@@ -39,7 +40,8 @@ _INTEGERS = ("max_completion_tokens", "max_tokens", "n", "seed", "top_logprobs")
 class ChatRequest(msgspec.Struct, frozen=True):
     """One `POST /chat/completions`, understood.
 
-    `legacy_functions`: answer with `function_call`, as a request with `functions` expects.
+    `legacy_functions`: answer with `function_call`, as a request with `functions` expects. `unserved`: the refusal of
+    what no engine of ours can be asked, which is left out; a server that gets the request as it is may know it.
     """
 
     model: str
@@ -57,17 +59,16 @@ class ChatRequest(msgspec.Struct, frozen=True):
     sampling: Sampling
     extra: Mapping[str, Any]
     body: Json
+    unserved: Unserved | None = None
 
     def generation(self, engine_model: str, choice: int) -> Generation:
         """What the engine is asked for one choice. With a seed, each choice has its own, or all would be the same."""
         sampling = self.sampling
         if sampling.seed is not None and choice:
             sampling = msgspec.structs.replace(sampling, seed=sampling.seed + choice)
-        verbosity = VERBOSITY.get(self.body.get("verbosity") or "")
-        hint = [Message("system", (TextPart(verbosity),))] if verbosity else []
         return Generation(
             model=engine_model,
-            turns=(*hint, *self.turns),
+            turns=tuple(self.turns),
             tools=self.tools,
             tool_choice=self.tool_choice,
             output=self.output,
@@ -77,12 +78,16 @@ class ChatRequest(msgspec.Struct, frozen=True):
             streamed=self.stream,
             affinity=self.body.get("prompt_cache_key"),
             tier=self.body.get("service_tier"),
+            verbosity=self.body.get("verbosity"),
+            user=self.body.get("user"),
+            safety_identifier=self.body.get("safety_identifier"),
         )
 
 
 def parse(body: Json, extra: Mapping[str, Any]) -> ChatRequest:
     """Understand a body that has passed the published schema. Raises `InvalidRequest` naming what cannot be served."""
     make_whole(body, _INTEGERS)
+    check_count("messages", body["messages"])
     stream = bool(body.get("stream"))
     if body.get("stream_options") and not stream:
         raise InvalidRequest(
@@ -93,7 +98,9 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ChatRequest:
     options = body.get("stream_options") or {}
     functions = [{"type": "function", "function": function} for function in body.get("functions") or []]
     given = body.get("tools") or functions
-    tools = tuple(_tool(tool, index) for index, tool in enumerate(given))
+    unserved: list[Unserved] = []
+    turns = messages.turns(body["messages"], unserved)
+    tools = tuple(_tools(given, unserved))
     toolset.check_names(tools, "tools[{index}].function.name" if body.get("tools") else "functions[{index}].name")
     return ChatRequest(
         model=body["model"],
@@ -104,13 +111,14 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ChatRequest:
         obfuscate=options.get("include_obfuscation") is not False,
         show_logprobs=bool(body.get("logprobs")),
         legacy_functions=bool(functions) and not body.get("tools"),
-        turns=messages.turns(body["messages"]),
+        turns=turns,
         tools=tools,
-        tool_choice=_tool_choice(body, tools, legacy=bool(functions)),
-        output=_output(body.get("response_format")),
+        tool_choice=_tool_choice(body, tools, unserved, legacy=bool(functions)),
+        output=_output(body.get("response_format"), unserved),
         sampling=_sampling(body),
         extra=extra,
         body=body,
+        unserved=unserved[0] if unserved else None,
     )
 
 
@@ -123,12 +131,23 @@ def check_neutral(body: Json) -> None:
         raise unsupported_value("modalities", "Audio output is not supported with this model.")
 
 
+def _tools(given: Sequence[Json], unserved: list[Unserved]) -> Iterator[Tool]:
+    """The tools that can be called. `unserved` gets the refusals of others."""
+    for index, tool in enumerate(given):
+        if tool["type"] in ("function", "custom"):
+            yield _tool(tool, index)
+        else:
+            text = f"Tools of type '{tool['type']}' are not supported with this model; 'function' and 'custom' are."
+            unserved.append(unsupported_value(f"tools[{index}].type", text))
+
+
 def _tool(tool: Json, index: int) -> Tool:
+    extra = unread(tool, _READ)
     if tool["type"] == "custom":
         custom = tool["custom"]
         grammar = (custom.get("format") or {}).get("grammar")
         bound = Grammar(grammar["syntax"], grammar["definition"]) if grammar else None
-        return Tool(custom["name"], custom.get("description") or "", kind="custom", grammar=bound)
+        return Tool(custom["name"], custom.get("description") or "", kind="custom", grammar=bound, extra=extra)
     function = tool["function"]
     if function.get("strict") is True and function.get("parameters") is not None:
         structured.check_strict(
@@ -142,10 +161,24 @@ def _tool(tool: Json, index: int) -> Tool:
         function.get("description") or "",
         function.get("parameters"),
         strict=function.get("strict") is True,
+        extra={**extra, "function": more} if (more := unread(function, _FUNCTION)) else extra,
     )
 
 
-def _tool_choice(body: Json, tools: Sequence[Tool], *, legacy: bool) -> ToolChoice:
+def _tool_choice(body: Json, tools: Sequence[Tool], unserved: list[Unserved], *, legacy: bool) -> ToolChoice:
+    try:
+        return _chosen(body, tools, legacy=legacy)
+    except Unserved as refusal:
+        unserved.append(refusal)
+    except InvalidRequest as error:
+        if not unserved:
+            raise
+        # What is to be called may be what was left out.
+        unserved.append(Unserved(error.message, code=error.code, param=error.param))
+    return ToolChoice()
+
+
+def _chosen(body: Json, tools: Sequence[Tool], *, legacy: bool) -> ToolChoice:
     # The legacy form knows one call at a time.
     parallel = body.get("parallel_tool_calls") is not False and not (legacy and not body.get("tools"))
     choice = body.get("tool_choice")
@@ -165,12 +198,15 @@ def _tool_choice(body: Json, tools: Sequence[Tool], *, legacy: bool) -> ToolChoi
 
 
 def _name_of(choice: Json, path: str) -> str:
-    kind = "custom" if choice.get("type") == "custom" else "function"
+    kind = choice.get("type")
+    kind = kind if isinstance(kind, str) else "function"
+    if kind not in ("function", "custom"):
+        raise unsupported_value(f"{path}.type", f"Tool choice '{kind}' is not supported with this model.")
     inner = choice.get(kind)
     return toolset.chosen_name(inner.get("name") if isinstance(inner, dict) else None, f"{path}.{kind}.name")
 
 
-def _output(response_format: Json | None) -> OutputFormat:
+def _output(response_format: Json | None, unserved: list[Unserved]) -> OutputFormat:
     match (response_format or {}).get("type", "text"):
         case "json_schema":
             assert response_format is not None
@@ -185,8 +221,12 @@ def _output(response_format: Json | None) -> OutputFormat:
             return OutputFormat("json_schema", schema["name"], schema.get("schema") or {}, schema.get("strict") is True)
         case "json_object":
             return OutputFormat("json_object")
-        case _:
-            return OutputFormat()
+        case "text":
+            pass
+        case other:
+            text = f"The response format '{other}' is not supported with this model."
+            unserved.append(unsupported_value("response_format.type", text))
+    return OutputFormat()
 
 
 def _sampling(body: Json) -> Sampling:

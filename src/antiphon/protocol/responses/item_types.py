@@ -36,12 +36,17 @@ class ItemType:
     output: Shown | None = None
 
 
+def of(item_type: str) -> ItemType:
+    """What is known of a type."""
+    return TYPES.get(item_type, _NEWER)
+
+
 def full(item: Json, item_type: str) -> Json:
     """The item with what its type fills in."""
     filled = {key: value for key, value in item.items() if value is not None}
-    for name, value in TYPES[item_type].defaults.items():
+    for name, value in of(item_type).defaults.items():
         filled.setdefault(name, value(filled) if callable(value) else value)
-    for name, members in TYPES[item_type].inner.items():
+    for name, members in of(item_type).inner.items():
         filled[name] = {**members, **filled[name]}
     if item_type in _TOOL_ITEMS:
         filled["tools"] = [_stored_tool(tool) for tool in filled["tools"]]
@@ -160,6 +165,8 @@ def _found(item: Json) -> list[Turn]:
 
 _DONE = {"status": "completed"}
 
+#: Another server's, which is newer than this one.
+_NEWER = ItemType("item_")
 TYPES: dict[str, ItemType] = {
     "message": ItemType("msg_", _DONE),
     "function_call": ItemType("fc_", _DONE),

@@ -24,7 +24,7 @@ from antiphon.protocol.generation import (
 from antiphon.protocol.refusals import unsupported_value
 from antiphon.protocol.responses import item_types
 from antiphon.protocol.responses.client_tools import function_name
-from antiphon.protocol.responses.item_types import TYPES
+from antiphon.protocol.unknown import unread
 
 Json = dict[str, Any]
 
@@ -37,12 +37,28 @@ _PLAIN = frozenset(
 )
 
 
+#: Members of them that are read here, or say nothing to a model. What else there is may be known to another server.
+_MESSAGE = frozenset({"type", "id", "role", "content", "status", "phase", "created_by"})
+_CALL = frozenset(
+    {
+        *("type", "id", "call_id", "name", "namespace", "arguments", "input", "status", "caller", "async"),
+        "created_by",
+    }
+)
+_PART = frozenset(
+    {
+        *("type", "text", "annotations", "logprobs", "detail", "image_url", "file_id", "prompt_cache_breakpoint"),
+    }
+)
+
+
 def normalize_input(value: str | list[Json], *, path: str = "input") -> list[Json]:
     """The request's `input` as full items with ids and types, as they are stored and listed.
 
     A string is one user message; easy messages become typed ones. `item_reference`s stay (see `references`). `path`:
     where the items stand in the request.
-    Raises `InvalidRequest` for item types that are not taken here.
+    Types that are not known here are for a server that knows them; whoever checks the request sees to that. Raises
+    `InvalidRequest` for an item that has no meaning where it stands.
     """
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
@@ -53,11 +69,12 @@ def _normalize_item(item: Json, path: str) -> Json:
     item_type = item.get("type") or ("message" if "role" in item else "item_reference")
     if item_type == "item_reference":
         return {"type": "item_reference", "id": item["id"], "path": path}
-    if item_type not in TYPES:
-        raise unsupported_value(f"{path}.type", f"Items of type '{item_type}' are not supported with this model.")
+    if item_type == "compaction_trigger":
+        # It stands at the end, and has been taken out there.
+        raise unsupported_value(f"{path}.type", f"Items of type '{item_type}' must be the last one.")
     # The output of a local shell has the id of its call (published specification); some clients call it `call_id`.
     given = item.get("call_id") if item_type == "local_shell_call_output" and not item.get("id") else item.get("id")
-    item_id = _checked_id(given, path) or new_id(TYPES[item_type].prefix)
+    item_id = _checked_id(given, path) or new_id(item_types.of(item_type).prefix)
     full = item_types.full({**item, "id": item_id, "type": item_type}, item_type)
     if item_type == "message":
         full["content"] = _normalize_content(item["role"], item["content"])
@@ -143,9 +160,9 @@ def _turns(item: Json, path: str, pairs: frozenset[str]) -> list[Turn]:
 def _turn(item: Json, path: str) -> Turn:
     match item["type"]:
         case "function_call":
-            return ToolCall(item["call_id"], _name(item), item["arguments"])
+            return ToolCall(item["call_id"], _name(item), item["arguments"], "function", unread(item, _CALL))
         case "custom_tool_call":
-            return ToolCall(item["call_id"], _name(item), item["input"], "custom")
+            return ToolCall(item["call_id"], _name(item), item["input"], "custom", unread(item, _CALL))
         case "function_call_output" | "custom_tool_call_output":
             return ToolResult(_call_id(item, path), _output_text(item["output"], f"{path}.output"))
         case "reasoning":
@@ -153,7 +170,7 @@ def _turn(item: Json, path: str) -> Turn:
             return ReasoningTurn("\n".join(part["text"] for part in parts))
         case _:
             content = [_part(part, f"{path}.content[{index}]") for index, part in enumerate(item["content"])]
-            return Message(item["role"], tuple(content))
+            return Message(item["role"], tuple(content), extra=unread(item, _MESSAGE))
 
 
 def _name(item: Json) -> str:
@@ -175,11 +192,13 @@ def _call_id(item: Json, path: str) -> str:
 def _part(part: Json, path: str) -> Part:
     match part["type"]:
         case "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text":
-            return TextPart(part["text"])
+            return TextPart(part["text"], unread(part, _PART))
         case "refusal":
             return RefusalPart(part["refusal"])
         case "input_image":
-            return ImagePart(part.get("image_url") or part.get("file_id") or "", part["detail"], path)
+            return ImagePart(
+                part.get("image_url") or part.get("file_id") or "", part["detail"], path, unread(part, _PART)
+            )
         case "input_file":
             return FilePart(part.get("file_data"), part.get("file_id"), part.get("filename"), path)
         case other:

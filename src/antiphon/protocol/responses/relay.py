@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from antiphon.domain import limits
+from antiphon.protocol.balance import cut_off
 from antiphon.protocol.events import Obfuscator
 from antiphon.protocol.responses.foreign import (
     PLAIN,
@@ -273,6 +274,8 @@ class Relay:
         done["id"] = item.body["id"]
         if done.get("status") == "in_progress" or (item.kind in PLAIN and not isinstance(done.get("status"), str)):
             done["status"] = "completed"
+        if item.kind == "function_call" and cut_off(done["arguments"]):
+            done["status"] = "incomplete"
         item.finished = done
         self._theirs = {index: other for index, other in self._theirs.items() if other is not item}
         self._flush()

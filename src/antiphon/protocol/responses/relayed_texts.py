@@ -79,7 +79,7 @@ class Texts:
         if not stem or (done.get(name) is None and not text.pieces and not text.done):
             return
         full = done.get(name)
-        if item.kind == "function_call" and not text.pieces and done.get("status") != "incomplete":
+        if item.kind == "function_call" and not text.joined and done.get("status") != "incomplete":
             full = full or _NONE
         if text.done:
             if full and full != text.joined:

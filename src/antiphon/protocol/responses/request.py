@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.ids import new_id
 from antiphon.protocol import compaction, structured, toolset
@@ -21,13 +20,19 @@ from antiphon.protocol.generation import (
     Turn,
 )
 from antiphon.protocol.numbers import make_whole, number_or
-from antiphon.protocol.refusals import Unserved, missing_parameter, unsupported_parameter
+from antiphon.protocol.refusals import (
+    Unserved,
+    check_count,
+    check_id,
+    missing_parameter,
+    unsupported_parameter,
+    unsupported_value,
+)
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import tools
 from antiphon.protocol.responses.item_types import full_tool
 from antiphon.protocol.responses.items import Json
 from antiphon.protocol.responses.tools import Offered
-from antiphon.protocol.shared import VERBOSITY
 
 #: Parameters that nothing here serves yet, and why each is refused rather than ignored.
 _REFUSED = {"background_options": "is not supported by this server"}
@@ -69,11 +74,10 @@ class ResponseRequest(msgspec.Struct, frozen=True):
 
     def generation(self, engine_model: str, conversation: Sequence[Turn]) -> Generation:
         """What the engine is asked: instructions first, then the whole conversation."""
-        verbosity = VERBOSITY.get((self.body.get("text") or {}).get("verbosity") or "")
         # A prompt with messages has made a list of the instructions.
         listed = self.instructions if isinstance(self.instructions, list) else []
-        orders = [text for text in (self.instructions, verbosity) if text and isinstance(text, str)]
-        system: list[Turn] = [Message("system", (TextPart("\n\n".join(orders)),))] if orders else []
+        order = self.instructions if isinstance(self.instructions, str) else ""
+        system: list[Turn] = [Message("system", (TextPart(order),))] if order else []
         system += item_rules.turns(listed, path="instructions")
         return Generation(
             model=engine_model,
@@ -87,6 +91,9 @@ class ResponseRequest(msgspec.Struct, frozen=True):
             streamed=bool(self.body.get("stream")),
             affinity=self.body.get("prompt_cache_key"),
             tier=self.body.get("service_tier"),
+            verbosity=(self.body.get("text") or {}).get("verbosity"),
+            user=self.body.get("user"),
+            safety_identifier=self.body.get("safety_identifier"),
         )
 
 
@@ -102,19 +109,15 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
     if not body.get("model"):
         raise missing_parameter("model")
     conversation = conversation_of(body)
+    if body.get("previous_response_id") is not None:
+        check_id(body["previous_response_id"], "resp_", "previous_response_id")
     if body.get("input") is None:
         if conversation is None:
             raise missing_parameter("input")
         # What is in the conversation already is answered.
         body["input"] = []
     sent = compaction.without_trigger(body["input"])
-    if isinstance(sent, list) and len(sent) > limits.MAX_INPUT_ITEMS:
-        raise InvalidRequest(
-            f"Invalid 'input': array too long. Expected an array with maximum length {limits.MAX_INPUT_ITEMS}, "
-            f"but got an array with length {len(sent)} instead.",
-            code="array_above_max_length",
-            param="input",
-        )
+    check_count("input", sent)
     if body.get("max_tool_calls") is not None and body["max_tool_calls"] < 1:
         raise InvalidRequest(
             f"Invalid 'max_tool_calls': integer below minimum value. Expected a value >= 1, but got "
@@ -123,6 +126,11 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
             param="max_tool_calls",
         )
     offered, choice = _tools(body)
+    output = OutputFormat()
+    try:
+        output = output_format((body.get("text") or {}).get("format"))
+    except Unserved as refusal:
+        offered = msgspec.structs.replace(offered, unserved=offered.unserved or refusal)
     return ResponseRequest(
         model=body["model"],
         stream=bool(body.get("stream")),
@@ -138,7 +146,7 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         instructions=body.get("instructions"),
         offered=offered,
         tool_choice=choice,
-        output=output_format((body.get("text") or {}).get("format")),
+        output=output,
         sampling=_sampling(body),
         extra=extra,
         body=body,
@@ -171,7 +179,8 @@ def conversation_of(body: Json) -> str | None:
             code="mutually_exclusive_parameters",
             param="conversation",
         )
-    return conversation["id"] if isinstance(conversation, dict) else conversation
+    conversation = conversation["id"] if isinstance(conversation, dict) else conversation
+    return None if conversation is None else check_id(conversation, "conv_", "conversation")
 
 
 def instruction_items(messages: list[Json]) -> list[Json]:
@@ -208,8 +217,10 @@ def output_format(text_format: Json | None) -> OutputFormat:
             )
         case "json_object":
             return OutputFormat("json_object")
-        case _:
+        case "text":
             return OutputFormat()
+        case other:
+            raise unsupported_value("text.format.type", f"Output of the format '{other}' is not supported.")
 
 
 # --- the answer's object ----------------------------------------------------------------------------------------------

@@ -69,7 +69,8 @@ def read(event: Json, size: int) -> Steer:
     if strange:
         raise SteerRefused("invalid_input", f"Unknown parameter: '{strange[0]}'.")
     messages = _messages(event["input"])
-    problem = schema.check("CreateResponse", {"model": "", "input": messages}).problem
+    checked = schema.check("CreateResponse", {"model": "", "input": messages})
+    problem = checked.problem or checked.nested
     if problem is not None:
         raise SteerRefused("invalid_input", problem.message)
     return Steer(new_id("steer_"), event["previous_response_id"], event["input"], messages, size)

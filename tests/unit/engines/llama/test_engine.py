@@ -15,6 +15,7 @@ from antiphon.engines.llama.client import Chunk, NotBegun
 from antiphon.engines.llama.config import LlamaConfig
 from antiphon.engines.llama.connection import Connection
 from antiphon.engines.llama.engine import LlamaEngine
+from antiphon.engines.llama.pulse import Pulse
 from antiphon.engines.llama.thinking import Thinking
 from antiphon.protocol.generation import (
     CallArguments,
@@ -34,6 +35,10 @@ from antiphon.protocol.generation import (
 )
 
 
+async def healthy(_: float) -> bool:
+    return True
+
+
 class Child:
     """Stands for the child: it gives these answers, one after the other. An exception is raised instead."""
 
@@ -42,8 +47,9 @@ class Child:
         self.bodies: list[dict[str, Any]] = []
         self.shown_tools: list[int] = []
         self.vocabulary_size = 100
-        self.client = self.reader = self
+        self.client = self.reader = self.reading = self
         self.gone = False
+        self.pulse = Pulse(healthy, lambda: False, lambda: 0)
         self.admission_fails = 0
 
     async def prompt(self, generation: Generation) -> tuple[list[int], Thinking]:

@@ -176,3 +176,48 @@ def test_a_template_that_refuses_gets_the_simplest_form_and_then_the_client_hear
 def test_nothing_to_answer() -> None:
     with pytest.raises(InvalidRequest):
         read(FakeChild(), Generation("m", ()))
+
+
+class Asked:
+    """Stands for the child: keeps what it was asked to render."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+
+    async def render(self, body: bytes) -> str:
+        self.bodies.append(json.loads(body))
+        return "rendered"
+
+    async def tokenize(self, text: str, *, begin: bool, special: bool) -> list[int]:
+        return [1]
+
+
+def rendered(generation: Generation, *, thinks: bool = False) -> dict[str, Any]:
+    asked = Asked()
+    reader = PromptReader(asked, (), template_tools=True, thinks=thinks)  # type: ignore[arg-type]
+    asyncio.run(reader.prompt(generation))
+    return asked.bodies[0]
+
+
+def test_what_a_client_says_to_the_template_reaches_it() -> None:
+    body = rendered(Generation("m", (said("user", "Hi"),), template={"enable_thinking": False, "style": {"a": 1}}))
+    assert body["chat_template_kwargs"] == {"enable_thinking": False, "style": {"a": 1}}
+
+
+def test_it_cannot_take_the_place_of_what_is_asked() -> None:
+    taken = {"messages": [], "tools": [], "add_generation_prompt": False, "bos_token": "x", "raise_exception": 1}
+    body = rendered(Generation("m", (said("user", "Hi"),), tools=(ADD,), template={**taken, "style": "brief"}))
+    assert body["chat_template_kwargs"] == {"style": "brief"}
+    assert body["messages"] == [{"role": "user", "content": "Hi"}]
+    assert len(body["tools"]) == 1
+
+
+def test_the_effort_that_is_asked_for_goes_before() -> None:
+    generation = Generation("m", (said("user", "Hi"),), effort="none", template={"enable_thinking": True})
+    assert rendered(generation, thinks=True)["chat_template_kwargs"]["enable_thinking"] is False
+
+
+def test_too_much_for_the_template_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="chat_template_kwargs") as refused:
+        rendered(Generation("m", (said("user", "Hi"),), template={"style": "x" * 20_000}))
+    assert refused.value.param == "chat_template_kwargs"

@@ -83,3 +83,70 @@ def test_a_cancelled_waiter_loses_no_slot() -> None:
         await asyncio.wait_for(last.acquire(1), 1)
 
     asyncio.run(main())
+
+
+def test_shared_tokens_are_waited_for_in_order() -> None:
+    async def main() -> None:
+        queue = SlotQueue(3, 5, 100, Clock())
+        first, big, small = queue.enter(), queue.enter(), queue.enter()
+        await first.acquire(60)
+        waiting = [asyncio.create_task(big.acquire(90)), asyncio.create_task(small.acquire(10))]
+        await asyncio.sleep(0)
+        assert queue.waiting == 2  # the small one would fit, but then the big one might never begin
+        assert first.grow(100)
+        assert not first.grow(101)
+        first.release()
+        await asyncio.wait_for(asyncio.gather(*waiting), 1)
+        assert queue.free_tokens == 0
+        big.release()
+        small.release()
+        assert (queue.free_tokens, queue.inside) == (100, 0)
+
+    asyncio.run(main())
+
+
+def test_who_leaves_the_front_makes_way_for_those_behind() -> None:
+    async def main() -> None:
+        queue = SlotQueue(3, 5, 100, Clock())
+        first, big, small = queue.enter(), queue.enter(), queue.enter()
+        await first.acquire(60)
+        leaving, staying = asyncio.create_task(big.acquire(90)), asyncio.create_task(small.acquire(10))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait_for(staying, 1)
+        big.release()
+        assert queue.free_tokens == 30
+
+    asyncio.run(main())
+
+
+def test_who_gives_a_slot_back_is_the_next_to_get_one() -> None:
+    async def main() -> None:
+        queue = SlotQueue(1, 5, 100, Clock())
+        first, second = queue.enter(), queue.enter()
+        await first.acquire(50)
+        waiting = asyncio.create_task(second.acquire(10))
+        await asyncio.sleep(0)
+        first.yield_slot()
+        await waiting
+        again = asyncio.create_task(first.acquire(100, first=True))
+        third = queue.enter()
+        late = asyncio.create_task(third.acquire(1))
+        await asyncio.sleep(0)
+        second.release()
+        await asyncio.wait_for(again, 1)
+        assert not late.done()
+        first.release()
+        await asyncio.wait_for(late, 1)
+
+    asyncio.run(main())
+
+
+def test_more_than_the_pool_is_the_whole_pool() -> None:
+    async def main() -> None:
+        queue = SlotQueue(1, 5, 100, Clock())
+        ticket = queue.enter()
+        await asyncio.wait_for(ticket.acquire(1000), 1)
+        assert ticket.tokens == 100
+
+    asyncio.run(main())

@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,10 @@ class Link:
     def __init__(self, child: ChildProcess) -> None:
         self.pid = child.pid
         self.closed = False
+
+    async def watch(self) -> str:
+        await asyncio.Event().wait()
+        return "never"
 
     async def close(self) -> None:
         self.closed = True
@@ -164,6 +170,93 @@ def test_a_child_that_cannot_be_spoken_to_counts_as_crashed() -> None:
         stage = Stage(READY, connect=refuse)
         with pytest.raises(EngineUnavailable):
             await stage.supervisor.connection()
+        await stage.supervisor.stop()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BlockingIOError(11, "Resource temporarily unavailable"),
+        OSError(12, "Cannot allocate memory"),
+        FileNotFoundError(2, "No such file or directory"),
+        MemoryError(),
+        TypeError("a mistake of our own"),
+    ],
+)
+def test_what_the_system_refuses_is_told_at_once_and_tried_again(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        refusing = True
+
+        async def launch() -> ChildProcess:
+            if refusing:
+                raise error
+            return await ChildProcess.launch(b"{}", command(READY))
+
+        supervisor: Supervisor[Link] = Supervisor(launch, connect, backoff=0.01, down_for=0.05)
+        async with asyncio.timeout(20):  # and not `ENGINE_START_TIMEOUT`
+            for _ in range(2):
+                with pytest.raises(EngineUnavailable) as refused:
+                    await supervisor.connection()
+                assert refused.value.retry_after
+        assert supervisor.state is State.DOWN
+        assert type(error).__name__ in caplog.text
+        refusing = False
+        async with asyncio.timeout(20):
+            while supervisor.state is not State.READY:
+                with suppress(EngineUnavailable):
+                    await supervisor.connection()
+                await asyncio.sleep(0.01)
+        await supervisor.stop()
+
+    asyncio.run(main())
+
+
+def test_refusals_in_a_row_are_tried_again_more_and_more_seldom() -> None:
+    async def main() -> list[float]:
+        launches: list[float] = []
+
+        async def launch() -> ChildProcess:
+            launches.append(asyncio.get_running_loop().time())
+            raise OSError(11, "Resource temporarily unavailable")
+
+        supervisor: Supervisor[Link] = Supervisor(launch, connect, backoff=0.01, down_for=0.02)
+        while len(launches) < 4:
+            with pytest.raises(EngineUnavailable):
+                await supervisor.connection()
+            await asyncio.sleep(0.001)
+        await supervisor.stop()
+        return [after - before for before, after in pairwise(launches)]
+
+    first, second, third = asyncio.run(main())
+    assert first >= 0.02
+    assert second >= 0.04
+    assert third >= 0.08
+
+
+def test_a_child_that_must_be_replaced_is() -> None:
+    async def main() -> None:
+        hanging = asyncio.Event()
+
+        class Watched(Link):
+            async def watch(self) -> str:
+                await hanging.wait()
+                return "it has not answered"
+
+        async def connect_watched(child: ChildProcess) -> Link:
+            return Watched(child)
+
+        stage = Stage(READY, connect=connect_watched)
+        first = await stage.supervisor.connection()
+        os.kill(first.pid, signal.SIGSTOP)
+        hanging.set()
+        assert await stage.supervisor.replaced(first)
+        hanging.clear()
+        assert (await stage.supervisor.connection()).pid != first.pid
+        assert not psutil.pid_exists(first.pid)
         await stage.supervisor.stop()
 
     asyncio.run(main())

@@ -18,6 +18,7 @@ from antiphon.domain.errors import (
     Overloaded,
     RateLimited,
     ShuttingDown,
+    UpstreamBroken,
     UpstreamFailed,
 )
 from antiphon.domain.routing import Deadlines
@@ -28,7 +29,7 @@ from antiphon.protocol.generation import Finish, ImagePart, Message, TextDelta, 
 
 from .conftest import PLAIN, Fickle, Play, World, ask, asking
 
-BROKEN = UpstreamFailed("broken")
+BROKEN = UpstreamBroken("broken")
 
 
 def refused() -> UpstreamFailed:

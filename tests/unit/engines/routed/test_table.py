@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def fleet(made: Made | None = None, local: str | None = "home") -> Fleet:
 
 
 def routes(
-    table: dict[str, Any], among: Fleet, aliases: dict[str, str] | None = None, *, optional: bool = False
+    table: dict[str, Any], among: Fleet, aliases: dict[str, str] | None = None, *, optional: Collection[str] = ()
 ) -> Any:
     return routes_of(among, gateway.routes(table), {}, aliases or {}, optional=optional)
 
@@ -110,9 +111,25 @@ def test_aliases_name_routes_or_the_built_in_model() -> None:
         routes(table, fleet(), {"x": "b"})
     with pytest.raises(SetupError, match="names 'default', which is no route, and no local model is served"):
         routes(table, fleet(local=None), {"x": "default"})
-    assert [route.name for route in routes(table, fleet(local=None), {"x": "default"}, optional=True).visible("p")] == [
-        "a"
-    ]
+    assert [
+        route.name for route in routes(table, fleet(local=None), {"x": "default"}, optional={"x"}).visible("p")
+    ] == ["a"]
+
+
+def test_a_pattern_of_aliases_answers_names_that_mean_nothing_else() -> None:
+    table = {"gpt-5": {"targets": [{"upstream": "u"}]}, "gpt-4*": {"targets": [{"upstream": "u"}]}}
+    found = routes(table, fleet(), {"gpt-*": "default", "gpt-4o*": "gpt-5", "*": "gpt-5"})
+    assert found.find("gpt-6-mini", "p").model == "home"
+    assert found.find("gpt-6-mini", "p").name == "gpt-6-mini"
+    assert tiers(found.find("gpt-5", "p")) == [["u/gpt-5"]]
+    assert tiers(found.find("gpt-4o", "p")) == [["u/o"]], "a star of a route goes before a pattern"
+    assert tiers(found.find("claude", "p")) == [["u/gpt-5"]]
+    assert [route.name for route in found.visible("p")] == ["gpt-5", "home", "gpt-*", "gpt-4o*", "*"]
+    assert found.find("gpt-*", "p").model == "home", "what is listed can be asked for"
+    with pytest.raises(SetupError, match="can only stand at the end"):
+        routes(table, fleet(), {"g*t": "default"})
+    with pytest.raises(SetupError, match="no local model is served"):
+        routes(table, fleet(local=None), {"gpt-*": "default"})
 
 
 def test_the_built_in_engine_serves_one_model() -> None:

@@ -23,6 +23,7 @@ from antiphon.domain.errors import (
     Overloaded,
     PayloadTooLarge,
     RateLimited,
+    UpstreamBroken,
     UpstreamFailed,
 )
 from antiphon.domain.routing import Deadlines, Secret, UpstreamSpec
@@ -292,7 +293,7 @@ def test_nobody_is_there(upstream: ChatUpstream) -> None:
 def test_an_upstream_that_hangs_up(upstream: ChatUpstream, ask: Any, pieces: list[Any]) -> None:
     kind = "text/event-stream" if ask is events else "application/json"
     error = error_of(upstream, Says(pieces, kind=kind), ask)
-    assert (type(error), error.code) == (UpstreamFailed, "upstream_error")
+    assert (type(error), error.code) == (UpstreamBroken, "upstream_error")
 
 
 @pytest.mark.parametrize("kind", ["text/html", "image/png"])

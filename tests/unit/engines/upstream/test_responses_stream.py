@@ -170,6 +170,101 @@ def test_errors(events: Any, said: Body, kind: type[AntiphonError], code: str) -
     assert SECRET not in caught.value.message
 
 
+WHOLE = message()
+
+
+def native(*events: Body | bytes, name: str = "message") -> list[Delta]:
+    machine = NativeEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))
+    data = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in events]
+    return [*(delta for each in data for delta in machine.feed(each, name)), *machine.finish()]
+
+
+@pytest.mark.parametrize("status", ["completed", "incomplete", None])
+def test_the_end_may_be_told_in_other_words(status: str | None) -> None:
+    last = {"type": "response.done", "response": {"status": status, "output": [WHOLE], "usage": None}}
+    reason = "length" if status == "incomplete" else "stop"
+    assert told([last])[:-1] == [TextDelta("Hello")]
+    assert told([last])[-1] == Finish(reason, Usage(9, 0, 2, estimated=True))  # type: ignore[arg-type]
+    [event, finish] = native(last)
+    assert isinstance(event, NativeDelta)
+    made = json.loads(event.data)
+    assert (made["type"], made["response"]["status"]) == (f"response.{status or 'completed'}", status or "completed")
+    assert finish == Finish(reason, Usage(9, 0, 2, estimated=True))  # type: ignore[arg-type]
+
+
+def test_a_type_may_stand_in_the_events_own_line_alone() -> None:
+    machine = answer()
+    assert machine.feed(b'{"output_index": 0, "delta": "a"}', "response.output_text.delta") == [TextDelta("a")]
+    events = NativeEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))
+    [delta] = events.feed(b'{"output_index": 0, "delta": "a"}', "response.output_text.delta")
+    assert isinstance(delta, NativeDelta)
+    assert json.loads(delta.data)["type"] == "response.output_text.delta"
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 5, "completion_tokens": 7}, Usage(5, 0, 7)),
+        ({"input_tokens": 5.0, "output_tokens": "7", "total_tokens": 12}, Usage(5, 0, 7)),
+        ({"input_tokens": 5, "total_tokens": 12}, Usage(5, 0, 7)),
+        ({"input_tokens": 2**64, "output_tokens": 7}, Usage(9, 0, 2, estimated=True)),
+        ({"input_tokens": -1, "output_tokens": 7}, Usage(9, 0, 2, estimated=True)),
+        ({"input_tokens": 5, "output_tokens": 0}, Usage(5, 0, 2, estimated=True)),
+        ({}, Usage(9, 0, 2, estimated=True)),
+        ("x", Usage(9, 0, 2, estimated=True)),
+    ],
+)
+def test_usage_in_other_words_or_beyond_belief(usage: Any, expected: Usage) -> None:
+    for deltas in (told([end(WHOLE, usage=usage)]), native(end(WHOLE, usage=usage))):
+        assert isinstance(deltas[-1], Finish)
+        assert deltas[-1].usage == expected
+
+
+def test_halves_of_characters() -> None:
+    pieces = [json.dumps(event("output_text.delta", delta="HERE")).encode() for _ in range(2)]
+    data = [pieces[0].replace(b"HERE", rb"A\ud83d"), pieces[1].replace(b"HERE", rb"\ude00B")]
+    machine = answer()
+    assert [delta for each in data for delta in machine.feed(each)] == [TextDelta("A"), TextDelta("😀B")]
+    assert [delta.text for delta in native(*data, end()) if isinstance(delta, NativeDelta)] == ["A", "😀B", ""]
+
+
+def test_an_answer_that_goes_on_and_on_ends_as_one_that_is_out_of_tokens() -> None:
+    for machine in (
+        NeutralEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9, 10)),
+        NativeEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9, 10)),
+    ):
+        said, deltas = 0, []
+        while not machine.finished:
+            said += 12
+            deltas = machine.feed(json.dumps(event("output_text.delta", delta="twelve chars")).encode())
+            assert said < 10_000
+        assert machine.finish() == [Finish("length", Usage(9, 0, said // 4, estimated=True))]
+        if isinstance(deltas[-1], NativeDelta):
+            assert json.loads(deltas[-1].data)["type"] == "response.incomplete"
+
+
+def test_calls_are_told_apart_and_called_with_something() -> None:
+    bare = [{**call(arguments=""), "id": None, "call_id": call_id} for call_id in ("x", "x", None)]
+    deltas = told([end(*bare)])
+    starts = [delta for delta in deltas if isinstance(delta, CallStart)]
+    assert len({start.call_id for start in starts}) == 3
+    assert [delta.text for delta in deltas if isinstance(delta, CallArguments)] == ["{}"] * 3
+    cut = call(arguments='{"path": "/ho')
+    for made in (told([end(cut)]), native(end(cut))):
+        assert isinstance(made[-1], Finish)
+        assert made[-1].reason == "length"
+
+
+def test_items_without_places_or_beginnings() -> None:
+    bare = [{key: value for key, value in each.items() if key != "output_index"} for each in (
+        event("output_text.delta", delta="Hel", item_id="m"), event("output_text.delta", delta="lo", item_id="m"),
+        event("function_call_arguments.delta", delta='{"a"', item_id="f"),
+        event("output_item.done", item=call(id="f")))]  # fmt: skip
+    assert told([*bare, end(message(id="m"), call(id="f"))])[:-1] == [
+        *(TextDelta("Hel"), TextDelta("lo"), CallStart("f", "call_1"), CallArguments('{"a": 1}')),
+    ]
+
+
 def test_native_events_are_passed_on_from_the_first_that_says_something() -> None:
     events = NativeEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))
     given = [json.dumps(event).encode() for event in searching()]

@@ -1,0 +1,39 @@
+"""Events of streams, as each surface writes them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from antiphon.domain.errors import AntiphonError
+from antiphon.protocol.events import Event, Passed
+from antiphon.wire import json as wire_json
+from antiphon.wire import sse
+
+
+async def named(events: AsyncGenerator[list[Event], None]) -> AsyncGenerator[bytes, None]:
+    """Events with `event:` lines, as the Responses API has them. Events that come together are sent together."""
+    async with aclosing(events):
+        async for batch in events:
+            yield b"".join([sse.event(event.type, wire_json.encode(event.body)) for event in batch])
+
+
+async def bare(events: AsyncGenerator[Sequence[Event | Passed], None]) -> AsyncGenerator[bytes, None]:
+    """Events without names, as Chat Completions has them."""
+    async with aclosing(events):
+        async for batch in events:
+            yield b"".join(
+                [sse.data(event.data if isinstance(event, Passed) else wire_json.encode(event.body)) for event in batch]
+            )
+
+
+def error_event(error: AntiphonError) -> bytes:
+    """An error that is all there is of a stream, as the Responses API has it (`ResponseErrorEvent`)."""
+    told = error.body()["error"]
+    body = {"type": "error", "code": told["code"], "message": told["message"], "param": told["param"]}
+    return sse.event("error", wire_json.encode({**body, "sequence_number": 0}))
+
+
+def error_chunk(error: AntiphonError) -> bytes:
+    """The same as Chat Completions has it."""
+    return sse.data(wire_json.encode(error.body()))

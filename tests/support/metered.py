@@ -1,0 +1,138 @@
+"""A server in a process of its own that measures itself: how long its event loop was held up, and its memory.
+
+`python -m support.metered DIRECTORY` serves; `metered()` starts that and gives its handle. It answers each line on its
+standard input with a line of JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+#: Between two looks at the loop (seconds).
+_STEP = 0.005
+
+
+class StallMeter:
+    """The longest time that an event loop was held up.
+
+    Between two ticks, it is the time that went by, or the processor time that was used, whichever is less: so a machine
+    that has other things to do is not taken for a loop that is held up. `cpu`: the clock of that processor time; the
+    process's counts whatever holds the interpreter, also in other threads.
+    """
+
+    def __init__(self, cpu: Callable[[], float] = time.process_time) -> None:
+        self._cpu = cpu
+        self.worst = 0.0
+
+    def start(self) -> None:
+        """Begin, in the loop that is measured."""
+        self._loop = asyncio.get_running_loop()
+        self._tick(time.monotonic(), self._cpu())
+
+    def _tick(self, then: float, used: float) -> None:
+        now, cpu = time.monotonic(), self._cpu()
+        self.worst = max(self.worst, min(now - then - _STEP, cpu - used))
+        self._loop.call_later(_STEP, self._tick, time.monotonic(), self._cpu())
+
+
+@dataclass
+class Metered:
+    """The running server."""
+
+    process: subprocess.Popen[str]
+    url: str
+    key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What opens it."""
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def stall(self) -> float:
+        """The longest time (seconds) that its loop was held up since this was last asked."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print("stall", file=self.process.stdin, flush=True)
+        return float(json.loads(self.process.stdout.readline())["stall"])
+
+    def memory(self) -> int:
+        """What it has in memory now (bytes)."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+
+@contextlib.contextmanager
+def metered(path: Path, **options: object) -> Iterator[Metered]:
+    """Serve an engine that says "ok", with these settings, until the block is left."""
+    command = [sys.executable, "-m", "support.metered", str(path), json.dumps(options)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        where = json.loads(process.stdout.readline())
+        yield Metered(process, where["url"], where["key"])
+    finally:
+        process.stdin.close()
+        process.wait(30)
+        process.stdout.close()
+
+
+def main(path: Path, options: dict[str, object]) -> None:
+    """Serve until standard input ends."""
+    import uvloop
+
+    uvloop.run(_serve(path, options))
+
+
+async def _serve(path: Path, options: dict[str, object]) -> None:
+    from antiphon import app
+    from antiphon.app.command import spare_the_collector
+    from antiphon.datadir import DataDir
+    from antiphon.engines.scripted import ScriptedEngine
+    from antiphon.ports import Capabilities
+    from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
+    from antiphon.settings import Settings
+    from support.quiet import quiet
+
+    quiet()
+
+    def script(_: Generation) -> list[TextDelta | Finish]:
+        engine.asked.clear()
+        return [TextDelta("ok"), Finish("stop", Usage(1, 0, 1))]
+
+    engine = ScriptedEngine(script, capabilities=Capabilities(context_tokens=2**40))
+    settings = Settings(data_dir=path, port=0, database=f"sqlite:///{path / 'antiphon.db'}", **options)  # type: ignore[arg-type]
+    data_dir = DataDir(path)
+    stop = asyncio.Event()
+    meter = StallMeter()
+
+    def announce(host: str, port: int) -> None:
+        meter.start()
+        print(json.dumps({"url": f"http://{host}:{port}", "key": data_dir.default_key()}), flush=True)
+
+    def asked() -> None:
+        if sys.stdin.readline():
+            print(json.dumps({"stall": meter.worst}), flush=True)
+            meter.worst = 0.0
+        else:
+            stop.set()
+            asyncio.get_running_loop().remove_reader(sys.stdin)
+
+    spare_the_collector()
+    asyncio.get_running_loop().add_reader(sys.stdin, asked)
+    await app.run(settings, data_dir, engine, announce, stop)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
