@@ -19,14 +19,17 @@ class FairLock:
         """`most_waiting`: calls of one project that may wait."""
         self._most = most_waiting
         self._held = False
+        #: Who had the last turn: others come first.
+        self._last = ""
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     async def __aenter__(self) -> None:
         """Wait for a turn. Raises `Overloaded` if too many calls of the same project wait already."""
+        whose = WHOSE.get()
         if not self._held:
             self._held = True
+            self._last = whose
             return
-        whose = WHOSE.get()
         queue = self._waiting.setdefault(whose, deque())
         if len(queue) >= self._most:
             raise Overloaded("Too many schemas of this project wait to be compiled. Please retry shortly.")
@@ -48,11 +51,14 @@ class FairLock:
 
     def _hand_on(self) -> None:
         while self._waiting:
+            if self._last in self._waiting:
+                self._waiting.move_to_end(self._last)
             whose, queue = self._waiting.popitem(last=False)
             turn = queue.popleft()
             if queue:
                 self._waiting[whose] = queue  # behind all others
             if not turn.done():
+                self._last = whose
                 turn.set_result(None)
                 return
         self._held = False
