@@ -57,7 +57,7 @@ def all_findings(loaded: Loaded) -> Iterator[Finding]:
         try:
             yield from check(loaded.settings)
         except AntiphonError as error:
-            yield Finding(State.FAIL, subject, error.message)
+            yield Finding(State.FAIL, subject, str(error))
         except OSError as error:
             yield Finding(State.FAIL, subject, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
 
