@@ -97,6 +97,7 @@ def main(path: Path, options: dict[str, object]) -> None:
 
 async def _serve(path: Path, options: dict[str, object]) -> None:
     from antiphon import app
+    from antiphon.app.command import spare_the_collector
     from antiphon.datadir import DataDir
     from antiphon.engines.scripted import ScriptedEngine
     from antiphon.ports import Capabilities
@@ -128,6 +129,7 @@ async def _serve(path: Path, options: dict[str, object]) -> None:
             stop.set()
             asyncio.get_running_loop().remove_reader(sys.stdin)
 
+    spare_the_collector()
     asyncio.get_running_loop().add_reader(sys.stdin, asked)
     await app.run(settings, data_dir, engine, announce, stop)
 

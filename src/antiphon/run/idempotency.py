@@ -18,6 +18,7 @@ from antiphon.domain.errors import AntiphonError, Conflict
 from antiphon.domain.records import KeyClaim, KeyState
 from antiphon.policy.habits import Habit, for_ever
 from antiphon.ports import Clock, KeyStore
+from antiphon.run.steady import SteadyTime
 from antiphon.telemetry.logs import logger
 
 Name = tuple[str, bytes]
@@ -126,7 +127,8 @@ class Idempotency:
 
     def __init__(self, store: KeyStore, clock: Clock, secret: bytes) -> None:
         self._store = store
-        self._clock = clock
+        # A clock that is set forward must not have requests answered twice.
+        self._clock = SteadyTime(clock)
         self._secret = secret
         self._running: dict[Name, Attempt] = {}
         self._memory: OrderedDict[Name, tuple[float, Answer]] = OrderedDict()

@@ -39,6 +39,8 @@ MAX_TOOL_CALL_COMPARED = 4_096
 MAX_UPSTREAM_CALLS = 512
 #: Secrets shorter than this are not looked for in answers: they may be part of any text.
 MIN_SECRET_SEARCHED = 16
+#: Values in one event: log probabilities of a long answer have more than a request may have.
+MAX_UPSTREAM_VALUES = 2_000_000
 #: What is read of an upstream's error, and how long for: it is one small object.
 MAX_UPSTREAM_ERROR = 64 * KIB
 UPSTREAM_ERROR_WAIT = 5.0
