@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import NoReturn
 
 import pytest
 
@@ -26,7 +27,7 @@ TARGET = TargetName("up", "m")
 class Busy(SingleRoute):
     """Each time, its target is tried twice, and is busy."""
 
-    async def generate(self, generation: Generation, trail: Trail) -> object:  # type: ignore[override]
+    async def generate(self, generation: Generation, trail: Trail) -> NoReturn:
         trail.attempts += [Attempt(TARGET, "server_is_overloaded", 1)] * 2
         raise Overloaded("busy")
 
