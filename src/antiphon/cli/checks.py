@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import shutil
 import socket
 import sqlite3
@@ -19,6 +20,7 @@ from antiphon.cli.findings import Finding, State
 from antiphon.cli.shutdown_checks import shutdowns
 from antiphon.cli.upstream_checks import upstreams
 from antiphon.datadir import DataDir
+from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.sizes import megabytes
 from antiphon.models import gguf, pull
@@ -45,6 +47,7 @@ def all_findings(loaded: Loaded) -> Iterator[Finding]:
         _model,
         _engine,
         _address,
+        _open_files,
         _disk,
         upstreams,
         shutdowns,
@@ -241,6 +244,17 @@ def _address(settings: Settings) -> Iterator[Finding]:
         yield Finding(State.FAIL, "address", f"{where} cannot be had: {error.strerror or error}", advice)
         return
     yield Finding(State.OK, "address", f"{where} is free")
+
+
+def _open_files(settings: Settings) -> Iterator[Finding]:
+    """Each connection of a client is a file, and so is each to an upstream."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = limits.MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, limits.MAX_OPEN_FILES)
+    text = f"{max(soft, most)} may be open at once"
+    if most < limits.FEW_FILES:
+        yield Finding(State.WARN, "open files", f"only {text}", "more are refused with 503; raise it with ulimit -n")
+    else:
+        yield Finding(State.OK, "open files", text)
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
