@@ -105,8 +105,8 @@ STRANGE = [
     (request(b"GET /v1/models HTTP/1.0", host=b""), 200),
     (request(GET, host=b"Host:\r\n"), 200),
     (request(GET, host=b"Host: [::1]:8000\r\n"), 200),
-    (request(b"GET /v1/models/%00 HTTP/1.1"), 404),
-    (request(b"GET /v1/models/" + b"%61" * 20_000 + b" HTTP/1.1"), 404),
+    (request(b"GET /v1/responses/resp_%00 HTTP/1.1"), 404),
+    (request(b"GET /v1/responses/resp_" + b"%61" * 20_000 + b" HTTP/1.1"), 404),
     (post(b"Transfer-Encoding: Chunked\r\n", CHUNKED_BODY), 200),
     (post(b"Transfer-Encoding: chunked\r\n", CHUNKED_BODY[:-2] + b"Host: y\r\nExpect: 100-continue\r\n\r\n"), 200),
 ]
@@ -182,7 +182,7 @@ def test_what_comes_after_the_last_request_is_nothing(fresh: Wire, served: Servi
 
 
 def test_many_requests_at_once_are_answered_in_their_order(fresh: Wire, served: Serving) -> None:
-    fresh.send(b"".join(keyed(served, HIDDEN.replace(b"hidden", b"%04d" % number)) for number in range(250)))
+    fresh.send(b"".join(keyed(served, HIDDEN.replace(b"resp_hidden", b"resp_%04d" % number)) for number in range(250)))
     for number in range(250):
         assert f"'resp_{number:04d}'" in fresh.read().error["message"]
 

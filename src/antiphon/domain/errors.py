@@ -248,6 +248,26 @@ class StoreFailed(AntiphonError):
     code = "store_failed"
 
 
+class StoreUnavailable(StoreFailed):
+    """The database cannot be reached, or cannot be written to, for now (503).
+
+    `str()` says why, for the log and the command line; `message`, for clients, does not.
+    """
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "store_unavailable"
+    retry_after = 5
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The server cannot store anything for now. Please retry later.")
+        self.reason = reason
+        self.args = (reason,)
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 class Unstorable(StoreFailed):
     """The database will never take this value: a number, a text or an object that it cannot hold (400)."""
 

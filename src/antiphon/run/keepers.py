@@ -131,6 +131,7 @@ class JournalKeeper(ResponseKeeper):
         self._bus = bus
         self._name = (record.project_id, record.id)
         self._progress: list[bytes] = []
+        #: The log in some sixteenths of what it may be: before which event each ends, and its bytes.
         self._log: list[tuple[int, int]] = []
         self._bytes = 0
 
@@ -157,14 +158,17 @@ class JournalKeeper(ResponseKeeper):
     async def leave(self, machine: Machine) -> None:
         """Nothing yet: whether it is cancelled, or left for another worker, is for its job to say."""
 
-    async def _bound(self, after: int, size: int) -> None:
-        """Forget the oldest events when the log is over its bounds, a sixteenth at a time."""
-        self._log.append((after, size))
+    def logged(self, after: int, size: int) -> None:
+        """A batch is in the log that ends before event `after`, of `size` bytes."""
         self._bytes += size
-        if after <= limits.MAX_LOG_EVENTS and self._bytes <= limits.MAX_LOG_BYTES:
-            return
-        before, least = 0, after - limits.MAX_LOG_EVENTS * 15 // 16
-        while self._log and (self._log[0][0] <= least or self._bytes > limits.MAX_LOG_BYTES * 15 // 16):
+        last = self._log.pop() if self._log and self._log[-1][1] < limits.MAX_LOG_BYTES // 16 else (0, 0)
+        self._log.append((after, last[1] + size))
+
+    async def _bound(self, after: int, size: int) -> None:
+        """Forget the oldest events when the log is over its bound."""
+        self.logged(after, size)
+        before = 0
+        while self._bytes > limits.MAX_LOG_BYTES and len(self._log) > 1:
             before, freed = self._log.pop(0)
             self._bytes -= freed
         if before and self._store is not None:

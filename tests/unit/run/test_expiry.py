@@ -18,12 +18,14 @@ from antiphon.engines.scripted import ScriptedEngine
 from antiphon.engines.single import SingleRoute
 from antiphon.policy.gate import Gate
 from antiphon.ports import Engine, Route
+from antiphon.protocol.unknown import NOTHING
 from antiphon.run.bus import Bus
 from antiphon.run.compaction import Compactor
 from antiphon.run.conversations import Conversations
 from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
+from antiphon.run.sweeper import Sweeper
 from antiphon.run.worker import Worker
 from antiphon.stores.store import SqlStore
 from support.calls import call_of
@@ -66,7 +68,7 @@ class World:
 
     async def make(self, **options: Any) -> str:
         """A stored response's id."""
-        run = await self.responses.begin(call_of(PROJECT), {"model": "m", "input": "hello", **options}, {})
+        run = await self.responses.begin(call_of(PROJECT), {"model": "m", "input": "hello", **options}, NOTHING)
         await run.result()
         return run.id
 
@@ -77,7 +79,7 @@ class World:
         return None if response.expires_at is None else response.expires_at - self.clock.now()
 
     async def sweep(self) -> None:
-        """What a worker does at its start, and then every minute."""
+        """What a server does at its start, and then every minute."""
         swept = asyncio.Event()
         sweep = self.store.sweep
 
@@ -87,10 +89,10 @@ class World:
             return deleted
 
         self.store.sweep = watched  # type: ignore[method-assign]  # to see when it has been done
-        worker = self._worker()
-        await worker.start()
+        sweeper = Sweeper(self.store, self.clock)
+        await sweeper.start()
         await asyncio.wait_for(swept.wait(), 10)
-        await worker.stop()
+        await sweeper.stop()
 
 
 def run(tmp_path: Path, test: Callable[[World], Awaitable[None]]) -> None:
@@ -127,7 +129,7 @@ def test_a_response_expires_after_thirty_days(tmp_path: Path) -> None:
 def test_a_background_response_expires_too(tmp_path: Path) -> None:
     async def test(world: World) -> None:
         accepted = await world.responses.begin_background(
-            call_of(PROJECT), {"model": "m", "input": "x", "background": True}, {}
+            call_of(PROJECT), {"model": "m", "input": "x", "background": True}, NOTHING
         )
         assert await world.expiry(accepted.id) == limits.RESPONSE_TTL
 

@@ -97,8 +97,6 @@ KEY_TICK = 0.25
 MAX_CONNECTIONS = 16_384
 #: Files that the process asks to be allowed to have open: connections, of clients and to upstreams, are files.
 MAX_OPEN_FILES = 65_536
-#: `antiphon doctor` warns where so few may be open: some hundred connections, and no more.
-FEW_FILES = 1_024
 #: Of these, what new connections leave free for the database, upstreams and children: a quarter of few.
 SPARE_FILES = 256
 SPARE_FILES_LEAST = 16

@@ -125,7 +125,11 @@ class NativeEvents:
         data = self._scrubber.masked(data)
         response = whole_response(data, self._scrubber)
         self._end = finish_of(response, self._counted)
-        return [NativeDelta(data)]
+        try:
+            as_it_came = msgspec.json.decode(data) == response
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            as_it_came = False
+        return [NativeDelta(data if as_it_came else loosely.written(response))]
 
     def finish(self) -> list[Delta]:
         """The end."""

@@ -198,7 +198,8 @@ def _chosen(body: Json, tools: Sequence[Tool], *, legacy: bool) -> ToolChoice:
 
 
 def _name_of(choice: Json, path: str) -> str:
-    kind = choice.get("type") or "function"
+    kind = choice.get("type")
+    kind = kind if isinstance(kind, str) else "function"
     if kind not in ("function", "custom"):
         raise unsupported_value(f"{path}.type", f"Tool choice '{kind}' is not supported with this model.")
     inner = choice.get(kind)
