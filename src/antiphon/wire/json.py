@@ -65,7 +65,7 @@ def decode(body: bytes, *, max_depth: int = MAX_DEPTH, max_values: int = MAX_VAL
 def _count_values(body: bytes, max_values: int) -> None:
     for count, found in enumerate(_TO_NEXT_VALUE.finditer(body)):
         if count >= max_values and found.end() < len(body):
-            raise MalformedJSON(_sentence(f"more than {max_values} values in it"), found.end())
+            raise located_at(body, found.end(), f"more than {max_values} values in it")
 
 
 def _depth(value: object, enough: int) -> int:
