@@ -354,7 +354,9 @@ def test_a_stream_without_an_end_is_ended(wired: Wired, route: str, surface: str
     assert answer.status_code == 200
     text, _, failed = told_of_endless(answer)
     assert not failed
-    most = limits.UPSTREAM_EXCESS * (20 if limited else limits.UPSTREAM_CONTEXT) + limits.UPSTREAM_EXCESS_TOKENS
+    most = limits.UPSTREAM_CONTEXT_EXCESS * limits.UPSTREAM_CONTEXT
+    if limited:
+        most = limits.UPSTREAM_EXCESS * 20 + limits.UPSTREAM_EXCESS_TOKENS
     assert 4 * most <= text <= 4 * most + len(LONG) + limits.UPSTREAM_READ_AHEAD
     assert wired.row(answer).estimated == 1
     # The text has been here more than once: in the answer that this test reads, too.

@@ -44,8 +44,11 @@ KEYLESS: dict[str, tuple[bytes, bytes]] = {
 }
 
 
-def attack(url: str, start: bytes, more: bytes) -> int:
-    """Send from several connections that read nothing, until each is cut off or held up; returns the bytes sent."""
+def attack(url: str, start: bytes, more: bytes, most: int = _MOST) -> int:
+    """Send from several connections that read nothing, until each is cut off or held up; returns the bytes sent.
+
+    `most`: bytes that each sends at most.
+    """
     place = urlsplit(url)
     sent = [0] * CONNECTIONS
 
@@ -53,7 +56,7 @@ def attack(url: str, start: bytes, more: bytes) -> int:
         with socket.create_connection((place.hostname or "", place.port or 0), 2) as connection:
             with contextlib.suppress(OSError):
                 connection.sendall(start)
-                while sent[number] < _MOST:
+                while sent[number] < most:
                     connection.sendall(more)
                     sent[number] += len(more)
             held.wait(0.3)
@@ -226,8 +229,11 @@ BODIES: dict[str, tuple[str, Callable[[], bytes]]] = {
 }
 
 
-def measured(server: Metered, names: list[str]) -> Iterator[tuple[str, int, float, float]]:
-    """For each body: its name, the answer's status, how long it took, and how long others waited at the worst."""
+def measured(server: Metered, names: list[str], *, until: float = 0.0) -> Iterator[tuple[str, int, float, float]]:
+    """For each body: its name, the answer's status, how long it took, and how long others waited at the worst.
+
+    Ends after one that made others wait no longer than `until`.
+    """
     for name in names:
         path, make = BODIES[name]
         body = make()
@@ -238,4 +244,7 @@ def measured(server: Metered, names: list[str]) -> Iterator[tuple[str, int, floa
         # What is done once the answer is out belongs to it.
         with Wire(server.url) as wire:
             wire.ask("GET", "/healthz")
-        yield name, answer.status, took, server.stall()
+        stall = server.stall()
+        yield name, answer.status, took, stall
+        if stall <= until:
+            return

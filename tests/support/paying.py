@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import sleep
+from time import sleep, time
 from typing import Any
 
 import pytest
@@ -70,7 +70,7 @@ def shop(
 def allow(served: Serving, nano: int) -> None:
     """A hard budget for everybody, which the server knows when this returns."""
     one = Budget("b", "organization", "", "month", nano, True, False, 1)
-    in_store(served, lambda store: store.put_budget(one, 1.0))
+    in_store(served, lambda store: store.put_budget(one, time()))
     sleep(4 * limits.BUDGET_CACHE_TTL)
 
 

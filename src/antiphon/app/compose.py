@@ -47,7 +47,7 @@ from antiphon.policy.money.pricing import Pricing
 from antiphon.policy.observe import Gauge, Observer
 from antiphon.policy.shutdowns.notices import Shutdowns
 from antiphon.policy.shutdowns.uses import UseLog
-from antiphon.ports import Queueing, Store
+from antiphon.ports import Constraining, Queueing, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
@@ -197,6 +197,9 @@ def _observer(models: Iterable[str], store: Store, engine: Fleet, pricing: Prici
     if isinstance(local, Queueing):
         text = "Generations that wait for a slot of the local engine."
         gauges.append(Gauge("engine_queue", text, lambda: local.waiting))
+    if isinstance(local, Constraining):
+        text = "Answers that were ended because the local engine had lost their grammar."
+        gauges.append(Gauge("grammars_lost", text, lambda: local.grammars_lost))
     return Observer(models, cost=lambda call: of_call(pricing, call).nano, targets=engine.snapshot, gauges=gauges)
 
 

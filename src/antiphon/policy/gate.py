@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.texts import label
+from antiphon.domain.turns import WHOSE
 from antiphon.policy.call import Admission, Call
 from antiphon.policy.keys.permit import permit_model
 from antiphon.policy.metered import Metered, wasted
@@ -54,6 +55,7 @@ class Gate:
 
     async def begin(self, call: Call, route: Route, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Admit a generation, and give its stream. Raises what a stage or the engine refuses it with."""
+        WHOSE.set(call.project_id)
         admission = Admission(call, route, generation, tier=call.service_tier)
         call.admit(admission)
         entered: list[Stage] = []
@@ -84,6 +86,7 @@ class Gate:
 
         It is an admission that is marked as a trial, and not one of the call's. That the call is a request is counted.
         """
+        WHOSE.set(call.project_id)
         admission = Admission(call, route, generation, trial=True)
         entered: list[Stage] = []
         try:

@@ -24,6 +24,8 @@ from antiphon.protocol.generation import (
 )
 from antiphon.protocol.streams import Stream
 
+#: Tells that an answer does not fit a schema that is not strict.
+UNMET = (b"x-antiphon-schema", b"unmet")
 _SAYS = (TextDelta, NativeDelta, ReasoningDelta, CallArguments, RefusalDelta)
 
 
@@ -69,6 +71,9 @@ class Metered(Stream[Delta]):
                 admission.usage = delta.usage.bounded()
             admission.tier = delta.tier
             admission.finished = True
+            if delta.unmet and not admission.unmet:
+                admission.unmet = True
+                admission.call.trailers.append(UNMET)
             for stage in self._entered:
                 stage.finish(admission)
         elif isinstance(delta, _SAYS):

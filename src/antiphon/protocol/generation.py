@@ -360,12 +360,14 @@ class Progress(_Value, frozen=True, tag="progress"):
 class Finish(_Value, frozen=True, tag="finish"):
     """The end of the generation, always the last delta. "length": out of tokens or of context.
 
-    `tier`: the service tier that it was made in, if the engine tells.
+    `tier`: the service tier that it was made in, if the engine tells. `unmet`: the answer does not fit a schema that it
+    should fit, but need not (it is not strict).
     """
 
     reason: Literal["stop", "length", "tool_calls", "content_filter"]
     usage: Usage = Usage()
     tier: str | None = None
+    unmet: bool = False
 
 
 class NativeDelta(_Value, frozen=True, tag="native"):

@@ -1,4 +1,4 @@
-"""Large JSON documents, decoded in steps, each so short that other threads need not wait for it.
+"""Large JSON documents, decoded and encoded in steps, each so short that other threads need not wait for it.
 
 A decoder in C holds the interpreter from a document's start to its end: 0.2 s for 50 MiB. Here long texts are cut out
 first, what is left is decoded, and each text is decoded by itself, piece by piece. Meant for a thread of its own.
@@ -6,11 +6,12 @@ first, what is left is decoded, and each text is decoded by itself, piece by pie
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from bisect import bisect_right
 
-from antiphon.wire.json import MalformedJSON, decode, located_at
+from antiphon.wire.json import MalformedJSON, decode, encode, located_at
 
 #: Bytes that one step looks at: some milliseconds.
 _STEP = 1024 * 1024
@@ -38,6 +39,52 @@ def decode_large(body: bytes, *, max_depth: int, max_values: int) -> object:
         raise located_at(body, parts.original(error.position), error.reason) from None
     texts = {mark: _text(body, start, end) for mark, start, end in parts.texts}
     return _filled(value, texts) if texts else value
+
+
+def encode_large(value: object) -> bytes:
+    """As `json.encode`, of a value that has no more containers than one that `decode_large` gives."""
+    word = secrets.token_hex(8)
+    texts: list[str] = []
+
+    def cut(item: object) -> object:
+        if isinstance(item, str) and len(item) > _STEP:
+            texts.append(item)
+            return f"{word}{len(texts) - 1}"
+        if isinstance(item, dict):
+            return {name: cut(inner) for name, inner in item.items()}
+        return [cut(inner) for inner in item] if isinstance(item, list | tuple) else item
+
+    first, *rest = re.split(rb'"%b(\d+)"' % word.encode(), encode(cut(value)))
+    pieces = [first]
+    for number, between in zip(rest[::2], rest[1::2], strict=True):
+        text = texts[int(number)]
+        pieces.append(b'"')
+        pieces += [encode(text[at : at + _STEP])[1:-1] for at in range(0, len(text), _STEP)]
+        pieces += [b'"', between]
+    return b"".join(pieces)
+
+
+async def encoded(value: object) -> bytes:
+    """`value` as JSON; beside the event loop, if it holds very long texts."""
+    if not _weighs(value, _STEP):
+        return encode(value)
+    return await asyncio.to_thread(encode_large, value)
+
+
+def _weighs(value: object, enough: int) -> bool:
+    """Whether there are more characters than `enough` in texts of `value`."""
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, str):
+            enough -= len(item)
+            if enough < 0:
+                return True
+        elif isinstance(item, dict):
+            left += item.values()
+        elif isinstance(item, list):
+            left += item
+    return False
 
 
 def _text(body: bytes, start: int, end: int) -> str:

@@ -25,7 +25,7 @@ from model_files import Record, gguf
 from .conftest import Run
 
 HEAVY = {
-    *("aiohttp", "alembic", "asyncio", "huggingface_hub", "jsonschema_rs", "llguidance", "platformdirs", "psycopg"),
+    *("aiohttp", "alembic", "asyncio", "huggingface_hub", "jsonschema_rs", "xllamacpp", "platformdirs", "psycopg"),
     *("prometheus_client", "rich", "sqlalchemy", "starlette", "structlog", "uvicorn", "xllamacpp"),
 }
 

@@ -70,13 +70,20 @@ def number(value: Any) -> int | None:
 class Counted:
     """How much an answer has said, for the estimate, and for ending what says too much."""
 
-    def __init__(self, input_tokens: Callable[[], int], most_tokens: int | None = None) -> None:
-        """`input_tokens` gives our estimate of the prompt. `most_tokens`: output tokens that the answer may have."""
+    def __init__(
+        self, input_tokens: Callable[[], int], most_tokens: int | None = None, context: int | None = None
+    ) -> None:
+        """`input_tokens` gives our estimate of the prompt. `most_tokens`: output tokens that were asked for.
+
+        `context`: tokens that the model has room for, for an answer of which no number was asked.
+        """
         self._input_tokens = input_tokens
         #: Characters beyond which it says too much.
         self.most: float = float("inf")
         if most_tokens is not None:
             self.most = _CHARACTERS * (limits.UPSTREAM_EXCESS * most_tokens + limits.UPSTREAM_EXCESS_TOKENS)
+        elif context is not None:
+            self.most = _CHARACTERS * limits.UPSTREAM_CONTEXT_EXCESS * context
         self.characters = 0
 
     def say(self, text: str) -> None:
