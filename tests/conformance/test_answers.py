@@ -184,7 +184,7 @@ def test_lists_of_models_and_refusals(http: httpx2.Client) -> None:
         ask(http, "GET", f"/v1/models/{model['id']}")
     for method, path in (
         ("GET", "/v1/models/none"),
-        ("GET", "/v1/responses/none"),
+        ("GET", "/v1/responses/resp_none"),
         ("PUT", "/v1/responses"),
         ("GET", "/v1/x"),
     ):

@@ -32,12 +32,9 @@ DONE: list[Delta] = [TextDelta("ok"), Finish("stop", Usage(input_tokens=1, outpu
 class Place:
     """A server with a scripted local model and routes over one upstream, and what both were asked."""
 
-    def __init__(
-        self, served: Serving, upstream: ChatUpstream, engine: ScriptedEngine, asked: list[Generation]
-    ) -> None:
+    def __init__(self, served: Serving, upstream: ChatUpstream, asked: list[Generation]) -> None:
         self.served = served
         self.upstream = upstream
-        self.engine = engine
         self.asked = asked
 
     def post(self, path: str, body: Json) -> httpx2.Response:

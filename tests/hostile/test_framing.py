@@ -17,7 +17,7 @@ from .judge import judge, judge_refusal
 BODY = json.dumps({"model": "gpt-5-mini", "input": "hi", "store": False}).encode()
 CHUNKED_BODY = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 #: What an attacker would have answered in somebody else's name.
-HIDDEN = b"GET /v1/responses/hidden HTTP/1.1\r\nHost: x\r\nAuthorization: @KEY@\r\n\r\n"
+HIDDEN = b"GET /v1/responses/resp_hidden HTTP/1.1\r\nHost: x\r\nAuthorization: @KEY@\r\n\r\n"
 
 
 @pytest.fixture
@@ -105,8 +105,8 @@ STRANGE = [
     (request(b"GET /v1/models HTTP/1.0", host=b""), 200),
     (request(GET, host=b"Host:\r\n"), 200),
     (request(GET, host=b"Host: [::1]:8000\r\n"), 200),
-    (request(b"GET /v1/responses/%00 HTTP/1.1"), 404),
-    (request(b"GET /v1/responses/" + b"%61" * 20_000 + b" HTTP/1.1"), 404),
+    (request(b"GET /v1/responses/resp_%00 HTTP/1.1"), 404),
+    (request(b"GET /v1/responses/resp_" + b"%61" * 20_000 + b" HTTP/1.1"), 404),
     (post(b"Transfer-Encoding: Chunked\r\n", CHUNKED_BODY), 200),
     (post(b"Transfer-Encoding: chunked\r\n", CHUNKED_BODY[:-2] + b"Host: y\r\nExpect: 100-continue\r\n\r\n"), 200),
 ]
@@ -182,9 +182,9 @@ def test_what_comes_after_the_last_request_is_nothing(fresh: Wire, served: Servi
 
 
 def test_many_requests_at_once_are_answered_in_their_order(fresh: Wire, served: Serving) -> None:
-    fresh.send(b"".join(keyed(served, HIDDEN.replace(b"hidden", b"%04d" % number)) for number in range(250)))
+    fresh.send(b"".join(keyed(served, HIDDEN.replace(b"resp_hidden", b"resp_%04d" % number)) for number in range(250)))
     for number in range(250):
-        assert f"'{number:04d}'" in fresh.read().error["message"]
+        assert f"'resp_{number:04d}'" in fresh.read().error["message"]
 
 
 def test_who_sends_far_ahead_is_read_no_further_than_that(fresh: Wire, served: Serving) -> None:

@@ -151,10 +151,10 @@ def test_one_byte_at_a_time(fresh: Wire, served: Serving) -> None:
 
 
 def test_what_follows_a_whole_request_is_a_request_of_its_own(fresh: Wire, served: Serving) -> None:
-    smuggled = get(b"/v1/responses/smuggled", method=b"DELETE")
+    smuggled = get(b"/v1/responses/resp_smuggled", method=b"DELETE")
     send(fresh, served, post(b"Content-Length: " + SIZE + b"\r\n", BODY) + smuggled)
     assert fresh.read().status == 200
-    assert judge_refusal(fresh.read())["message"] == "Response with id 'smuggled' not found."
+    assert judge_refusal(fresh.read())["message"] == "Response with id 'resp_smuggled' not found."
 
 
 def test_nonsense_behind_a_request_does_not_spoil_its_answer(fresh: Wire, served: Serving) -> None:

@@ -196,10 +196,10 @@ RESPONSES: list[Case] = [
     (r(**{"u" * 5000: 1}), 400, UNKNOWN, None),
     # what came before
     (r(previous_response_id="resp_unknown"), 400, "previous_response_not_found", "previous_response_id"),
-    (r(previous_response_id=""), 400, "previous_response_not_found", "previous_response_id"),
-    (r(previous_response_id="a\x00b"), 400, "previous_response_not_found", "previous_response_id"),
-    (r(previous_response_id="r" * 100_000), 400, "previous_response_not_found", "previous_response_id"),
-    (r(previous_response_id="' OR 1=1 --"), 400, "previous_response_not_found", "previous_response_id"),
+    (r(previous_response_id=""), 400, "invalid_value", "previous_response_id"),
+    (r(previous_response_id="a\x00b"), 400, "invalid_value", "previous_response_id"),
+    (r(previous_response_id="r" * 100_000), 400, "invalid_value", "previous_response_id"),
+    (r(previous_response_id="' OR 1=1 --"), 400, "invalid_value", "previous_response_id"),
     (r(previous_response_id=7), 400, TYPE, "previous_response_id"),
 ]  # fmt: skip
 

@@ -33,7 +33,7 @@ class AntiphonError(Exception):
             message = message[: limits.MAX_ERROR_MESSAGE] + "…"
         super().__init__(message)
         self.message = message
-        self.param = param
+        self.param = param if param is None else param[: limits.MAX_ERROR_PARAM]
         if code is not None:
             self.code = code
         if retry_after is not None:

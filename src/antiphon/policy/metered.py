@@ -36,6 +36,7 @@ class Metered(Stream[Delta]):
         self._admission = admission
         self._entered = entered
         self._stream = stream
+        self._say = admission.said.add
         self._left = False
 
     async def __anext__(self) -> Delta:
@@ -77,7 +78,7 @@ class Metered(Stream[Delta]):
             for stage in self._entered:
                 stage.finish(admission)
         elif isinstance(delta, _SAYS):
-            admission.said.add(delta.text)
+            self._say(delta.text)
 
     def _leave(self) -> None:
         if self._left:

@@ -88,8 +88,8 @@ class Attempt:
 
     async def settle(self, status: int, content_type: str, object_id: str | None) -> None:
         """What was added is the answer; durable when this returns. Passing refusals are not kept."""
-        if self._settled or status in _PASSING or status >= 500:
-            return
+        if self._settled or self.over.done() or status in _PASSING or status >= 500:
+            return  # or it was closed before: then there is nothing to keep
         whole = self._size <= limits.MAX_KEPT_ANSWER
         answer = Answer(status, content_type, b"".join(self._pieces), object_id) if whole else None
         await self._keys.keep(self, status, content_type, answer, object_id)

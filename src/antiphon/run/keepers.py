@@ -20,6 +20,7 @@ from antiphon.run.driver import Keeper, Machine
 from antiphon.run.turns import Turn
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
+from antiphon.wire.large import encoded
 
 Json = dict[str, Any]
 #: Statuses with which a response's items belong to its conversation.
@@ -47,9 +48,8 @@ class ResponseKeeper(Keeper):
         self._machine = machine
         self._record = record
         self._turn = turn
-        self._inputs = [
-            StoredItem(item["id"], position, "input", msgspec.json.encode(item)) for position, item in enumerate(items)
-        ]
+        self._items = items
+        self._inputs: list[StoredItem] = []
         self._stored = False
         self._outputs = 0
 
@@ -65,6 +65,8 @@ class ResponseKeeper(Keeper):
             snapshot = machine.snapshot()
             self.body = msgspec.json.encode(snapshot)
             self._record = replace(self._record, status=snapshot["status"], body=self.body)
+        if self._store is not None or self._turn is not None:
+            await self._encode_inputs()
         if self._store is None:
             if self._turn is not None and machine.ended:
                 await self._turn.end(self._said())
@@ -81,6 +83,12 @@ class ResponseKeeper(Keeper):
         self._outputs += len(fresh)
         if self._turn is not None and self._record.ended:
             self._turn.settled = True
+
+    async def _encode_inputs(self) -> None:
+        """Once, and only if they are kept: they may be large."""
+        items, self._items = self._items, []
+        for position, item in enumerate(items):
+            self._inputs.append(StoredItem(item["id"], position, "input", await encoded(item)))
 
     async def _write(self, store: ResponseStore, fresh: list[StoredItem], batch: EventBatch | None) -> None:
         if not self._stored:

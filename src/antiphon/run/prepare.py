@@ -133,11 +133,11 @@ class Preparer:
         call.asks(request.model, request.body)
         engine = self._gate.bound(call, self._routes.find(request.model, project_id))
         relays = "responses" in engine.capabilities.native
-        if not relays:
-            self._check(request)
         passes = engine.capabilities.passes_extra
         if not passes:
             knobs.refuse(unknown, "responses")
+        if not relays:
+            self._check(request)
         before, parent = await self._before(project_id, request, items, chains)
         places = [
             *compaction.placed(before, "previous_response_id" if request.conversation is None else "conversation"),

@@ -29,6 +29,9 @@ from typing import Any
 from antiphon.wire import problems
 from antiphon.wire.problems import Fault
 
+#: What may be the name of a type that is not known here.
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
 Shape = Mapping[str, Any]
 Rule = Callable[[Any], Fault | None]
 
@@ -48,8 +51,8 @@ _PLURALS = {"object": "objects", "switch": "objects", "string": "strings", "inte
 class Compiler:
     """Compiles the shapes of one bundle to rules: functions from a value to its first fault, or None.
 
-    Named shapes are compiled when a value first needs them. `lenient`: members that an object does not have, and types
-    of objects that a switch does not know, are no fault; all else is.
+    Named shapes are compiled when a value first needs them. `lenient`: members that an object does not have, and names
+    of types that a switch does not know, are no fault; all else is.
     """
 
     def __init__(self, bundle: Mapping[str, Shape], *, lenient: bool = False) -> None:
@@ -201,7 +204,7 @@ class Compiler:
                 rule = cases.get(tag)
                 if rule is not None:
                     return rule(value)
-                if self._lenient and on == "type":
+                if self._lenient and on == "type" and _WORD.fullmatch(tag):
                     return None
                 fault = problems.wrong_value(tag, list(cases))
             elif tag is None:

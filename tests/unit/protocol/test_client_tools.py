@@ -13,6 +13,7 @@ from antiphon.protocol.responses import client_tools, items, tools
 from antiphon.protocol.responses.client_tools import Form
 from antiphon.protocol.responses.request import ResponseRequest, parse
 from antiphon.protocol.responses.updates import applied
+from antiphon.wire import schema
 
 Json = dict[str, Any]
 
@@ -106,7 +107,11 @@ def test_tools_that_the_server_runs_are_refused_or_left_out(tool: Json) -> None:
 
 
 def test_a_search_without_access_to_the_web_is_left_out() -> None:
-    assert offered(EXEC, {"type": "web_search", "external_web_access": False}).refusal() is None
+    # As a coding agent sends it, with a member that only the older type has.
+    search = {"type": "web_search", "external_web_access": False, "search_content_types": ["text", "image"]}
+    assert offered(EXEC, search).refusal() is None
+    checked = schema.check("CreateResponse", {"model": "m", "input": "hi", "tools": [search]})
+    assert checked == (None, (), None)
 
 
 def test_tools_that_are_loaded_later() -> None:

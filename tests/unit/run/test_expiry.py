@@ -18,7 +18,7 @@ from antiphon.engines.scripted import ScriptedEngine
 from antiphon.engines.single import SingleRoute
 from antiphon.policy.gate import Gate
 from antiphon.ports import Engine, Route
-from antiphon.protocol.unknown import Unknown
+from antiphon.protocol.unknown import NOTHING
 from antiphon.run.bus import Bus
 from antiphon.run.compaction import Compactor
 from antiphon.run.conversations import Conversations
@@ -68,7 +68,7 @@ class World:
 
     async def make(self, **options: Any) -> str:
         """A stored response's id."""
-        run = await self.responses.begin(call_of(PROJECT), {"model": "m", "input": "hello", **options}, Unknown())
+        run = await self.responses.begin(call_of(PROJECT), {"model": "m", "input": "hello", **options}, NOTHING)
         await run.result()
         return run.id
 
@@ -129,7 +129,7 @@ def test_a_response_expires_after_thirty_days(tmp_path: Path) -> None:
 def test_a_background_response_expires_too(tmp_path: Path) -> None:
     async def test(world: World) -> None:
         accepted = await world.responses.begin_background(
-            call_of(PROJECT), {"model": "m", "input": "x", "background": True}, Unknown()
+            call_of(PROJECT), {"model": "m", "input": "x", "background": True}, NOTHING
         )
         assert await world.expiry(accepted.id) == limits.RESPONSE_TTL
 

@@ -73,7 +73,7 @@ def turns(messages: Sequence[Json], unserved: list[Unserved]) -> list[Turn]:
             if message.get("audio"):
                 refusal = unsupported_value(f"{path}.audio", "Audio is not supported with this model.")
                 unserved.append(refusal)
-            made += _calls(message, path, waiting, legacy)
+            made += _calls(message, path, waiting, legacy, unserved)
     for call_id, path in waiting.items():
         raise InvalidRequest(
             "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
@@ -101,9 +101,15 @@ def _orphan(path: str, what: str, field: str) -> InvalidRequest:
     )
 
 
-def _calls(message: Json, path: str, waiting: dict[str, str], legacy: dict[str, str]) -> list[Turn]:
+def _calls(
+    message: Json, path: str, waiting: dict[str, str], legacy: dict[str, str], unserved: list[Unserved]
+) -> list[Turn]:
     calls: list[Turn] = []
     for index, call in enumerate(message.get("tool_calls") or []):
+        if call["type"] not in ("function", "custom"):
+            where = f"{path}.tool_calls[{index}].type"
+            unserved.append(unsupported_value(where, f"Calls of type '{call['type']}' are not supported."))
+            continue
         waiting[call["id"]] = f"{path}.tool_calls[{index}].id"
         extra = unread(call, _CALL)
         if call["type"] == "custom":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
@@ -203,8 +202,10 @@ def _choose(choice: str | Json | None, offered: Offered, *, parallel: bool) -> T
 def _allowed(choice: Json, offered: Offered, *, parallel: bool) -> ToolChoice:
     names: list[str] = []
     left_out = False
-    for index, tool in enumerate(choice["tools"]):
-        if tool.get("type") in _HOSTED_CHOICES:
+    for index, given in enumerate(choice["tools"]):
+        # The published schema leaves these objects open.
+        tool = given if isinstance(given.get("type"), str) else {**given, "type": "function"}
+        if tool["type"] in _HOSTED_CHOICES:
             left_out = True
             continue
         names += _names(tool, offered, f"tool_choice.tools[{index}]")
@@ -214,8 +215,8 @@ def _allowed(choice: Json, offered: Offered, *, parallel: bool) -> ToolChoice:
 
 
 def _names(choice: Json, offered: Offered, path: str) -> list[str]:
-    kind: Any = choice.get("type")
-    if kind in _HOSTED_CHOICES or (isinstance(kind, str) and kind not in {"function", "custom", "namespace", *SINGLE}):
+    kind: str = choice["type"]
+    if kind not in {"function", "custom", "namespace", *SINGLE}:
         raise unsupported_value(f"{path}.type", f"This server does not run tools of type '{kind}'.")
     wanted: str = kind if kind in SINGLE else toolset.chosen_name(choice.get("name"), f"{path}.name")
     # What is not there is refused by its own name.
