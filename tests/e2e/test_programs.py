@@ -1,4 +1,4 @@
-"""What programs send that people have: the essentials of their requests, of the first turn and of the one after a call."""
+"""What programs send that people have: the essentials of their requests, in the turn after a call."""
 
 from __future__ import annotations
 
