@@ -36,7 +36,7 @@ MAX_TEMPLATE_ARGUMENTS = 16 * KIB
 #: Restarts in a row before the engine is left down until the next request asks for it again.
 ENGINE_MAX_RESTARTS = 5
 #: Compiling one schema or grammar of a client, in processor time. The largest real ones take a third of it.
-GRAMMAR_TIMEOUT = 0.5
+GRAMMAR_TIMEOUT = 1.0
 #: Checking one answer against its schema or grammar, in processor time.
 SCHEMA_CHECK_TIMEOUT = 1.0
 #: Beyond either, for a process that has to wait for its turn on a busy machine.

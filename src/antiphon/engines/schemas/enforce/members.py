@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _COMMA = Text(", ")
 #: Rules for the members of one object or array.
 _MAX_CHAIN = 2_500
+#: Members that may be missing, from here on in blocks of as many.
+_BLOCK = 60
+#: Symbols that are put into one alternative.
+_MAX_RUN = 150
 #: Members that are asked for, or counted, at the most.
 _MAX_COUNT = 5_000
 #: Values of a list without repetitions.
@@ -270,7 +274,11 @@ class Members:
         if least <= sum(entry.needed for entry in entries):
             least = 0
         top = max(1, least, most or 0)
-        if (len(entries) + 1) * top > _MAX_CHAIN:
+        if top == 1:
+            entries = _in_runs(entries)
+            if len(entries) > _BLOCK:
+                return self._in_blocks(entries, more, least, most)
+        if top > 1 and (len(entries) + 1) * top > _MAX_CHAIN:
             self._compiler.drop(keyword, "it is too large a number")
             least, most, top = 0, None, 1
         made: dict[tuple[int, int], str] = {}
@@ -289,8 +297,59 @@ class Members:
                 self._rules.rules[rule] = options
         return made[0, 0]
 
+    def _in_blocks(self, entries: Sequence[_Entry], more: _Open | None, least: int, most: int | None) -> str:
+        """The same for many members, in blocks, so that rules do not nest as deeply as there are members."""
+        after = []
+        for count in (0, 1):
+            after.append(self._rules.new())
+            self._rules.rules[after[count]] = _ending(more, count, least, most)
+        for first in range((len(entries) - 1) // _BLOCK * _BLOCK, -1, -_BLOCK):
+            after = self._block(entries[first : first + _BLOCK], after)
+        return after[0]
+
+    def _block(self, entries: Sequence[_Entry], after: Sequence[str]) -> list[str]:
+        """Rules for a block and what comes after it, where no member stands before it, and where one does."""
+        rules = self._rules
+        tail = rules.new()
+        rules.rules[tail] = [()]
+        begun: list[list[Alternative]] = [[], []]
+        for entry in reversed(entries):
+            skipped = not entry.needed
+            for count in (0, 1):
+                way: Alternative = (*((_COMMA,) if count else ()), *entry.symbols, Call(tail))
+                later = begun[count] if skipped else []
+                begun[count] = [way]
+                if later:
+                    rest = rules.new()
+                    rules.rules[rest] = later
+                    begun[count].append((Call(rest),))
+            following = rules.new()
+            rules.rules[following] = [(_COMMA, *entry.symbols, Call(tail)), *([(Call(tail),)] if skipped else [])]
+            tail = following
+        made = []
+        for count in (0, 1):
+            inside, rule = rules.new(), rules.new()
+            rules.rules[inside] = begun[count]
+            rules.rules[rule] = [(Call(inside), Call(after[1]))]
+            if not any(entry.needed for entry in entries):
+                rules.rules[rule].append((Call(after[count]),))
+            made.append(rule)
+        return made
+
 
 _CHOICES = ("anyOf", "oneOf", "not", "if")
+
+
+def _in_runs(entries: Sequence[_Entry]) -> list[_Entry]:
+    """The same, with members that must be there put together: rules that nest deeply are more than the engine takes."""
+    runs: list[_Entry] = []
+    for entry in entries:
+        last = runs[-1] if runs else None
+        if last is not None and last.needed and entry.needed and len(last.symbols) < _MAX_RUN:
+            runs[-1] = _Entry((*last.symbols, _COMMA, *entry.symbols), needed=True)
+        else:
+            runs.append(entry)
+    return runs
 
 
 def _ending(more: _Open | None, count: int, least: int, most: int | None) -> list[Alternative]:
