@@ -141,7 +141,7 @@ def test_answers_that_outgrow_the_shared_context_come_to_their_ends(run: Run, mo
         for deltas in await asyncio.gather(*(collect(engine, each) for each in asked)):
             finish = finish_of(deltas)
             assert (finish.reason, finish.usage.output_tokens) == ("length", 140)
-            assert len(text_of(deltas)) > 140
+            assert len(text_of(deltas).encode()) > 130  # a token is at least a byte
             assert "\ufffd" not in text_of(deltas)
 
     monkeypatch.setattr(limits, "ENGINE_SLOT_TOKENS", 128)

@@ -22,9 +22,9 @@ TEXT = '{"a": "no number"}'
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    said = [TextDelta(TEXT), Finish("stop", Usage(1, 0, 1))]
-    loose = Capabilities(context_tokens=1000, constrains=False)
-    engine = ConstrainedEngine(ScriptedEngine(lambda _: said, capabilities=loose))
+    answer = [TextDelta(TEXT), Finish("stop", Usage(1, 0, 1))]
+    able = Capabilities(context_tokens=1000, constrains=False)
+    engine = ConstrainedEngine(ScriptedEngine(lambda _: answer, capabilities=able))
     with serving(engine, Path(tmp_path_factory.mktemp("unmet"))) as server:
         yield server
 
