@@ -43,8 +43,9 @@ SCHEMA_CHECK_TIMEOUT = 1.0
 SCHEMA_PATIENCE = 10.0
 #: Starting the process that does both.
 SCHEMA_START_TIMEOUT = 20.0
-#: Questions of one project that wait for that process.
-SCHEMA_QUEUE = 64
+#: Questions of one project that wait for that process. Most take a fifth of a millisecond, and come with answers that
+#: have been paid for; a project that sends slow ones only waits for itself.
+SCHEMA_QUEUE = 8_192
 #: Schemas and grammars of which it is remembered whether they are quick to work on: 100 bytes each.
 SCHEMAS_KNOWN = 8_192
 #: Characters of one schema or grammar.
