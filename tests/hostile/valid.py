@@ -128,7 +128,10 @@ AGENT_TOOLS: Body = {
                 {"type": "custom", "name": "note", "format": {"type": "text"}},
             ],
         },
-        {"type": "shell", "environment": {"type": "local", "skills": [{"name": "p", "description": "d", "path": "/p"}]}},
+        {
+            "type": "shell",
+            "environment": {"type": "local", "skills": [{"name": "p", "description": "d", "path": "/p"}]},
+        },
         {"type": "local_shell"},
         {"type": "apply_patch"},
         {"type": "tool_search", "execution": "client", "description": "d", "parameters": {"type": "object"}},
