@@ -1,4 +1,4 @@
-"""One server and one connection for the whole suite, a log in which nothing may be an error, and a meter of its loop."""
+"""One server and one connection for the whole suite, a log where nothing may be an error, and a meter of its loop."""
 
 from __future__ import annotations
 
