@@ -1,9 +1,10 @@
 """A whole server with a scripted engine in a process of its own, so that it can be killed.
 
-python -m bench.chaos_server DATA_DIR DATABASE PACE CONTINUES WORDS
+python -m bench.chaos_server DATA_DIR DATABASE PACE CONTINUES WORDS [LEASE]
 
 prints "PORT KEY" once it answers. Every answer has WORDS words, one each PACE seconds: "w0 w1 w2 …", so that a gap, a
 doubled word or a wrong order shows. CONTINUES: whether the engine can go on with an answer that was cut off.
+LEASE: how long another server on the same database may be silent (seconds), if not as usual.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ def main() -> None:
 
     from antiphon import app
     from antiphon.datadir import DataDir
+    from antiphon.domain import limits
     from antiphon.engines.scripted import ScriptedEngine
     from antiphon.ports import Capabilities
     from antiphon.protocol.generation import Finish, TextDelta, Usage
     from antiphon.settings import Settings
     from antiphon.telemetry import logs
 
-    directory, database, pace, continues, words = sys.argv[1:]
+    directory, database, pace, continues, words, *lease = sys.argv[1:]
+    if lease:
+        limits.LEASE, limits.LEASE_RENEWAL = float(lease[0]), float(lease[0]) / 3
     logs.configure("warning")
     data_dir = DataDir(Path(directory))
     settings = Settings(data_dir=data_dir.path, port=0, database=database, drain_timeout=2.0)
@@ -56,10 +60,18 @@ class Process:
     """A running server."""
 
     def __init__(
-        self, directory: Path, *, database: str = "", pace: float = 0.01, continues: bool = True, words: int = 50
+        self,
+        directory: Path,
+        *,
+        database: str = "",
+        pace: float = 0.01,
+        continues: bool = True,
+        words: int = 50,
+        lease: float | None = None,
     ) -> None:
         url = database or f"sqlite:///{directory / 'antiphon.db'}"
         arguments = [str(directory), url, str(pace), "yes" if continues else "no", str(words)]
+        arguments += [] if lease is None else [str(lease)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bench.chaos_server", *arguments],
             stdout=subprocess.PIPE,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from antiphon.domain.errors import EngineFailed, InvalidRequest, OutputInvalid
@@ -135,9 +136,19 @@ def test_what_cannot_be_repaired_is_asked_for_once_more(fixed: str) -> None:
     assert again.sampling.temperature == 0
 
 
-def test_then_it_fails_clearly() -> None:
+@pytest.mark.parametrize("output", [msgspec.structs.replace(JSON, strict=True), OutputFormat("json_object")])
+def test_then_it_fails_clearly(output: OutputFormat) -> None:
     with pytest.raises(OutputInvalid, match="The answer does not fit its schema, also after asking again"):
-        ask("I will not.", "Still not.", output=JSON)
+        ask("I will not.", "Still not.", output=output)
+
+
+def test_then_what_is_not_strict_is_handed_out_as_it_is_and_marked() -> None:
+    deltas, asked = ask('{"a": "two"}', "Still not.", output=JSON)
+    assert text_of(deltas) == '{"a": "two"}'
+    assert finish_of(deltas).unmet
+    assert finish_of(deltas).usage == Usage(input_tokens=20, output_tokens=4)
+    assert len(asked) == 2
+    assert not finish_of(ask('{"a": 2}', output=JSON)[0]).unmet
 
 
 def test_any_object_must_be_an_object() -> None:
@@ -189,8 +200,25 @@ def test_calls_get_arguments_that_fit(answers: list[Answer], shown: list[tuple[s
 
 
 def test_arguments_that_never_fit_fail_clearly() -> None:
+    strict = tuple(msgspec.structs.replace(tool, strict=True) for tool in TOOLS)
     with pytest.raises(OutputInvalid, match="'add'"):
-        ask(call("add", '{"a": "x"}'), "no", tools=TOOLS)
+        ask(call("add", '{"a": "x"}'), "no", tools=strict)
+
+
+def test_unless_they_need_not() -> None:
+    deltas, _ = ask(call("add", '{"a": "x"}'), "no", tools=TOOLS)
+    assert calls_of(deltas) == [("add", '{"a": "x"}')]
+    assert (finish_of(deltas).reason, finish_of(deltas).unmet) == ("tool_calls", True)
+
+
+def test_a_forced_call_need_not_fit_either() -> None:
+    bad = '{"name": "add", "arguments": {"a": "x"}}'
+    deltas, _ = ask("Well.", bad, tools=TOOLS, tool_choice=FORCED)
+    assert calls_of(deltas) == [("add", '{"a": "x"}')]
+    assert finish_of(deltas).unmet
+    strict = tuple(msgspec.structs.replace(tool, strict=True) for tool in TOOLS)
+    with pytest.raises(OutputInvalid, match="did not call a tool"):
+        ask("Well.", bad, tools=strict, tool_choice=FORCED)
 
 
 def test_a_tool_that_may_not_be_called_is_not() -> None:

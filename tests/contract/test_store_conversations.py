@@ -13,8 +13,6 @@ from antiphon.domain.records import ConversationItem, StoredConversation, Stored
 from antiphon.stores.store import SqlStore
 from contract.store_kit import ONE, TWO, ids, item, response, run
 
-NOW = 1_700_000_000_000
-
 
 def conversation(name: str = "conv_1", project: str = ONE) -> StoredConversation:
     return StoredConversation(project, name, 1_700_000_000, b'{"topic":"x"}')
@@ -35,13 +33,14 @@ async def names(store: SqlStore, conversation_id: str = "conv_1") -> list[str]:
     return [entry.id for entry in await store.conversation_history(ONE, conversation_id, limit=1000)]
 
 
-async def lock(store: SqlStore, response_id: str, *, now: int = NOW, owner: str = "me") -> None:
-    await store.lock_conversation(ONE, "conv_1", response_id, owner=owner, now=now, until=now + 8000)
+async def lock(store: SqlStore, response_id: str, *, owner: str = "me") -> None:
+    await store.beat(owner)
+    await store.lock_conversation(ONE, "conv_1", response_id, owner=owner)
 
 
-async def is_locked(store: SqlStore, *, now: int = NOW) -> bool:
+async def is_locked(store: SqlStore) -> bool:
     try:
-        await lock(store, "resp_probe", now=now)
+        await store.lock_conversation(ONE, "conv_1", "resp_probe", owner="prober")
     except ConversationLocked:
         return True
     await store.unlock_conversation(ONE, "conv_1", "resp_probe")
@@ -76,8 +75,8 @@ def test_a_conversation_is_made_read_changed_and_deleted(url: str) -> None:
 def test_items_are_appended_listed_and_deleted(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await store.create_conversation(conversation(), entries("a"))
-        await store.add_conversation_items(ONE, "conv_1", entries("c", "b"), now=NOW)
-        await store.add_conversation_items(ONE, "conv_1", entries("d"), now=NOW)
+        await store.add_conversation_items(ONE, "conv_1", entries("c", "b"))
+        await store.add_conversation_items(ONE, "conv_1", entries("d"))
 
         async def page(after: str | None, limit: int, *, up: bool) -> tuple[list[str], bool]:
             return await ids(store.list_conversation_items(ONE, "conv_1", after=after, limit=limit, ascending=up))
@@ -88,8 +87,8 @@ def test_items_are_appended_listed_and_deleted(url: str) -> None:
         assert await page("c", 1, up=False) == (["a"], False)
         assert await page("a", 5, up=False) == ([], False)
         assert await store.get_conversation_item(ONE, "conv_1", "b") == entries("b")[0]
-        assert await store.delete_conversation_item(ONE, "conv_1", "b", now=NOW) == conversation()
-        assert await store.delete_conversation_item(ONE, "conv_1", "b", now=NOW) is None
+        assert await store.delete_conversation_item(ONE, "conv_1", "b") == conversation()
+        assert await store.delete_conversation_item(ONE, "conv_1", "b") is None
         assert await names(store) == ["a", "c", "d"]
 
     run(url, test)
@@ -99,9 +98,9 @@ def test_an_id_stands_once_in_a_conversation(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await store.create_conversation(conversation(), entries("a"))
         await store.create_conversation(conversation("conv_2"), entries("a"))
-        twice = await refused(store.add_conversation_items(ONE, "conv_1", entries("b", "a"), now=NOW))
+        twice = await refused(store.add_conversation_items(ONE, "conv_1", entries("b", "a")))
         assert twice == (InvalidRequest, "duplicate_item", "items[1].id")
-        twice = await refused(store.add_conversation_items(ONE, "conv_1", entries("b", "c", "b"), now=NOW))
+        twice = await refused(store.add_conversation_items(ONE, "conv_1", entries("b", "c", "b")))
         assert twice == (InvalidRequest, "duplicate_item", "items[2].id")
         assert (await refused(store.create_conversation(conversation("conv_3"), entries("b", "b"))))[
             0
@@ -120,17 +119,17 @@ def test_unknown_foreign_and_impossible_names(url: str) -> None:
             assert await store.update_conversation(project, name, b"{}") is None
             assert await store.delete_conversation(project, name) is False
             assert await store.get_conversation_item(project, name, "a") is None
-            assert await refused(store.add_conversation_items(project, name, entries("z"), now=NOW)) == missing
-            assert await refused(store.delete_conversation_item(project, name, "a", now=NOW)) == missing
+            assert await refused(store.add_conversation_items(project, name, entries("z"))) == missing
+            assert await refused(store.delete_conversation_item(project, name, "a")) == missing
             assert await refused(store.conversation_history(project, name, limit=9)) == missing
             listing = store.list_conversation_items(project, name, after=None, limit=9, ascending=True)
             assert await refused(listing) == missing
-            taking = store.lock_conversation(project, name, "resp_1", owner="me", now=NOW, until=NOW)
+            taking = store.lock_conversation(project, name, "resp_1", owner="me")
             assert await refused(taking) == missing
         for after in ("z", "\x00"):
             listing = store.list_conversation_items(ONE, "conv_1", after=after, limit=9, ascending=True)
             assert await refused(listing) == (NotFound, None, "after")
-        assert await store.delete_conversation_item(ONE, "conv_1", "\x00", now=NOW) is None
+        assert await store.delete_conversation_item(ONE, "conv_1", "\x00") is None
         with pytest.raises(StoreFailed):
             await store.create_conversation(conversation(project="proj_nobody"))
         too_long = await refused(store.conversation_history(ONE, "conv_1", limit=0))
@@ -162,8 +161,8 @@ def test_one_response_at_a_time(url: str) -> None:
         assert sorted(map(str, kinds)) == sorted(map(str, [None, *[ConversationLocked] * 7]))
         winner = f"resp_{kinds.index(None)}"
         locked = (ConversationLocked, "conversation_locked", None)
-        assert await refused(store.add_conversation_items(ONE, "conv_1", entries("z"), now=NOW)) == locked
-        assert await refused(store.delete_conversation_item(ONE, "conv_1", "a", now=NOW)) == locked
+        assert await refused(store.add_conversation_items(ONE, "conv_1", entries("z"))) == locked
+        assert await refused(store.delete_conversation_item(ONE, "conv_1", "a")) == locked
         await store.unlock_conversation(ONE, "conv_1", "resp_other")
         assert await is_locked(store)
         await store.unlock_conversation(ONE, "conv_1", winner)
@@ -173,17 +172,19 @@ def test_one_response_at_a_time(url: str) -> None:
     run(url, test)
 
 
-def test_a_lease_that_is_not_renewed_ends(url: str) -> None:
+def test_the_hold_of_a_worker_that_is_gone_ends(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await store.create_conversation(conversation())
         await lock(store, "resp_1")
-        assert await is_locked(store, now=NOW + 8000)
-        await store.renew_leases("somebody", NOW + 99_000)
-        assert not await is_locked(store, now=NOW + 8001)
+        assert await is_locked(store)
+        await store.leave("somebody")
+        assert await is_locked(store)
+        await store.leave("me")
+        assert not await is_locked(store)
         await lock(store, "resp_2")
-        await store.renew_leases("me", NOW + 16_000)
-        assert await is_locked(store, now=NOW + 16_000)
-        await lock(store, "resp_3", now=NOW + 16_001, owner="other")
+        assert await is_locked(store)
+        await store.leave("me")
+        await lock(store, "resp_3", owner="other")
         # What the first one wanted to say comes too late, in whatever way it is stored.
         late = (LeaseLost, "lease_lost", None)
         assert await refused(store.end_turn(ONE, "conv_1", "resp_2", entries("z"))) == late
@@ -192,7 +193,7 @@ def test_a_lease_that_is_not_renewed_ends(url: str) -> None:
         assert await refused(ending) == late
         assert await store.get_response(ONE, "resp_2") is None
         assert await names(store) == []
-        assert await is_locked(store, now=NOW + 16_002)
+        assert await is_locked(store)
 
     run(url, test)
 
@@ -207,7 +208,8 @@ def test_the_end_of_a_response_appends_and_frees_at_once(url: str) -> None:
         # Stored at its beginning, and again at its end.
         await lock(store, "resp_2")
         await store.put_response(talk("resp_2"))
-        assert await is_locked(store, now=NOW + 9000)
+        await store.leave("me")
+        assert await is_locked(store)
         await store.advance_response(talk("resp_2"))
         await store.advance_response(talk("resp_2", status="completed"), appended=entries("d"))
         assert (await names(store), await is_locked(store)) == (["a", "b", "c", "d"], False)
@@ -236,15 +238,16 @@ def test_a_background_response_holds_it_whoever_makes_it(url: str) -> None:
         await store.create_conversation(conversation())
         await lock(store, "resp_1")
         await store.put_response(talk("resp_1", status="queued", owner=None, background=True))
-        # Neither time nor whoever had accepted it can take it away; its own worker can die, too.
-        assert await is_locked(store, now=NOW + 10**9)
+        # Whoever had accepted it cannot take it away; its own worker can die, too.
+        await store.leave("me")
+        assert await is_locked(store)
         await store.unlock_conversation(ONE, "conv_1", "resp_1")
-        assert await is_locked(store, now=NOW + 10**9)
-        first = await store.claim_responses("w1", now=NOW, until=NOW + 8000, limit=9)
-        assert [claimed.id for claimed in first] == ["resp_1"]
-        second = await store.claim_responses("w2", now=NOW + 8001, until=NOW + 16_000, limit=9)
-        assert await is_locked(store, now=NOW + 10**9)
-        stale, fresh = (replace(claimed[0], status="completed") for claimed in (first, second))
+        assert await is_locked(store)
+        first = await store.take_responses("w1", await store.free_responses(now=0, each=9, limit=9))
+        assert [taken.id for taken in first] == ["resp_1"]
+        second = await store.take_responses("w2", await store.free_responses(now=0, each=9, limit=9))
+        assert await is_locked(store)
+        stale, fresh = (replace(taken[0], status="completed") for taken in (first, second))
         assert (await refused(store.advance_response(stale, appended=entries("z"))))[0] is LeaseLost
         assert await names(store) == []
         await store.advance_response(fresh, appended=entries("a"))

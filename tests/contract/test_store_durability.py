@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from antiphon.domain import limits
-from antiphon.domain.errors import Conflict, Overloaded, ShuttingDown, StoreFailed
+from antiphon.domain.errors import Conflict, Overloaded, ShuttingDown, StoreFailed, StoreUnavailable, Unstorable
 from antiphon.domain.tenancy import Project
 from antiphon.stores.query import Session
 from antiphon.stores.store import SqlStore
@@ -53,12 +54,38 @@ def test_bad_writes_of_a_group_harm_nobody_else(url: str) -> None:
             await asyncio.sleep(0)  # so that each task asks before the writer goes on
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         kinds = [None if outcome is None else type(outcome) for outcome in outcomes]
-        assert kinds == [None, StoreFailed, StoreFailed, Conflict, None, None]
+        assert kinds == [None, Unstorable, Unstorable, Conflict, None, None]
         assert await store.get_response(ONE, "resp_1") == response("resp_1")
         assert await store.get_response(ONE, "resp_3") is None
         assert await store.get_items(ONE, ["msg_1", "msg_2"]) == {"msg_1": item("msg_1")}
         assert await store.get_completion(ONE, "c1") == completion("c1", metadata={"k": "v"})
         assert await store.get_response(ONE, "resp_4") == response("resp_4")
+
+    run(url, test)
+
+
+def test_values_that_no_database_takes_fail_alone(url: str) -> None:
+    """PostgreSQL refuses a NUL in a text, both a number of more than 64 bits, and neither is the database's fault."""
+
+    async def test(store: SqlStore) -> None:
+        async with writer_held(store):
+            writes = [
+                store.put_response(response("resp_1")),
+                store.put_response(replace(response("resp_2"), created_at=2**64)),
+                store.put_response(replace(response("resp_3"), model="a\x00b")),
+                store.put_response(replace(response("resp_4"), model="\ud800")),
+                store.put_response(response("resp_5")),
+            ]
+            tasks = [asyncio.create_task(write) for write in writes]
+            await asyncio.sleep(0)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert outcomes[0] is outcomes[4] is None
+        for outcome in (outcomes[1], outcomes[3], *([outcomes[2]] if "postgresql" in url else [])):
+            assert isinstance(outcome, StoreFailed)
+            assert not isinstance(outcome, StoreUnavailable), "it is not the database's fault"
+        await store.check_writable()
+        for name in ("resp_1", "resp_5"):
+            assert await store.get_response(ONE, name) is not None
 
     run(url, test)
 

@@ -1,4 +1,4 @@
-"""The contract of leases, cancels, event logs and retention, on both databases."""
+"""The contract of who makes what, cancels, event logs and retention, on both databases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from antiphon.domain.records import EventBatch, StoredResponse
 from antiphon.stores.store import SqlStore
 from contract.store_kit import ONE, TWO, chain, item, opened, response, run
 
-LATER = 2**40
+NOW = 1_700_000_000_000
 
 
 def job(name: str, *, at: int = 1_700_000_000, project: str = ONE, status: str = "queued") -> StoredResponse:
@@ -20,10 +20,22 @@ def job(name: str, *, at: int = 1_700_000_000, project: str = ONE, status: str =
     return replace(response(name, at=at, project=project, status=status), background=True, request=b'{"body":{}}')
 
 
-async def claimed(
-    store: SqlStore, owner: str = "a", *, now: int = 1000, until: int = 2000, limit: int = 10
-) -> list[str]:
-    return [found.id for found in await store.claim_responses(owner, now=now, until=until, limit=limit)]
+async def take(
+    store: SqlStore, owner: str = "a", *, now: int = NOW, limit: int = 10, each: int = 10, cancelled: bool = False
+) -> list[StoredResponse]:
+    """What the worker `owner`, which is there, takes of what is free."""
+    await store.beat(owner)
+    free = await store.free_responses(now=now, each=each, limit=limit, cancelled=cancelled)
+    return await store.take_responses(owner, free)
+
+
+async def taken(store: SqlStore, owner: str = "a", **options: int) -> list[str]:
+    return [found.id for found in await take(store, owner, **options)]  # type: ignore[arg-type]
+
+
+async def dies(store: SqlStore, worker: str) -> None:
+    """A worker is not there any more, and somebody has noticed."""
+    assert await store.strike_worker(worker, (await store.workers())[worker])
 
 
 def test_the_oldest_jobs_are_claimed_first_and_by_one_worker_only(url: str) -> None:
@@ -31,12 +43,12 @@ def test_the_oldest_jobs_are_claimed_first_and_by_one_worker_only(url: str) -> N
         for name, at in (("resp_2", 20), ("resp_1", 10), ("resp_3", 30)):
             await store.put_response(job(name, at=at))
         await store.put_response(job("resp_0", at=1, status="completed"))
-        assert await claimed(store, "a", limit=2) == ["resp_1", "resp_2"]
-        assert await claimed(store, "b") == ["resp_3"]
-        assert await claimed(store, "c") == []
+        assert await taken(store, "a", limit=2) == ["resp_1", "resp_2"]
+        assert await taken(store, "b") == ["resp_3"]
+        assert await taken(store, "c") == []
         found = await store.get_response(ONE, "resp_1")
         assert found is not None
-        assert (found.owner, found.lease_until, found.background, found.request) == ("a", 2000, True, b'{"body":{}}')
+        assert (found.owner, found.background, found.request) == ("a", True, b'{"body":{}}')
 
     run(url, test)
 
@@ -45,13 +57,13 @@ def test_those_that_are_to_end_can_be_claimed_alone(url: str) -> None:
     async def test(store: SqlStore) -> None:
         for number in range(4):
             await store.put_response(job(f"resp_{number}"))
-        assert await store.claim_responses("a", now=1000, until=2000, limit=9, cancelled=True) == []
+        assert await take(store, "a", limit=9, cancelled=True) == []
         for name in ("resp_1", "resp_3"):
             await store.request_cancel(ONE, name)
-        [found] = await store.claim_responses("a", now=1000, until=2000, limit=1, cancelled=True)
+        [found] = await take(store, "a", limit=1, cancelled=True)
         assert (found.id, found.cancel_requested) == ("resp_1", True)
-        assert await claimed(store, "b") == ["resp_0", "resp_2", "resp_3"]
-        assert await store.claim_responses("c", now=1000, until=2000, limit=9, cancelled=True) == []
+        assert await taken(store, "b") == ["resp_0", "resp_2", "resp_3"]
+        assert await take(store, "c", limit=9, cancelled=True) == []
 
     run(url, test)
 
@@ -61,36 +73,108 @@ def test_two_workers_that_claim_at_once_share_nothing(url: str) -> None:
         for number in range(40):
             await store.put_response(job(f"resp_{number:02}"))
         async with opened(url) as other:
-            taken = await asyncio.gather(
-                *(claimed(each, name, limit=25) for each, name in ((store, "a"), (other, "b")))
+            both = await asyncio.gather(
+                *(taken(each, name, limit=25, each=25) for each, name in ((store, "a"), (other, "b")))
             )
-        assert sorted(taken[0] + taken[1]) == sorted(set(taken[0] + taken[1]))
-        assert len(await claimed(store, "c", limit=50)) == 40 - len(taken[0]) - len(taken[1])
+        assert sorted(both[0] + both[1]) == sorted(set(both[0] + both[1]))
+        assert len(await taken(store, "c", limit=50, each=50)) == 40 - len(both[0]) - len(both[1])
 
     run(url, test)
 
 
-def test_a_lease_that_has_ended_is_anybodys_and_one_that_is_renewed_is_not(url: str) -> None:
+def test_what_a_worker_makes_is_its_own_until_it_is_struck_off(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await store.put_response(job("resp_1"))
         await store.put_response(job("resp_2"))
-        assert len(await claimed(store, "a", now=1000, until=2000)) == 2
-        await store.renew_leases("nobody", 9000)
-        assert await claimed(store, "b", now=2000) == []
-        assert await claimed(store, "b", now=2001, until=3000, limit=1) == ["resp_1"]
-        await store.renew_leases("a", 9000)
-        assert await claimed(store, "c", now=3000) == []
-        assert await claimed(store, "c", now=9001) == ["resp_1", "resp_2"]
+        assert len(await taken(store, "a")) == 2
+        # However much time passes, by whatever clock; and for itself, too.
+        assert await taken(store, "b", now=2**62) == []
+        assert await taken(store, "a", now=2**62) == []
+        assert await store.held_responses("a") == [(ONE, "resp_1"), (ONE, "resp_2")]
+        await dies(store, "a")
+        assert await taken(store, "b", limit=1) == ["resp_1"]
+        # It was only asleep: what nobody has taken is still its own.
+        assert await store.beat("a") is False
+        assert await store.held_responses("a") == [(ONE, "resp_2")]
+        assert await taken(store, "c") == []
 
     run(url, test)
 
 
-def test_foreground_responses_under_an_ended_lease_are_claimed_too(url: str) -> None:
+def test_a_worker_that_counts_is_not_struck_off(url: str) -> None:
     async def test(store: SqlStore) -> None:
-        cut_off = replace(response("resp_1", status="in_progress", owner="dead"), lease_until=500)
-        await store.put_response(cut_off)
-        await store.put_response(replace(response("resp_2", status="in_progress", owner="alive"), lease_until=5000))
-        assert await claimed(store, "b") == ["resp_1"]
+        assert [await store.beat("a"), await store.beat("a"), await store.beat("b")] == [False, True, False]
+        seen = await store.workers()
+        assert seen == {"a": 1, "b": 0}
+        await store.beat("a")
+        assert await store.strike_worker("a", seen["a"]) is False
+        assert await store.strike_worker("b", seen["b"]) is True
+        assert await store.strike_worker("b", seen["b"]) is False
+        await store.beat("c")
+        await store.strike_others("a")
+        assert await store.workers() == {"a": 2}
+        await store.leave("a")
+        assert await store.workers() == {}
+
+    run(url, test)
+
+
+def test_only_what_is_as_it_was_seen_is_taken(url: str) -> None:
+    async def test(store: SqlStore) -> None:
+        await store.put_response(job("resp_1"))
+        await taken(store, "a")
+        await dies(store, "a")
+        seen = await store.free_responses(now=NOW, each=9, limit=9)
+        assert seen == [(ONE, "resp_1", "a")]
+        assert await taken(store, "b") == ["resp_1"]
+        await dies(store, "b")
+        await store.beat("c")
+        # It is free again, but is another's who has died.
+        assert await store.take_responses("c", seen) == []
+
+    run(url, test)
+
+
+def test_each_project_has_its_turn(url: str) -> None:
+    async def test(store: SqlStore) -> None:
+        for number in range(9):
+            await store.put_response(job(f"resp_{number}", at=number))
+        for number in (8, 9):
+            await store.put_response(job(f"resp_{number}", at=100 + number, project=TWO))
+        free = await store.free_responses(now=NOW, each=3, limit=9)
+        assert [each.id for each in free] == ["resp_0", "resp_8", "resp_1", "resp_9", "resp_2"]
+        assert len(await store.free_responses(now=NOW, each=3, limit=4)) == 4
+
+    run(url, test)
+
+
+def test_what_was_put_off_waits_for_its_time(url: str) -> None:
+    async def test(store: SqlStore) -> None:
+        await store.put_response(job("resp_1"))
+        [mine] = await take(store, "a")
+        await store.put_off_response(replace(mine, owner="b"), NOW)
+        assert await store.held_responses("a") == [(ONE, "resp_1")]
+        await store.put_off_response(replace(mine, waited=5000), NOW + 5000, b"{}")
+        assert await taken(store, "a", now=NOW + 4999) == []
+        # A time further ahead than any pause is long comes from a clock that was wrong.
+        assert len(await store.free_responses(now=NOW - 2 * 86_400_000, each=1, limit=1)) == 1
+        [found] = await take(store, "b", now=NOW + 5000)
+        assert (found.owner, found.waited, found.request) == ("b", 5000, b"{}")
+        await store.put_off_response(replace(found, waited=6000), NOW + 6000)
+        await store.request_cancel(ONE, "resp_1")
+        # To end it, nobody waits.
+        [found] = await take(store, "b", cancelled=True)
+        assert (found.waited, found.request) == (6000, b"{}")
+
+    run(url, test)
+
+
+def test_foreground_responses_of_a_worker_that_is_gone_are_free_too(url: str) -> None:
+    async def test(store: SqlStore) -> None:
+        await store.beat("alive")
+        await store.put_response(response("resp_1", status="in_progress", owner="dead"))
+        await store.put_response(response("resp_2", status="in_progress", owner="alive"))
+        assert await taken(store, "b") == ["resp_1"]
 
     run(url, test)
 
@@ -98,7 +182,7 @@ def test_foreground_responses_under_an_ended_lease_are_claimed_too(url: str) -> 
 def test_only_the_owner_advances_and_the_end_gives_everything_up(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await store.put_response(job("resp_1"), [item("msg_1")])
-        [mine] = await store.claim_responses("a", now=1000, until=2000, limit=1)
+        [mine] = await take(store, "a", limit=1)
         await store.advance_response(replace(mine, status="in_progress", body=b"1"), [item("msg_2", 0, "output")])
         with pytest.raises(LeaseLost):
             await store.advance_response(replace(mine, owner="b", body=b"2"), [item("msg_3", 1, "output")])
@@ -106,7 +190,7 @@ def test_only_the_owner_advances_and_the_end_gives_everything_up(url: str) -> No
         found = await store.get_response(ONE, "resp_1")
         assert found is not None
         assert (found.status, found.body) == ("completed", b"3")
-        assert (found.owner, found.lease_until, found.request) == (None, None, None)
+        assert (found.owner, found.request) == (None, None)
         with pytest.raises(LeaseLost):
             await store.advance_response(replace(mine, status="failed", body=b"4"))
         [(_, items)] = await chain(store, ONE, "resp_1", limit=1)
@@ -118,7 +202,7 @@ def test_only_the_owner_advances_and_the_end_gives_everything_up(url: str) -> No
 def test_a_response_that_was_deleted_does_not_come_back(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await store.put_response(job("resp_1"))
-        [mine] = await store.claim_responses("a", now=1000, until=2000, limit=1)
+        [mine] = await take(store, "a", limit=1)
         assert await store.delete_response(ONE, "resp_1")
         with pytest.raises(LeaseLost):
             await store.advance_response(replace(mine, status="completed"), events=EventBatch(0, 1, b"x"))
@@ -132,7 +216,7 @@ def test_one_lost_lease_harms_nobody_else_in_its_group(url: str) -> None:
     async def test(store: SqlStore) -> None:
         for name in ("resp_1", "resp_2", "resp_3"):
             await store.put_response(job(name))
-        first, second, third = await store.claim_responses("a", now=1000, until=2000, limit=3)
+        first, second, third = await take(store, "a", limit=3)
         changes = [
             store.advance_response(replace(first, status="completed")),
             store.advance_response(replace(second, owner="b", status="completed")),
@@ -144,13 +228,13 @@ def test_one_lost_lease_harms_nobody_else_in_its_group(url: str) -> None:
     run(url, test)
 
 
-def test_releasing_frees_background_work_at_once(url: str) -> None:
+def test_a_worker_that_leaves_frees_all_that_it_makes(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await store.put_response(job("resp_1"))
-        await store.put_response(replace(response("resp_2", status="in_progress", owner="a"), lease_until=LATER))
-        assert await claimed(store, "a", until=LATER) == ["resp_1"]
-        await store.release_leases("a")
-        assert await claimed(store, "b") == ["resp_1"]
+        assert await taken(store, "a") == ["resp_1"]
+        await store.put_response(response("resp_2", status="in_progress", owner="a"))
+        await store.leave("a")
+        assert await taken(store, "b") == ["resp_1", "resp_2"]
 
     run(url, test)
 
@@ -163,7 +247,7 @@ def test_a_cancel_reaches_whoever_makes_it(url: str) -> None:
         await store.request_cancel(ONE, "resp_2")
         await store.request_cancel(ONE, "resp_3")
         await store.request_cancel(TWO, "resp_1")
-        found = {each.id: each for each in await store.claim_responses("a", now=1000, until=2000, limit=9)}
+        found = {each.id: each for each in await take(store, "a", limit=9)}
         assert not found["resp_1"].cancel_requested
         assert found["resp_2"].cancel_requested
         assert await store.cancelled_responses("a") == [(ONE, "resp_2")]
@@ -177,7 +261,7 @@ def test_a_cancel_reaches_whoever_makes_it(url: str) -> None:
 def test_an_event_log_is_read_from_any_point(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await store.put_response(job("resp_1"), events=EventBatch(0, 2, b"ab"))
-        [mine] = await store.claim_responses("a", now=1000, until=2000, limit=1)
+        [mine] = await take(store, "a", limit=1)
         working = replace(mine, status="in_progress")
         await store.advance_response(working, events=EventBatch(2, 1, b"c", b"progress"))
         await store.advance_response(working, events=EventBatch(3, 3, b"def"))
@@ -204,7 +288,7 @@ def test_an_event_log_is_read_from_any_point(url: str) -> None:
 def test_the_same_events_twice_are_refused(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await store.put_response(job("resp_1"), events=EventBatch(0, 1, b"a"))
-        [mine] = await store.claim_responses("a", now=1000, until=2000, limit=1)
+        [mine] = await take(store, "a", limit=1)
         with pytest.raises((Conflict, StoreFailed)):
             await store.advance_response(replace(mine, status="completed", body=b"no"), events=EventBatch(0, 1, b"b"))
         found = await store.get_response(ONE, "resp_1")
@@ -217,7 +301,7 @@ def test_the_same_events_twice_are_refused(url: str) -> None:
 def test_a_log_that_is_trimmed_says_where_it_begins(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await store.put_response(job("resp_1"), events=EventBatch(0, 2, b"ab"))
-        [mine] = await store.claim_responses("a", now=1000, until=2000, limit=1)
+        [mine] = await take(store, "a", limit=1)
         for first in (2, 4, 6):
             await store.advance_response(replace(mine, status="in_progress"), events=EventBatch(first, 2, b"xy"))
         await store.trim_events(ONE, "resp_1", 5)

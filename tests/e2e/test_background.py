@@ -182,7 +182,7 @@ def _begins(client: openai.OpenAI, *ids: str) -> str:
 def test_a_cancel_is_not_lost_while_the_worker_takes_the_response(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, cancelled = SqlStore.claim_responses, asyncio.Event()
+    claim, cancelled = SqlStore.take_responses, asyncio.Event()
 
     async def claim_and_dally(store: SqlStore, *args: Any, **options: Any) -> list[StoredResponse]:
         claimed = await claim(store, *args, **options)
@@ -195,7 +195,7 @@ def test_a_cancel_is_not_lost_while_the_worker_takes_the_response(
         cancelled.set()
 
     note = Worker._cancel
-    monkeypatch.setattr(SqlStore, "claim_responses", claim_and_dally)
+    monkeypatch.setattr(SqlStore, "take_responses", claim_and_dally)
     monkeypatch.setattr(Worker, "_cancel", cancel)
     with serving(engine(lambda _: [TextDelta("a"), asyncio.Event(), STOP]), tmp_path) as served:
         client = served.client()
@@ -228,7 +228,7 @@ def test_deleting_one_that_is_made_ends_it(tmp_path: Path) -> None:
 
 
 def test_the_log_is_bounded_and_a_lost_offset_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_LOG_EVENTS", 64)
+    monkeypatch.setattr(limits, "MAX_LOG_BYTES", 16_384)
     with serving(engine(lambda _: words(200)), tmp_path) as served:
         client = served.client()
         accepted = client.responses.create(model="gpt-5-mini", input="hi", background=True)

@@ -512,9 +512,7 @@ def test_a_crash_frees_the_conversation(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "antiphon.db") as database:
         body = json.dumps({**response.to_dict(), "status": "in_progress", "output": []}).encode()
         database.execute("UPDATE responses SET status = 'in_progress', owner = 'dead', body = ?", (body,))
-        database.execute(
-            "UPDATE conversations SET active_response_id = ?, active_owner = 'dead', active_until = 1", (response.id,)
-        )
+        database.execute("UPDATE conversations SET active_response_id = ?, active_owner = 'dead'", (response.id,))
     database.close()
     with serving(ScriptedEngine(director), tmp_path) as served:
         client = served.client(max_retries=5)

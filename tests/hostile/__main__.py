@@ -8,10 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from antiphon.domain.limits import MIB
 from hostile import heavy
 from support.metered import metered
-
-from antiphon.domain.limits import MIB
 
 
 def main(asked: list[str]) -> None:

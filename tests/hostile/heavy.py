@@ -34,15 +34,21 @@ KEYLESS: dict[str, tuple[bytes, bytes]] = {
     "a request line": (b"GET /", b"y" * 24_000),
     "empty lines": (b"", b"\r\n" * 12_000),
     "requests": (b"", _GET * 500),
-    "requests of another protocol": (b"", _GET.replace(b"\r\n\r\n", b"\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n") * 500),
+    "requests of another protocol": (
+        b"",
+        _GET.replace(b"\r\n\r\n", b"\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n") * 500,
+    ),
     "a body": (_POST + b"Content-Length: 52428800\r\n\r\n", b" " * 24_000),
     "a body that is waited for": (_POST + b"Expect: 100-continue\r\nContent-Length: 52428800\r\n\r\n", b" " * 24_000),
     "requests with bodies": (b"", (_POST + b"Content-Length: 20000\r\n\r\n" + b" " * 20_000) * 2),
 }
 
 
-def attack(url: str, start: bytes, more: bytes) -> int:
-    """Send from several connections that read nothing, until each is cut off or held up; returns the bytes sent."""
+def attack(url: str, start: bytes, more: bytes, most: int = _MOST) -> int:
+    """Send from several connections that read nothing, until each is cut off or held up; returns the bytes sent.
+
+    `most`: bytes that each sends at most.
+    """
     place = urlsplit(url)
     sent = [0] * CONNECTIONS
 
@@ -50,7 +56,7 @@ def attack(url: str, start: bytes, more: bytes) -> int:
         with socket.create_connection((place.hostname or "", place.port or 0), 2) as connection:
             with contextlib.suppress(OSError):
                 connection.sendall(start)
-                while sent[number] < _MOST:
+                while sent[number] < most:
                     connection.sendall(more)
                     sent[number] += len(more)
             held.wait(0.3)
@@ -135,7 +141,7 @@ BODIES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a long text of emoji": (_RESPONSES_PATH, lambda: _around(_START, "😀".encode(), b'"}')),
     "a long text that is not UTF-8": (_RESPONSES_PATH, lambda: _around(_START, b"\xff", b'"}')),
     "a long text without an end": (_RESPONSES_PATH, lambda: _around(_START, b"a, b [", b"")),
-    "a long chat": (_CHAT_PATH, lambda: _around(_CHAT[:-3].replace(b'hi"', b'hi '), b"word, ", b'"}]}')),
+    "a long chat": (_CHAT_PATH, lambda: _around(_CHAT[:-3].replace(b'hi"', b"hi "), b"word, ", b'"}]}')),
     "texts": (_RESPONSES_PATH, lambda: _around(_START[:-1] + b"[", b'"' + b"\\u0041" * 40 + b'",', b'""]}')),
     "spaces": (_CHAT_PATH, lambda: _around(_CHAT[:-1] + b"}", b" ", b"")),
     "spaces before": (_CHAT_PATH, lambda: _around(b"", b"\r\n\t ", _CHAT[:-1] + b"}")),
@@ -148,42 +154,61 @@ BODIES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "an exponent": (_CHAT_PATH, lambda: _around(_CHAT + b'"top_p":1e', b"9", b"}")),
     "brackets": (_CHAT_PATH, lambda: _around(_CHAT + b'"x":', b"[", b"")),
     "a nest": (_CHAT_PATH, lambda: _CHAT + b'"x":' + b"[" * 120 + b"]" * 120 + b"}"),
-    "content parts": (_CHAT_PATH, lambda: _chat([{"role": "user", "content": [{"type": "text", "text": "a"}] * 300_000}])),
-    "some content parts": (_CHAT_PATH, lambda: _chat([{"role": "user", "content": [{"type": "text", "text": "a"}] * 9_000}])),
+    "content parts": (
+        _CHAT_PATH,
+        lambda: _chat([{"role": "user", "content": [{"type": "text", "text": "a"}] * 300_000}]),
+    ),
+    "some content parts": (
+        _CHAT_PATH,
+        lambda: _chat([{"role": "user", "content": [{"type": "text", "text": "a"}] * 30_000}]),
+    ),
     "messages": (_CHAT_PATH, lambda: _chat(USER * 300_000)),
-    "some messages": (_CHAT_PATH, lambda: _chat(USER * 9_000)),
+    "some messages": (_CHAT_PATH, lambda: _chat(USER * 5_000)),
     "items": (_RESPONSES_PATH, lambda: _response([{"role": "user", "content": "a"}] * 300_000)),
-    "some items": (_RESPONSES_PATH, lambda: _response([{"role": "user", "content": "a"}] * 9_900)),
-    "some items that are kept": (_RESPONSES_PATH, lambda: _response([{"role": "user", "content": "a"}] * 9_900, store=True)),
+    "some items": (_RESPONSES_PATH, lambda: _response([{"role": "user", "content": "a"}] * 5_000)),
+    "some items that are kept": (
+        _RESPONSES_PATH,
+        lambda: _response([{"role": "user", "content": "a"}] * 5_000, store=True),
+    ),
     "parts of items": (
         _RESPONSES_PATH,
         lambda: _response([{"role": "user", "content": [{"type": "input_text", "text": "a"}] * 300_000}]),
     ),
     "unknown members": (_CHAT_PATH, lambda: _chat(USER, **{f"k{number}": 1 for number in range(300_000)})),
-    "some unknown members": (_CHAT_PATH, lambda: _chat(USER, **{f"k{number}": 1 for number in range(60_000)})),
+    "some unknown members": (_CHAT_PATH, lambda: _chat(USER, **{f"k{number}": 1 for number in range(90_000)})),
     "unknown members within": (_CHAT_PATH, lambda: _chat([{**USER[0], **{f"k{n}": None for n in range(300_000)}}])),
-    "biases": (_CHAT_PATH, lambda: _chat(USER, logit_bias={str(number): 1 for number in range(190_000)})),
-    "stops": (_CHAT_PATH, lambda: _chat(USER, stop=["a"] * 190_000)),
+    "biases": (_CHAT_PATH, lambda: _chat(USER, logit_bias={str(number): 1 for number in range(90_000)})),
+    "stops": (_CHAT_PATH, lambda: _chat(USER, stop=["a"] * 90_000)),
     "a schema of branches": (_CHAT_PATH, lambda: _chat(USER, tools=_tool(_branching(14)))),
     "a schema of members": (
         _CHAT_PATH,
-        lambda: _chat(USER, tools=_tool({"type": "object", "properties": {f"k{n}": {"type": "string"} for n in range(60_000)}})),
+        lambda: _chat(
+            USER, tools=_tool({"type": "object", "properties": {f"k{n}": {"type": "string"} for n in range(30_000)}})
+        ),
     ),
     "a deep schema": (_CHAT_PATH, lambda: _chat(USER, tools=_tool(_nested(50)))),
-    "a schema of words": (_CHAT_PATH, lambda: _chat(USER, tools=_tool({"enum": [f"w{n}" for n in range(150_000)]}))),
+    "a schema of words": (_CHAT_PATH, lambda: _chat(USER, tools=_tool({"enum": [f"w{n}" for n in range(90_000)]}))),
     "a long schema": (_CHAT_PATH, lambda: _chat(USER, tools=_tool({"type": "object", "description": "a" * 20 * MIB}))),
-    "tools": (_CHAT_PATH, lambda: _chat(USER, tools=_tool({"type": "object", "properties": {"a": {"type": "string"}}}) * 30_000)),
+    "tools": (
+        _CHAT_PATH,
+        lambda: _chat(USER, tools=_tool({"type": "object", "properties": {"a": {"type": "string"}}}) * 12_000),
+    ),
     "a format of branches": (
         _RESPONSES_PATH,
         lambda: _response("hi", text={"format": {"type": "json_schema", "name": "f", "schema": _branching(14)}}),
     ),
     "a long name of a model": (_CHAT_PATH, lambda: json.dumps({"model": "m" * 20 * MIB, "messages": USER}).encode()),
-    "metadata": (_RESPONSES_PATH, lambda: _response("hi", metadata={f"k{n}": "v" for n in range(190_000)})),
+    "metadata": (_RESPONSES_PATH, lambda: _response("hi", metadata={f"k{n}": "v" for n in range(90_000)})),
     "a key of an object": (_CHAT_PATH, lambda: _around(_CHAT + b'"', b"k", b'":1}')),
     "an image": (
         _CHAT_PATH,
         lambda: _chat(
-            [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 40 * MIB}}]}]
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 40 * MIB}}],
+                }
+            ]
         ),
     ),
     "arguments": (
@@ -193,7 +218,9 @@ BODIES: dict[str, tuple[str, Callable[[], bytes]]] = {
                 *USER,
                 {
                     "role": "assistant",
-                    "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "[" * 5 * MIB}}],
+                    "tool_calls": [
+                        {"id": "a", "type": "function", "function": {"name": "f", "arguments": "[" * 5 * MIB}}
+                    ],
                 },
                 {"role": "tool", "tool_call_id": "a", "content": "x" * 5 * MIB},
             ]
@@ -202,8 +229,11 @@ BODIES: dict[str, tuple[str, Callable[[], bytes]]] = {
 }
 
 
-def measured(server: Metered, names: list[str]) -> Iterator[tuple[str, int, float, float]]:
-    """For each body: its name, the answer's status, how long it took, and how long the loop was held up at the worst."""
+def measured(server: Metered, names: list[str], *, until: float = 0.0) -> Iterator[tuple[str, int, float, float]]:
+    """For each body: its name, the answer's status, how long it took, and how long others waited at the worst.
+
+    Ends after one that made others wait no longer than `until`.
+    """
     for name in names:
         path, make = BODIES[name]
         body = make()
@@ -214,4 +244,7 @@ def measured(server: Metered, names: list[str]) -> Iterator[tuple[str, int, floa
         # What is done once the answer is out belongs to it.
         with Wire(server.url) as wire:
             wire.ask("GET", "/healthz")
-        yield name, answer.status, took, server.stall()
+        stall = server.stall()
+        yield name, answer.status, took, stall
+        if stall <= until:
+            return

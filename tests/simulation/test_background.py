@@ -1,4 +1,5 @@
-"""Simulated courses of background responses: crashes, a failing database, a failing and a crowded engine.
+"""Simulated courses of background responses: crashes, a failing database, a failing and a crowded engine, two servers
+at once, machines that sleep, clocks that are set.
 
 Whatever happens, each response that a client was told of reaches exactly one end, its events are in a legal order
 without gap or duplicate, and whoever follows it sees the same bytes. A failing seed replays: `pytest -k "seed-17"`.
@@ -25,17 +26,20 @@ from antiphon.engines.single import SingleRoute
 from antiphon.policy.gate import Gate
 from antiphon.ports import Capabilities, Route
 from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
+from antiphon.protocol.unknown import Unknown
 from antiphon.run.bus import Bus
 from antiphon.run.compaction import Compactor
 from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
+from antiphon.run.tail import Poller
 from antiphon.run.worker import Worker
 from conformance.sequence import check_sequence
 from simulation.world import Database, Faulty, VirtualClock, VirtualLoop, play, predictable_ids
 from support.calls import call_of
 
 SEEDS = range(24)
+DAY = 24 * 3600
 RESPONSES = 8
 WORDS = 12
 ENDED = {"completed", "failed", "incomplete", "cancelled"}
@@ -46,6 +50,7 @@ class Server:
     """One life of a server process on the shared database."""
 
     def __init__(self, world: World, *, rate: float) -> None:
+        world.servers.append(self)
         self.store = Faulty(world.database, world.chance, rate)
         store: Any = self.store
         engine = ScriptedEngine(
@@ -54,13 +59,14 @@ class Server:
             capabilities=Capabilities(context_tokens=10_000, continues=world.continues),
             admit=world.admit,
         )
-        clock = VirtualClock(world.loop)
+        self.clock = clock = VirtualClock(world.loop)
         compactor = Compactor(Sealer(bytes(32)))
         gate = Gate()
         routes: Routes[Route] = Routes({"m": SingleRoute("m", engine, 0)})
         preparer = Preparer(store, routes, gate, Prompts(store, clock), compactor)
         bus = Bus()
         self.bus = bus
+        self.poller = Poller(store, bus)
         self.worker = Worker(store, gate, preparer, bus, clock, alone=False)
         self.responses = Responses(store, clock, bus=bus, worker=self.worker, preparer=preparer)
 
@@ -79,6 +85,9 @@ class World:
         self.continues = chance.random() < 0.7
         #: What clients were told: response ids, with the events they have seen.
         self.told: dict[str, bytes] = {}
+        #: What waits for ever in a dead server must not be collected: that would end it.
+        self.servers: list[Server] = []
+        self.keep: list[asyncio.Task[None]] = []
 
     def script(self, _: Generation) -> Sequence[Step]:
         words: list[Step] = [TextDelta(f"w{number} ") for number in range(WORDS)]
@@ -96,7 +105,7 @@ class World:
         await asyncio.sleep(self.chance.uniform(0, 2))
         body = {"model": "m", "input": "go", "background": True, "stream": True}
         try:
-            accepted = await server.responses.begin_background(call_of(PROJECT), body, {})
+            accepted = await server.responses.begin_background(call_of(PROJECT), body, Unknown())
         except AntiphonError:
             return
         self.told[accepted.id] = b""
@@ -111,7 +120,7 @@ class World:
     # --- afterwards ---------------------------------------------------------------------------------------------------
     async def settled(self, server: Server) -> None:
         """Wait until every response that was told of has ended."""
-        deadline = self.loop.now + 60
+        deadline = self.loop.now + 120
         for response_id in self.told:
             while json.loads(await server.responses.get(PROJECT, response_id))["status"] not in ENDED:
                 assert self.loop.now < deadline, f"{response_id} is stuck"
@@ -142,10 +151,39 @@ async def course(loop: VirtualLoop, database: Database, chance: random.Random) -
         server.crash()
     quiet = Server(world, rate=0.0)
     await quiet.worker.start()
+    await _disturbed(world, quiet)
     await world.settled(quiet)
     await world.check(quiet)
     await quiet.worker.stop()
+    await quiet.poller.stop()
     assert all(tasks)
+
+
+async def _disturbed(world: World, quiet: Server) -> None:
+    """A second server beside the quiet one. Both stand still for a while, or one has its clock set, or it ends."""
+    beside = Server(world, rate=0.0)
+    await beside.worker.start()
+    for server in (quiet, beside):
+        await server.poller.start()
+    here, there = (asyncio.create_task(world.client(server)) for server in (quiet, beside))
+    for _ in range(world.chance.randint(0, 3)):
+        await asyncio.sleep(world.chance.uniform(0.1, 3))
+        match world.chance.randrange(3):
+            case 0:  # all timers are late, and fire in whatever order
+                world.loop.now += world.chance.uniform(5, 30)
+            case 1:
+                beside.clock.wrong = world.chance.choice([-2 * DAY, 0, 2 * DAY])
+            case _:
+                quiet.clock.wrong = world.chance.choice([-2 * DAY, 0, 2 * DAY])
+    if world.chance.random() < 0.5:
+        beside.crash()
+    else:
+        await there
+        await beside.worker.stop()
+        await beside.worker.close()
+        await beside.poller.stop()
+    await here
+    world.keep.append(there)
 
 
 async def _start(server: Server) -> None:

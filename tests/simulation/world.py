@@ -50,13 +50,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """`ports.Clock` over a virtual loop."""
+    """`ports.Clock` over a virtual loop. `wrong`: how far somebody has set the wall clock off (seconds)."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
+        self.wrong = 0.0
 
     def now(self) -> float:
-        return self._loop.now
+        return self._loop.now + self.wrong
 
     def monotonic(self) -> float:
         return self._loop.now

@@ -256,6 +256,65 @@ async def _redirect(line: Line, answer: Answer) -> None:
     await line.whole(302, "text/plain", WORDS.encode(), Location="http://127.0.0.1:9/elsewhere")
 
 
+def _streamed(answer: Answer) -> bool:
+    return answer.content_type.startswith("text/event-stream")
+
+
+def _blocks(answer: Answer) -> list[bytes]:
+    """The events of a stream."""
+    return [block + b"\n\n" for block in answer.body.split(b"\n\n") if block]
+
+
+@fault
+async def _error_object(line: Line, answer: Answer) -> None:
+    """An error that has no member of that name, in the middle of the answer, which then ends as if all was well."""
+    error = json.dumps({"object": "error", "message": WORDS, "code": 500}).encode()
+    if _streamed(answer):
+        blocks = _blocks(answer)
+        error = b"".join([*blocks[: len(blocks) // 2], b"data: " + error + b"\n\n", b"data: [DONE]\n\n"])
+    await line.whole(200, answer.content_type, error)
+
+
+@fault
+async def _error_event(line: Line, answer: Answer) -> None:
+    """The same, as an event of its own type."""
+    error = json.dumps({"detail": WORDS}).encode()
+    if _streamed(answer):
+        blocks = _blocks(answer)
+        error = b"".join([*blocks[: len(blocks) // 2], b"event: error\ndata: " + error + b"\n\n", b"data: [DONE]\n\n"])
+    await line.whole(200, answer.content_type, error)
+
+
+@fault
+async def _no_reason(line: Line, answer: Answer) -> None:
+    """The mark of the end, and nothing that says why. A whole answer is at its end all the same."""
+    body = answer.body.replace(b'"finish_reason":"stop"', b'"finish_reason":null')
+    if _streamed(answer):
+        body = b"".join(block for block in _blocks(answer) if b"response.completed" not in block)
+        body = body.replace(b'"finish_reason":"stop"', b'"finish_reason":null')
+    await line.whole(200, answer.content_type, body)
+
+
+@fault
+async def _pings(line: Line, answer: Answer) -> None:
+    """What keeps a stream alive, in every form, between all events."""
+    ping = b'data:\n\ndata: ping\n\nevent: ping\ndata: {"type": "ping"}\n\n: ping\n\ndata: {}\n\n'
+    body = ping + ping.join(_blocks(answer)) if _streamed(answer) else answer.body
+    await line.whole(200, answer.content_type, body)
+
+
+@fault
+async def _plain_type(line: Line, answer: Answer) -> None:
+    await line.whole(200, "text/plain; charset=latin-1", answer.body)
+
+
+@fault
+async def _odd_type(line: Line, answer: Answer) -> None:
+    """Each is called what the other is."""
+    kind = "application/json" if _streamed(answer) else "text/event-stream"
+    await line.whole(200, kind, b"\xef\xbb\xbf" + answer.body)
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 def _refusing(status: int, code: str, kind: str, **headers: str) -> Fault:
     async def refuse(line: Line, answer: Answer) -> None:

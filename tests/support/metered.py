@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -53,6 +54,7 @@ class Metered:
     process: subprocess.Popen[str]
     url: str
     key: str
+    log_file: Path
 
     @property
     def headers(self) -> dict[str, str]:
@@ -66,30 +68,48 @@ class Metered:
         print("stall", file=self.process.stdin, flush=True)
         return float(json.loads(self.process.stdout.readline())["stall"])
 
+    def log(self) -> str:
+        """All that it has logged."""
+        return self.log_file.read_text("utf-8")
+
     def memory(self) -> int:
         """What it has in memory now (bytes)."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
 
 @contextlib.contextmanager
-def metered(path: Path, **options: object) -> Iterator[Metered]:
-    """Serve an engine that says "ok", with these settings, until the block is left."""
-    command = [sys.executable, "-m", "support.metered", str(path), json.dumps(options)]
+def metered(path: Path, files: int = 0, **options: object) -> Iterator[Metered]:
+    """Serve an engine that says "ok", with these settings, until the block is left.
+
+    `files`: that it may have open; 0: as many as it likes.
+    """
+    command = [sys.executable, "-m", "support.metered", str(path), str(files), json.dumps(options)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    log_file = path / "server.log"
+    with log_file.open("w") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment,
+        )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
         where = json.loads(process.stdout.readline())
-        yield Metered(process, where["url"], where["key"])
+        yield Metered(process, where["url"], where["key"], log_file)
     finally:
         process.stdin.close()
         process.wait(30)
         process.stdout.close()
 
 
-def main(path: Path, options: dict[str, object]) -> None:
+def main(path: Path, files: int, options: dict[str, object]) -> None:
     """Serve until standard input ends."""
+    if files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     import uvloop
 
     uvloop.run(_serve(path, options))
@@ -97,14 +117,15 @@ def main(path: Path, options: dict[str, object]) -> None:
 
 async def _serve(path: Path, options: dict[str, object]) -> None:
     from antiphon import app
+    from antiphon.app.command import spare_the_collector
     from antiphon.datadir import DataDir
     from antiphon.engines.scripted import ScriptedEngine
     from antiphon.ports import Capabilities
     from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
     from antiphon.settings import Settings
-    from support.quiet import quiet
+    from antiphon.telemetry import logs
 
-    quiet()
+    logs.configure("info", "json")
 
     def script(_: Generation) -> list[TextDelta | Finish]:
         engine.asked.clear()
@@ -128,9 +149,10 @@ async def _serve(path: Path, options: dict[str, object]) -> None:
             stop.set()
             asyncio.get_running_loop().remove_reader(sys.stdin)
 
+    spare_the_collector()
     asyncio.get_running_loop().add_reader(sys.stdin, asked)
     await app.run(settings, data_dir, engine, announce, stop)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]))

@@ -33,7 +33,7 @@ def serve(loaded: Loaded, data_dir: DataDir, model: ResolvedModel | None) -> int
             served = f"{local}; {served}" if served else local
         print(banner(host, port, served, data_dir, model_to_try(settings, engine)), flush=True)
 
-    _spare_the_collector()
+    spare_the_collector()
     with data_dir.lock():
         uvloop.run(_until_signalled(settings, data_dir, engine, announce))
     return 0
@@ -47,7 +47,7 @@ async def _until_signalled(settings: Settings, data_dir: DataDir, engine: Engine
     await run(settings, data_dir, engine, announce, stop)
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Have the cyclic garbage collector look at what was loaded no more, and seldom at the rest.
 
     Requests leave few cycles behind, and its default is to look at everything after some hundred new objects.

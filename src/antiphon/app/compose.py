@@ -33,6 +33,7 @@ from antiphon.models.retirements import retirements
 from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.cache.stage import Cache
+from antiphon.policy.durable import Durable
 from antiphon.policy.gate import Gate
 from antiphon.policy.keys.last_used import LastUsed
 from antiphon.policy.keys.permit import permit_model
@@ -46,7 +47,7 @@ from antiphon.policy.money.pricing import Pricing
 from antiphon.policy.observe import Gauge, Observer
 from antiphon.policy.shutdowns.notices import Shutdowns
 from antiphon.policy.shutdowns.uses import UseLog
-from antiphon.ports import Queueing, Store
+from antiphon.ports import Constraining, Queueing, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
@@ -56,6 +57,7 @@ from antiphon.run.idempotency import Idempotency
 from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
+from antiphon.run.sweeper import Sweeper
 from antiphon.run.tail import Poller
 from antiphon.run.worker import Worker
 from antiphon.settings import Settings
@@ -73,6 +75,7 @@ class Switch:
         if self.stopping:
             raise ShuttingDown("The server is shutting down.")
         await store.ping()
+        await store.check_writable()
         if not lazy and not await engine.ready():
             raise EngineUnavailable("The model is not loaded yet.")
 
@@ -105,7 +108,7 @@ def compose(
     rate_limits = Limits(Counters(time.monotonic_ns))
     gate = Gate(
         # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
-        [observer, rate_limits, budgets, Priced(pricing)],
+        [observer, Durable(store), rate_limits, budgets, Priced(pricing)],
         [rate_limits],
         answering=cache,
         heralds=(shutdowns,),
@@ -170,6 +173,7 @@ def compose(
                 "last_used": last_used,
                 "leases": Ending(worker.close),
                 "keys": keys,
+                "sweeper": Sweeper(store, clock),
                 "lag": observer.lag,
             }
         ),
@@ -182,6 +186,7 @@ def compose(
                 "sockets": Ending(sockets.close),
             }
         ),
+        unattended=worker,
     )
 
 
@@ -192,6 +197,9 @@ def _observer(models: Iterable[str], store: Store, engine: Fleet, pricing: Prici
     if isinstance(local, Queueing):
         text = "Generations that wait for a slot of the local engine."
         gauges.append(Gauge("engine_queue", text, lambda: local.waiting))
+    if isinstance(local, Constraining):
+        text = "Answers that were ended because the local engine had lost their grammar."
+        gauges.append(Gauge("grammars_lost", text, lambda: local.grammars_lost))
     return Observer(models, cost=lambda call: of_call(pricing, call).nano, targets=engine.snapshot, gauges=gauges)
 
 

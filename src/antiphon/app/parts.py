@@ -62,17 +62,29 @@ class Group:
                 _log.error("a part of the server did not end well", part=name, exc_info=error)
 
 
+class Unattended(Protocol):
+    """Work that no client waits for, and that would be lost if it was left in the middle."""
+
+    async def finished(self) -> None:
+        """Wait until all of it has ended."""
+
+    async def leave_all(self) -> None:
+        """Leave what is still under way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """A server's parts, put together and not yet started.
 
     `lasting`: what calls need for as long as any is under way. `background`: work that no client waits for.
+    `unattended`: what goes on of that while the server waits for its clients.
     """
 
     api: Api
     engine: Fleet
     lasting: Group
     background: Group
+    unattended: Unattended
 
     async def start(self) -> None:
         """Begin the work beside the calls."""

@@ -96,22 +96,37 @@ async def _serve(
         await parts.stop()
         if starting is not None:
             await end(starting)
-        await _drain(server, serving, parts.engine, settings.drain_timeout)
+        await _drain(server, serving, parts, settings.drain_timeout)
 
 
-async def _drain(server: HttpServer, serving: asyncio.Task[None], engine: Fleet, patience: float) -> None:
-    """Finish what is running; what has not finished after `patience` seconds ends with a stored error."""
+async def _drain(server: HttpServer, serving: asyncio.Task[None], parts: Parts, patience: float) -> None:
+    """Finish what is running, with or without a client; what has not finished after `patience` seconds ends.
+
+    What a client waits for ends with a stored error. What nobody waits for is left as it is.
+    """
     server.stop()
-    done, _ = await asyncio.wait({serving}, timeout=patience)
-    if not done:
+    unattended = asyncio.create_task(parts.unattended.finished())
+    _, late = await asyncio.wait({serving, unattended}, timeout=patience)
+    await end(unattended)
+    await _leave_all(parts)
+    if serving in late:
         _log.warning("ending what is still running", after_seconds=patience)
         # Its generations fail cleanly, so each response gets its stored end and each client is told.
-        await engine.stop()
-        done, _ = await asyncio.wait({serving}, timeout=limits.CLOSE_TIMEOUT)
-    if not done:
+        await parts.engine.stop()
+        await asyncio.wait({serving}, timeout=limits.CLOSE_TIMEOUT)
+    if not serving.done():
         await end(serving)
     if not serving.cancelled():
         serving.result()
+
+
+async def _leave_all(parts: Parts) -> None:
+    """A database that fails must not keep the server from ending; what it does not say is free all the same, later."""
+    try:
+        async with asyncio.timeout(limits.CLOSE_TIMEOUT):
+            await parts.unattended.leave_all()
+    except (AntiphonError, TimeoutError) as error:
+        _log.error("background responses could not be left in order", reason=str(error))
 
 
 async def _start_engine(engine: Fleet) -> None:

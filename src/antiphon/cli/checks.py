@@ -29,6 +29,8 @@ from antiphon.settings import Loaded, Settings
 from antiphon.settings.gateway import NO_MODEL
 from antiphon.settings.machine import available_memory
 
+#: Fewer open files than this are worth a warning: it is the usual least, and enough for some hundred clients.
+_FEW_FILES = 1024
 #: Less free disk than this (bytes) is worth a warning.
 _LITTLE_DISK = 1_000_000_000
 #: Above this size (bytes) a database is not read through: that could take minutes.
@@ -45,6 +47,7 @@ def all_findings(loaded: Loaded) -> Iterator[Finding]:
         _model,
         _engine,
         _address,
+        _files,
         _disk,
         upstreams,
         shutdowns,
@@ -54,7 +57,7 @@ def all_findings(loaded: Loaded) -> Iterator[Finding]:
         try:
             yield from check(loaded.settings)
         except AntiphonError as error:
-            yield Finding(State.FAIL, subject, error.message)
+            yield Finding(State.FAIL, subject, str(error))
         except OSError as error:
             yield Finding(State.FAIL, subject, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
 
@@ -241,6 +244,23 @@ def _address(settings: Settings) -> Iterator[Finding]:
         yield Finding(State.FAIL, "address", f"{where} cannot be had: {error.strerror or error}", advice)
         return
     yield Finding(State.OK, "address", f"{where} is free")
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    """Every connection, of clients and to upstreams, is an open file."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        yield Finding(State.OK, "open files", "as many as there are")
+    elif soft < _FEW_FILES:
+        most = "" if hard == resource.RLIM_INFINITY else f", up to {hard}"
+        advice = f"run: ulimit -n {_FEW_FILES} (or more{most}) before the server, or set LimitNOFILE= in its unit"
+        yield Finding(State.WARN, "open files", f"only {soft}, and each connection is one", advice)
+    else:
+        yield Finding(State.OK, "open files", f"{soft} at once")
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

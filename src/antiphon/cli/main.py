@@ -82,7 +82,7 @@ def main() -> None:
     try:
         app(prog_name="antiphon")
     except AntiphonError as error:
-        sys.stderr.write(f"antiphon: {error.message}\n")
+        sys.stderr.write(f"antiphon: {error}\n")
         sys.exit(1)
     except OSError as error:
         # Something outside of this program: a file, a disk, the network. What was being done names itself above; here

@@ -33,7 +33,7 @@ class AntiphonError(Exception):
             message = message[: limits.MAX_ERROR_MESSAGE] + "…"
         super().__init__(message)
         self.message = message
-        self.param = param
+        self.param = param if param is None else param[: limits.MAX_ERROR_PARAM]
         if code is not None:
             self.code = code
         if retry_after is not None:
@@ -246,6 +246,26 @@ class StoreFailed(AntiphonError):
     """The database could not take or give what was asked (500)."""
 
     code = "store_failed"
+
+
+class StoreUnavailable(StoreFailed):
+    """The database cannot be reached, or cannot be written to, for now (503).
+
+    `str()` says why, for the log and the command line; `message`, for clients, does not.
+    """
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "store_unavailable"
+    retry_after = 5
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The server cannot store anything for now. Please retry later.")
+        self.reason = reason
+        self.args = (reason,)
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class Unstorable(StoreFailed):

@@ -1,8 +1,8 @@
 """Structured output and tool choice on an engine that cannot constrain what it says: checked, repaired, asked again.
 
 What the engine says is held back until it is known to be right. What is not is repaired, if it only breaks JSON's form;
-then the model is asked once more, with a minimal prompt; then the generation fails (`OutputInvalid`). Nothing is ever
-handed out as if it were what was asked for.
+then the model is asked once more, with a minimal prompt. What is strict fails then (`OutputInvalid`); what is not is
+handed out as it is, and marked so (`Finish.unmet`): clients would only send a refused request again.
 """
 
 from __future__ import annotations
@@ -119,12 +119,16 @@ class ConstrainedEngine:
                     param=f"tools[{index}].grammar",
                 )
             rules.tools[tool.name] = tool
-            rules.arguments[tool.name] = await self._worker.admit(
+            schema = await self._worker.admit(
                 tool.parameters or {"type": "object"},
+                strict=tool.strict,
                 what=f"function '{tool.name}'",
                 code="invalid_function_parameters",
                 param=f"tools[{index}].parameters",
             )
+            rules.arguments[tool.name] = schema.text
+        # That an answer is JSON at all is promised without a schema too.
+        rules.strict = generation.output.strict or generation.output.kind == "json_object"
         rules.output = await self._output(generation.output)
         return rules
 
@@ -133,9 +137,14 @@ class ConstrainedEngine:
             return None
         if output.kind == "json_object" or output.schema is None:
             return _OBJECT
-        return await self._worker.admit(
-            output.schema, what=f"response_format '{output.name}'", code="invalid_json_schema", param="output.schema"
+        schema = await self._worker.admit(
+            output.schema,
+            strict=output.strict,
+            what=f"response_format '{output.name}'",
+            code="invalid_json_schema",
+            param="output.schema",
         )
+        return schema.text
 
     async def _kept(
         self, generation: Generation, rules: _Rules, stream: AsyncGenerator[Delta, None]
@@ -166,7 +175,7 @@ class ConstrainedEngine:
             return await self._forced_call(generation, rules, said)
         if rules.output is None:
             return said.deltas
-        fixed = await self._json(generation, rules.output, said.text, "The answer", said)
+        fixed = await self._json(generation, rules.output, said.text, "The answer", said, strict=rules.strict)
         kept = [delta for delta in said.deltas if not isinstance(delta, TextDelta | Finish)]
         texts = said.texts if fixed == said.text else [TextDelta(fixed)]
         return [*kept, *texts, said.finish]
@@ -179,10 +188,12 @@ class ConstrainedEngine:
                 raise OutputInvalid(f"The model called '{start.name}', which is not among the tools it may call.")
             text = "".join(pieces)
             if start.kind == "function":
-                what = f"The arguments for '{start.name}'"
-                text = await self._json(generation, rules.arguments[start.name], text or "{}", what, said)
+                what, strict = f"The arguments for '{start.name}'", rules.tools[start.name].strict
+                text = await self._json(
+                    generation, rules.arguments[start.name], text or "{}", what, said, strict=strict
+                )
             deltas += [start, *([CallArguments(text)] if text else [])]
-        return [*deltas, Finish("tool_calls", said.finish.usage, said.finish.tier)]
+        return [*deltas, msgspec.structs.replace(said.finish, reason="tool_calls")]
 
     async def _forced_call(self, generation: Generation, rules: _Rules, said: _Said) -> list[Delta]:
         """The call that must be there, found in the text; or asked for."""
@@ -192,18 +203,21 @@ class ConstrainedEngine:
             order = _CALL.format(tools=json.dumps(shown, ensure_ascii=False))
             turns = (*generation.turns, Message("system", (TextPart(order),)))
             answer = await self._ask_again(generation, turns, OutputFormat("json_object"), said)
-            call = await self._call_in(rules, answer)
+            call = await self._call_in(rules, answer) or await self._call_in(rules, answer, unmet=said)
         if call is None:
             raise OutputInvalid("The model did not call a tool, also after it was asked again.")
         start = CallStart(call[0], new_id("call_"), rules.tools[call[0]].kind)
         return [
             start,
             *([CallArguments(call[1])] if call[1] else []),
-            Finish("tool_calls", said.finish.usage, said.finish.tier),
+            msgspec.structs.replace(said.finish, reason="tool_calls"),
         ]
 
-    async def _call_in(self, rules: _Rules, text: str) -> tuple[str, str] | None:
-        """The name and arguments of the call that `text` is, if it is one that may be made."""
+    async def _call_in(self, rules: _Rules, text: str, *, unmet: _Said | None = None) -> tuple[str, str] | None:
+        """The name and arguments of the call that `text` is, if it is one that may be made.
+
+        `unmet`: arguments that do not fit will do if they need not, and this answer is marked so.
+        """
         one = {"type": "object", "properties": {"name": {"enum": list(rules.tools)}}, "required": ["name"]}
         value = _parsed(await self._worker.find(json.dumps(one), text) or await self._worker.repair(text))
         if not isinstance(value, dict) or value.get("name") not in rules.tools:
@@ -213,10 +227,17 @@ class ConstrainedEngine:
         if tool.kind == "custom":
             return tool.name, _free_text(arguments)
         written = json.dumps(arguments, ensure_ascii=False)
-        return None if await self._worker.misfit(rules.arguments[tool.name], written) else (tool.name, written)
+        if await self._worker.misfit(rules.arguments[tool.name], written) is None:
+            return tool.name, written
+        if unmet is None or tool.strict:
+            return None
+        unmet.is_unmet()
+        return tool.name, written
 
-    async def _json(self, generation: Generation, schema: str, text: str, what: str, said: _Said) -> str:
-        """`text` as JSON that fits `schema`: as it is, repaired, or fixed by the model."""
+    async def _json(
+        self, generation: Generation, schema: str, text: str, what: str, said: _Said, *, strict: bool
+    ) -> str:
+        """`text` as JSON that fits `schema`: as it is, repaired, or fixed by the model; as it is if it need not fit."""
         problem = await self._worker.misfit(schema, text)
         if problem is None:
             return text
@@ -228,9 +249,12 @@ class ConstrainedEngine:
             answer = await self._ask_again(generation, turns, OutputFormat("json_schema", "fixed", wanted), said)
             repaired = answer if await self._worker.misfit(schema, answer) is None else None
             repaired = repaired or await self._fitting(schema, answer)
-        if repaired is None:
+        if repaired is not None:
+            return repaired
+        if strict:
             raise OutputInvalid(f"{what} does not fit its schema, also after asking again: {problem}")
-        return repaired
+        said.is_unmet()
+        return text
 
     async def _fitting(self, schema: str, text: str) -> str | None:
         """The JSON within `text` that fits: the first that does as it is; else what `text` is when it is repaired."""
@@ -256,20 +280,23 @@ class ConstrainedEngine:
             async for delta in stream:
                 if not isinstance(delta, Progress):
                     answer.take(delta)
-        said.finish = Finish(said.finish.reason, said.finish.usage.plus(answer.finish.usage), answer.finish.tier)
+        usage = said.finish.usage.plus(answer.finish.usage)
+        said.finish = msgspec.structs.replace(said.finish, usage=usage, tier=answer.finish.tier)
         return answer.text
 
 
 # --- what is asked, and what was said ---------------------------------------------------------------------------------
 @dataclass(slots=True)
 class _Rules:
-    """`arguments`: each tool's schema as JSON text; `output`: that of the text, None if it is free."""
+    """`arguments`: each tool's schema as JSON text; `output`: that of the text, None if it is free; `strict`: it must
+    fit that."""
 
     required: bool
     parallel: bool
     tools: dict[str, Tool] = field(default_factory=dict)
     arguments: dict[str, str] = field(default_factory=dict)
     output: str | None = None
+    strict: bool = False
 
     @property
     def text_is_free(self) -> bool:
@@ -301,6 +328,9 @@ class _Said:
                 self.calls[-1][1].append(delta.text)
             case Finish():
                 self.finish = delta
+
+    def is_unmet(self) -> None:
+        self.finish = msgspec.structs.replace(self.finish, unmet=True)
 
     @property
     def text(self) -> str:

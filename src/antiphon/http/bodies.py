@@ -15,7 +15,7 @@ async def checked(exchange: Exchange, schema_name: str) -> tuple[dict[str, Any],
 
     Raises `InvalidRequest` with the path of the first thing that does not fit the schema.
     """
-    body, unknown = checked_value(await exchange.read_json(), schema_name)
+    body, unknown = await checked_for_engine(exchange, schema_name)
     if unknown.nested is not None:
         raise unknown.nested
     return body, dict(unknown.fields)
@@ -23,7 +23,7 @@ async def checked(exchange: Exchange, schema_name: str) -> tuple[dict[str, Any],
 
 async def checked_for_engine(exchange: Exchange, schema_name: str) -> tuple[dict[str, Any], Unknown]:
     """The same for what a model is asked: unknown members are given back, since an upstream may know them."""
-    return checked_value(await exchange.read_json(), schema_name)
+    return await exchange.read_json(lambda value: checked_value(value, schema_name))
 
 
 def checked_value(value: object, schema_name: str) -> tuple[dict[str, Any], Unknown]:

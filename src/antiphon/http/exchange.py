@@ -169,13 +169,13 @@ class Exchange:
         except ValueError:
             raise InvalidRequest("The query string is malformed.", code="invalid_query") from None
 
-    async def read_json(self) -> object:
-        """The body as decoded JSON. Raises the domain error for what is wrong with it."""
+    async def read_json(self, then: Callable[[object], T]) -> T:
+        """What `then` makes of the body as decoded JSON. Raises the domain error for what is wrong with it."""
         self._check_content()
         body = await self.read_body()
         if not body:
             raise InvalidRequest("The request has no body; a JSON object is expected.", code="missing_body")
-        return await decoded(body)
+        return await decoded(body, then)
 
     def _check_content(self) -> None:
         kind = (self.header(b"content-type") or "").partition(";")[0].strip().lower()

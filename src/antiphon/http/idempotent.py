@@ -86,8 +86,10 @@ class Idempotent:
         try:
             await handler(exchange)
         except AntiphonError as error:
-            # What one key was not allowed, another may be.
-            if not exchange.started and not isinstance(error, PermissionDenied | ModelNotFound):
+            limited = isinstance(error, ModelNotFound) and not exchange.made_call.caller.permits.any_model
+            if limited or isinstance(error, PermissionDenied):
+                recorder.forget()  # what one key is refused, another may be allowed
+            elif not exchange.started:
                 recorder.add(wire_json.encode(error.body()))
                 await recorder.settle(error.status, JSON)
             raise
@@ -124,6 +126,7 @@ class _AnswerRecorder:
         self._attempt = attempt
         self._object_id = object_id
         self._failed = False
+        self._forgotten = False
 
     def add(self, piece: bytes) -> None:
         """A piece is about to be sent."""
@@ -131,9 +134,13 @@ class _AnswerRecorder:
         self._failed = self._failed or any(line in piece for line in _FAILURES)
         self._attempt.add(piece)
 
+    def forget(self) -> None:
+        """The answer is not to be kept."""
+        self._forgotten = True
+
     async def settle(self, status: int, content_type: bytes) -> None:
         """The answer is whole, and its end is about to be sent."""
-        if content_type == STREAM and self._failed:
+        if self._forgotten or (content_type == STREAM and self._failed):
             return  # like an answer with a status of 500
         await self._attempt.settle(status, content_type.decode(), self._object_id or self._shown(content_type))
 

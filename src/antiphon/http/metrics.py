@@ -125,6 +125,12 @@ class Collector:
         yield _counter(
             "model_calls", "Calls that asked a model.", ("model",), (((model,), row.calls) for model, row in models)
         )
+        yield _counter(
+            "schemas_unmet",
+            "Answers that were handed out though they do not fit their schema, which is not strict.",
+            ("model",),
+            (((model,), row.unmet) for model, row in models),
+        )
         kinds = ("input", "output", "cached", "cache_write", "reasoning", "input_audio", "output_audio")
         yield _counter(
             "tokens",

@@ -9,7 +9,7 @@ import msgspec
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.records import StoredPrompt, StoredPromptVersion
 from antiphon.http.api import Resource
-from antiphon.http.decoding import object_body
+from antiphon.http.decoding import as_it_is, object_body
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
@@ -23,7 +23,7 @@ def resources(prompts: Prompts) -> list[Resource]:
 
     async def create(exchange: Exchange) -> None:
         Query(exchange, ())
-        prompt = await prompts.create(exchange.project_id, await exchange.read_json())
+        prompt = await prompts.create(exchange.project_id, await exchange.read_json(as_it_is))
         await exchange.reply(200, _prompt(prompt))
 
     async def list_all(exchange: Exchange) -> None:
@@ -41,7 +41,7 @@ def resources(prompts: Prompts) -> list[Resource]:
 
     async def update(exchange: Exchange) -> None:
         Query(exchange, ())
-        name = _only_name(object_body(await exchange.read_json()))
+        name = _only_name(await exchange.read_json(object_body))
         await exchange.reply(200, _prompt(await prompts.rename(exchange.project_id, _prompt_id(exchange), name)))
 
     async def delete(exchange: Exchange) -> None:
@@ -52,7 +52,9 @@ def resources(prompts: Prompts) -> list[Resource]:
 
     async def add_version(exchange: Exchange) -> None:
         Query(exchange, ())
-        version = await prompts.add_version(exchange.project_id, _prompt_id(exchange), await exchange.read_json())
+        version = await prompts.add_version(
+            exchange.project_id, _prompt_id(exchange), await exchange.read_json(as_it_is)
+        )
         await exchange.reply(200, _version(version))
 
     async def list_versions(exchange: Exchange) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from antiphon.domain import keys, limits
-from antiphon.domain.errors import Unauthenticated
+from antiphon.domain.errors import StoreUnavailable, Unauthenticated
 from antiphon.domain.scopes import permits
 from antiphon.domain.tenancy import Caller
 from antiphon.ports import Clock, TenantStore
@@ -43,7 +43,8 @@ class Authenticator:
         """Whoever has the valid key of this header. Raises `Unauthenticated`, whatever goes wrong."""
         try:
             return await self._key_of(authorization)
-        except Unauthenticated:
+        except (Unauthenticated, StoreUnavailable):
+            # A database that is away says nothing of the key: the call is refused, but worth sending again.
             raise
         except Exception as error:
             _log.error("authentication failed", error=type(error).__name__, exc_info=error)

@@ -55,6 +55,8 @@ class Admission:
     #: How much text was generated, of whatever kind: what an answer that was broken off is estimated by.
     said: Said = field(default_factory=Said)
     finished: bool = False
+    #: The answer does not fit a schema that is not strict.
+    unmet: bool = False
     #: The code of the error that ended it.
     error: str | None = None
     kept: list[Delta] | None = None

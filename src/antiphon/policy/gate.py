@@ -7,7 +7,9 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 
 from antiphon.domain import limits
+from antiphon.domain.errors import AntiphonError
 from antiphon.domain.texts import label
+from antiphon.domain.turns import WHOSE
 from antiphon.policy.call import Admission, Call
 from antiphon.policy.keys.permit import permit_model
 from antiphon.policy.metered import Metered, wasted
@@ -53,6 +55,7 @@ class Gate:
 
     async def begin(self, call: Call, route: Route, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Admit a generation, and give its stream. Raises what a stage or the engine refuses it with."""
+        WHOSE.set(call.project_id)
         admission = Admission(call, route, generation, tier=call.service_tier)
         call.admit(admission)
         entered: list[Stage] = []
@@ -83,6 +86,7 @@ class Gate:
 
         It is an admission that is marked as a trial, and not one of the call's. That the call is a request is counted.
         """
+        WHOSE.set(call.project_id)
         admission = Admission(call, route, generation, trial=True)
         entered: list[Stage] = []
         try:
@@ -108,6 +112,19 @@ class Gate:
                 asyncio.get_running_loop().call_later(limits.CALLS_TICK, self.settle)
             except RuntimeError:  # no loop runs: nobody would come back to it
                 self.settle()
+
+    def put_off(self, call: Call, error: AntiphonError) -> None:
+        """The call was refused for the moment and will come again as another one: nobody is told that it is over.
+
+        What it held, such as a place among those that run, is let go of. If something of it was paid for before it was
+        refused, such as a summary, it is told of nevertheless.
+        """
+        if any(admission.consumed is not None for admission in call.admissions):
+            self.close(call, error.status, error.code)
+        elif not call.closed:
+            call.closed = True
+            _tell_of(call, self._witnesses)
+            call.admissions = []
 
     def settle(self) -> None:
         """Tell the chroniclers of all calls that are over."""

@@ -16,7 +16,7 @@ async def for_ever(step: Callable[[], Coroutine[Any, Any, None]], log: Any) -> N
         try:
             await step()
         except AntiphonError as error:
-            log.warning("background work was held up", reason=error.message)
+            log.warning("background work was held up", reason=str(error))
             await asyncio.sleep(limits.CLAIM_TICK)
         except Exception as error:
             log.exception("background work failed", error=type(error).__name__)

@@ -24,6 +24,8 @@ from antiphon.protocol.generation import (
 )
 from antiphon.protocol.streams import Stream
 
+#: Tells that an answer does not fit a schema that is not strict.
+UNMET = (b"x-antiphon-schema", b"unmet")
 _SAYS = (TextDelta, NativeDelta, ReasoningDelta, CallArguments, RefusalDelta)
 
 
@@ -34,6 +36,7 @@ class Metered(Stream[Delta]):
         self._admission = admission
         self._entered = entered
         self._stream = stream
+        self._say = admission.said.add
         self._left = False
 
     async def __anext__(self) -> Delta:
@@ -69,10 +72,13 @@ class Metered(Stream[Delta]):
                 admission.usage = delta.usage.bounded()
             admission.tier = delta.tier
             admission.finished = True
+            if delta.unmet and not admission.unmet:
+                admission.unmet = True
+                admission.call.trailers.append(UNMET)
             for stage in self._entered:
                 stage.finish(admission)
         elif isinstance(delta, _SAYS):
-            admission.said.add(delta.text)
+            self._say(delta.text)
 
     def _leave(self) -> None:
         if self._left:

@@ -64,6 +64,8 @@ class ModelRow:
     output_audio: int = 0
     cost: int = 0
     unknown_cost: int = 0
+    #: Answers that do not fit a schema that is not strict.
+    unmet: int = 0
     total: Histogram = field(default_factory=Histogram)
 
     def add(self, admission: Admission) -> None:
@@ -249,6 +251,7 @@ class Observer:
             refused.failed += count
         for admission in call.admissions:
             row.add(admission)
+            row.unmet += admission.unmet
             self._tried(admission, model, call.began, facts)
         by_key.input += facts.input
         by_key.output += facts.output

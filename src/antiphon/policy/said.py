@@ -12,31 +12,45 @@ _counter = Counter()
 class Said:
     """What an answer that is broken off is estimated by."""
 
-    __slots__ = ("_room", "_sample", "pieces", "units")
+    __slots__ = ("_pieces", "_recent", "_room", "_sample", "_units")
 
     def __init__(self) -> None:
-        #: Pieces of text that came, and their size (see `protocol.estimate`).
-        self.pieces = 0
-        self.units = 0
+        self._pieces = 0
+        self._units = 0
         self._sample: list[str] = []
         self._room = limits.SAID_SAMPLE
+        #: Pieces that are not counted yet: of many together it costs less, and most answers are told by their servers.
+        self._recent: list[str] = []
 
     def add(self, text: str) -> None:
         """More text of the answer, of whatever kind."""
-        if not text:
-            return
-        self.pieces += 1
-        self.units += 3 * len(text) if text.isascii() else estimate.units(text)
+        recent = self._recent
+        recent.append(text)
+        if len(recent) >= limits.SAID_PIECES or len(text) > limits.SAID_SAMPLE:
+            self._count()
+
+    @property
+    def pieces(self) -> int:
+        """Pieces of text that came."""
+        self._count()
+        return self._pieces
+
+    def _count(self) -> None:
+        text = "".join(self._recent)
+        self._pieces += sum(map(bool, self._recent))
+        self._recent.clear()
+        self._units += estimate.units(text)
         if self._room > 0:
             self._sample.append(text[: self._room])
             self._room -= len(text)
 
     def tokens(self, model: str | None) -> int:
         """Tokens of all that was said: as the model's vocabulary counts them, if it is known; else by the size."""
+        self._count()
         text = "".join(self._sample)
         counted = _counter.count(model, text) if model is not None else None
         if counted is None:
             # No less than one for each piece that came.
-            return max(estimate.tokens(self.units), self.pieces)
+            return max(estimate.tokens(self._units), self._pieces)
         sampled = estimate.units(text)
-        return counted if self.units <= sampled else counted * self.units // max(1, sampled)
+        return counted if self._units <= sampled else counted * self._units // max(1, sampled)

@@ -7,7 +7,7 @@ from antiphon.ports.caching import CacheStore
 from antiphon.ports.clock import Clock
 from antiphon.ports.completions import CompletionStore
 from antiphon.ports.conversations import ConversationStore
-from antiphon.ports.engine import Capabilities, Engine, Queueing, Route
+from antiphon.ports.engine import Capabilities, Constraining, Engine, Queueing, Route
 from antiphon.ports.idempotency import KeyStore
 from antiphon.ports.money import BudgetStore, LedgerStore
 from antiphon.ports.organisation import AuditStore, OrganisationStore
@@ -26,6 +26,7 @@ __all__ = [
     "Capabilities",
     "Clock",
     "CompletionStore",
+    "Constraining",
     "ConversationStore",
     "Engine",
     "KeyStore",

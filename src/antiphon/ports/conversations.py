@@ -13,7 +13,7 @@ class ConversationStore(Protocol):
 
     What says that it raises `NotFound` does so, with param "conversation_id", for a conversation that is not there.
     What says that it raises `ConversationLocked` does so while a response holds the conversation: from
-    `lock_conversation` on, for as long as it is stored as unfinished, and in any case until its lease is over.
+    `lock_conversation` on, for as long as it is stored as unfinished or its worker is there.
     """
 
     async def create_conversation(
@@ -33,9 +33,9 @@ class ConversationStore(Protocol):
         """Delete a conversation and its items, whatever is going on in it; False if there was none."""
 
     async def add_conversation_items(
-        self, project_id: str, conversation_id: str, items: Sequence[ConversationItem], *, now: int
+        self, project_id: str, conversation_id: str, items: Sequence[ConversationItem]
     ) -> None:
-        """Append items, all or none. `now` is in Unix milliseconds.
+        """Append items, all or none.
 
         Raises `NotFound`, `ConversationLocked`, and `InvalidRequest` (code "duplicate_item", param "items[…].id") for
         an id that the conversation has already.
@@ -52,9 +52,9 @@ class ConversationStore(Protocol):
         """The item, or None if there is no such conversation or item."""
 
     async def delete_conversation_item(
-        self, project_id: str, conversation_id: str, item_id: str, *, now: int
+        self, project_id: str, conversation_id: str, item_id: str
     ) -> StoredConversation | None:
-        """Delete an item and return its conversation; None if it has no such item. `now` is in Unix milliseconds.
+        """Delete an item and return its conversation; None if it has no such item.
 
         Raises `NotFound` and `ConversationLocked`.
         """
@@ -64,12 +64,10 @@ class ConversationStore(Protocol):
     ) -> list[ConversationItem]:
         """All items in order. Raises `NotFound`, and `InvalidRequest` if there are more than `limit`."""
 
-    async def lock_conversation(
-        self, project_id: str, conversation_id: str, response_id: str, *, owner: str, now: int, until: int
-    ) -> None:
-        """Give the conversation to a response that worker `owner` makes, until `until` (Unix milliseconds, like `now`).
+    async def lock_conversation(self, project_id: str, conversation_id: str, response_id: str, *, owner: str) -> None:
+        """Give the conversation to a response that worker `owner` makes, for as long as that worker is there.
 
-        `renew_leases` prolongs it. Raises `NotFound` and `ConversationLocked`.
+        Raises `NotFound` and `ConversationLocked`.
         """
 
     async def unlock_conversation(self, project_id: str, conversation_id: str, response_id: str) -> None:

@@ -76,6 +76,15 @@ class Queueing(Protocol):
         """Generations that wait."""
 
 
+@runtime_checkable
+class Constraining(Protocol):
+    """An engine that holds its model to grammars, and watches that it does."""
+
+    @property
+    def grammars_lost(self) -> int:
+        """Answers that were ended because a grammar did not hold."""
+
+
 class Route(Protocol):
     """A model name that clients may ask for, and what stands behind it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from antiphon.domain.records import ConversationItem, EventBatch, EventPage, Page, StoredItem, StoredResponse
+from antiphon.domain.records import ConversationItem, EventBatch, EventPage, Free, Page, StoredItem, StoredResponse
 
 
 class ResponseStore(Protocol):
@@ -37,7 +37,7 @@ class ResponseStore(Protocol):
         """Change status and body of a response that this worker (`response.owner`) is making, and add items and events.
 
         Raises `LeaseLost`, and changes nothing, if the response is gone, has ended, or has another owner by now. An
-        ended response gives up its owner, its lease, its request and its conversation's lock. `appended` are items that
+        ended response gives up its owner, its request and its conversation's lock. `appended` are items that
         its conversation gains.
         """
 
@@ -72,24 +72,42 @@ class ResponseStore(Protocol):
     async def get_items(self, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
         """Those of these items that this project has, in responses or conversations."""
 
-    # --- leases -------------------------------------------------------------------------------------------------------
-    async def claim_responses(
-        self, owner: str, *, now: int, until: int, limit: int, cancelled: bool = False
-    ) -> list[StoredResponse]:
-        """Take unfinished responses that nobody holds: queued ones, and those whose lease ended before `now`.
+    # --- workers ------------------------------------------------------------------------------------------------------
+    async def beat(self, worker: str) -> bool:
+        """Say that this worker is there. False: nobody knew of it, because it is new, or was taken for dead."""
 
-        The oldest come first. They belong to `owner` until `until` (both Unix milliseconds). `cancelled`: only those
-        that were asked to end.
+    async def workers(self) -> dict[str, int]:
+        """All workers that are there, and how far each has counted its beats."""
+
+    async def strike_worker(self, worker: str, beat: int) -> bool:
+        """Forget a worker, unless it has counted further than `beat`: then False. What it held is anybody's then."""
+
+    async def strike_others(self, worker: str) -> None:
+        """Forget all workers but this one."""
+
+    async def leave(self, worker: str) -> None:
+        """This worker is there no more. What it still holds is anybody's."""
+
+    # --- who makes what -----------------------------------------------------------------------------------------------
+    async def free_responses(self, *, now: int, each: int, limit: int, cancelled: bool = False) -> list[Free]:
+        """Unfinished responses that nobody makes: they have no worker, or one that is not there.
+
+        At most `each` of one project and `limit` in all; the oldest of each project come first, then the second
+        oldest. Without those that wait for a time after `now` (Unix milliseconds). `cancelled`: only those that were
+        asked to end, whatever they wait for.
         """
 
-    async def renew_leases(self, owner: str, until: int) -> None:
-        """Hold what `owner` is making, its conversations included, until `until` (Unix milliseconds)."""
+    async def take_responses(self, owner: str, free: Sequence[Free]) -> list[StoredResponse]:
+        """Take those of these that are still as they were seen: they are `owner`'s to make from now on."""
 
-    async def release_leases(self, owner: str) -> None:
-        """Let others take over what `owner` is making in the background, at once."""
+    async def held_responses(self, owner: str) -> list[tuple[str, str]]:
+        """(project, id) of what `owner` is making."""
 
-    async def release_lease(self, response: StoredResponse, until: int) -> None:
-        """Let others take over one response that `response.owner` holds, from `until` (Unix milliseconds) on."""
+    async def put_off_response(self, response: StoredResponse, until: int, request: bytes | None = None) -> None:
+        """Nobody makes it until `until` (Unix milliseconds); then anybody may. Keeps `response.waited`.
+
+        `request`, where given, replaces the stored one. Nothing happens if it is no longer `response.owner`'s.
+        """
 
     async def request_cancel(self, project_id: str, response_id: str) -> None:
         """Ask whoever makes this background response to stop. Nothing happens if it has ended."""

@@ -43,6 +43,9 @@ class Store(
     async def ping(self) -> None:
         """Raise `StoreFailed` unless the database answers."""
 
+    async def check_writable(self) -> None:
+        """Raise `StoreUnavailable` unless the database takes writes. To be asked before anything is paid for."""
+
     @property
     def writes_waiting(self) -> int:
         """Writes that have been asked for and not begun."""

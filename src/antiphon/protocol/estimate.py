@@ -70,10 +70,13 @@ def tokens(count: int) -> int:
 
 def input_tokens(generation: Generation) -> int:
     """Input tokens of a generation: of all that is sent, in the client's own words or in ours."""
-    if generation.native is None:
+    native = generation.native
+    if native is None:
         count = _conversation(generation.turns) + _rules(generation)
     else:
-        count = max(_conversation(generation.turns), _native(generation.native.body))
+        count = _native(native.body)
+        if not (native.body.get("messages") or native.body.get("input")):
+            count += _conversation(generation.turns)
     return count // _TOKEN + 1
 
 
@@ -133,10 +136,11 @@ def _native(body: Json) -> int:
     if b";base64," in data or b'"input_audio"' in data or b'"file_data"' in data:
         for kind, text in _data_in(conversation):
             count += _TOKEN * _media_tokens(kind, text) - _ASCII * len(text)
-    others = {
-        name: value for name, value in body.items() if name not in _BESIDE and isinstance(value, str | list | dict)
-    }
-    return count + (_units(_encode(others)) if others else 0)
+    for name in body.keys() - _BESIDE:
+        value = body[name]
+        if isinstance(value, str | list | dict):
+            count += _units(_encode(value))
+    return count
 
 
 def _data_in(conversation: Any) -> Iterator[tuple[str, str]]:

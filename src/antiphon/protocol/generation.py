@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from antiphon.domain import amounts
+from antiphon.domain import amounts, limits
 
 JsonSchema = Mapping[str, Any]
 Role = Literal["system", "developer", "user", "assistant"]
@@ -289,7 +289,16 @@ class Usage(_Value, frozen=True):
 
     def bounded(self) -> Usage:
         """The same, with no count beyond what can be (`limits.MAX_TOKENS`), and no part greater than its whole."""
-        given, made = amounts.count(self.input_tokens), amounts.count(self.output_tokens)
+        given, made = self.input_tokens, self.output_tokens
+        if (
+            0 <= self.cached_tokens <= given <= limits.MAX_TOKENS
+            and 0 <= self.reasoning_tokens <= made <= limits.MAX_TOKENS
+            and 0 <= self.cache_write_tokens <= given
+            and 0 <= self.input_audio_tokens <= given
+            and 0 <= self.output_audio_tokens <= made
+        ):
+            return self
+        given, made = amounts.count(given), amounts.count(made)
         return Usage(
             given,
             max(0, min(self.cached_tokens, given)),
@@ -360,12 +369,14 @@ class Progress(_Value, frozen=True, tag="progress"):
 class Finish(_Value, frozen=True, tag="finish"):
     """The end of the generation, always the last delta. "length": out of tokens or of context.
 
-    `tier`: the service tier that it was made in, if the engine tells.
+    `tier`: the service tier that it was made in, if the engine tells. `unmet`: the answer does not fit a schema that it
+    should fit, but need not (it is not strict).
     """
 
     reason: Literal["stop", "length", "tool_calls", "content_filter"]
     usage: Usage = Usage()
     tier: str | None = None
+    unmet: bool = False
 
 
 class NativeDelta(_Value, frozen=True, tag="native"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.wire.problems import show
 
@@ -48,3 +49,14 @@ def previous_not_found(response_id: str) -> InvalidRequest:
         code="previous_response_not_found",
         param="previous_response_id",
     )
+
+
+def check_count(name: str, values: object) -> None:
+    """Raise `InvalidRequest` if the request's list `name` has more entries than are taken."""
+    if isinstance(values, list) and len(values) > limits.MAX_INPUT_ITEMS:
+        raise InvalidRequest(
+            f"Invalid '{name}': array too long. Expected an array with maximum length {limits.MAX_INPUT_ITEMS}, "
+            f"but got an array with length {len(values)} instead.",
+            code="array_above_max_length",
+            param=name,
+        )

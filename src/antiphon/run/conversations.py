@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import NotFound
 from antiphon.domain.ids import new_id
 from antiphon.domain.records import ConversationItem, Page, StoredConversation
@@ -54,7 +53,7 @@ class Conversations:
         """
         await self.get(project_id, conversation_id)
         full = await self._items(project_id, items)
-        await self._store.add_conversation_items(project_id, conversation_id, full, now=self._milliseconds())
+        await self._store.add_conversation_items(project_id, conversation_id, full)
         return full
 
     async def list_items(
@@ -75,9 +74,7 @@ class Conversations:
 
     async def delete_item(self, project_id: str, conversation_id: str, item_id: str) -> StoredConversation:
         """Delete one item; returns the conversation. Raises `ConversationLocked` while a response is being made."""
-        conversation = await self._store.delete_conversation_item(
-            project_id, conversation_id, item_id, now=self._milliseconds()
-        )
+        conversation = await self._store.delete_conversation_item(project_id, conversation_id, item_id)
         if conversation is None:
             raise _unknown_item(item_id)
         return conversation
@@ -86,9 +83,6 @@ class Conversations:
         full = item_rules.normalize_input(list(items), path="items")
         resolved = await context.resolve(self._store, project_id, full)
         return [ConversationItem(item["id"], wire_json.encode(item)) for item in resolved]
-
-    def _milliseconds(self) -> int:
-        return milliseconds(self._clock.now())
 
 
 def _found(conversation: StoredConversation | None, conversation_id: str) -> StoredConversation:

@@ -18,6 +18,7 @@ from antiphon.domain.errors import AntiphonError, Conflict
 from antiphon.domain.records import KeyClaim, KeyState
 from antiphon.policy.habits import Habit, for_ever
 from antiphon.ports import Clock, KeyStore
+from antiphon.run.steady import SteadyTime
 from antiphon.telemetry.logs import logger
 
 Name = tuple[str, bytes]
@@ -87,8 +88,8 @@ class Attempt:
 
     async def settle(self, status: int, content_type: str, object_id: str | None) -> None:
         """What was added is the answer; durable when this returns. Passing refusals are not kept."""
-        if self._settled or status in _PASSING or status >= 500:
-            return
+        if self._settled or self.over.done() or status in _PASSING or status >= 500:
+            return  # or it was closed before: then there is nothing to keep
         whole = self._size <= limits.MAX_KEPT_ANSWER
         answer = Answer(status, content_type, b"".join(self._pieces), object_id) if whole else None
         await self._keys.keep(self, status, content_type, answer, object_id)
@@ -126,7 +127,8 @@ class Idempotency:
 
     def __init__(self, store: KeyStore, clock: Clock, secret: bytes) -> None:
         self._store = store
-        self._clock = clock
+        # A clock that is set forward must not have requests answered twice.
+        self._clock = SteadyTime(clock)
         self._secret = secret
         self._running: dict[Name, Attempt] = {}
         self._memory: OrderedDict[Name, tuple[float, Answer]] = OrderedDict()

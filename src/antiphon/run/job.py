@@ -5,22 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from antiphon.domain import limits
 from antiphon.domain.caching import Wish
-from antiphon.domain.errors import (
-    AntiphonError,
-    EngineFailed,
-    EngineUnavailable,
-    LeaseLost,
-    NeverFits,
-    Overloaded,
-    RateLimited,
-)
-from antiphon.domain.records import EventBatch, StoredResponse
+from antiphon.domain.errors import AntiphonError, EngineFailed, LeaseLost, Overloaded, StoreFailed, StoreUnavailable
+from antiphon.domain.records import StoredResponse
 from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.policy.call import Call
 from antiphon.policy.gate import Gate
@@ -33,6 +24,8 @@ from antiphon.run.bus import Bus
 from antiphon.run.compaction import Stream
 from antiphon.run.driver import drive
 from antiphon.run.keepers import JournalKeeper, split_progress
+from antiphon.run.logs import failed, whole_log
+from antiphon.run.patience import PutOff, pause_after
 from antiphon.run.prepare import Prepared, Preparer
 from antiphon.telemetry.logs import logger
 from antiphon.wire import sse
@@ -40,11 +33,9 @@ from antiphon.wire import sse
 Json = dict[str, Any]
 
 _log = logger(__name__)
-#: Before a response that found the engine's queue full asks again (seconds).
-_PATIENCE = 0.5
-#: How long an engine that cannot be started is waited for before a response fails (seconds).
-_ENGINE_PATIENCE = 30.0
 _CUT_OFF = "The server was stopped while this response was being made"
+_UNREADABLE = "What was stored of this response cannot be read."
+_BROKEN = "The server had an error while this response was being made."
 
 
 class Accepted(msgspec.Struct):
@@ -58,24 +49,49 @@ class Accepted(msgspec.Struct):
     cache: Wish | None = None
 
 
+class Course(NamedTuple):
+    """How far a response has come, and what it takes to go on with it. `progress`: the engine's own notes."""
+
+    accepted: Accepted
+    items: list[Json]
+    machine: ResponseMachine
+    keeper: JournalKeeper
+    progress: tuple[bytes, ...]
+
+
 class Job:
-    """Makes one response that this worker holds the lease of."""
+    """Makes one response that this worker holds."""
 
     def __init__(
-        self, store: Store, gate: Gate, preparer: Preparer, bus: Bus, clock: Clock, response: StoredResponse
+        self,
+        store: Store,
+        gate: Gate,
+        preparer: Preparer,
+        bus: Bus,
+        clock: Clock,
+        response: StoredResponse,
+        *,
+        hopeless: bool = False,
     ) -> None:
+        """`hopeless`: it broke too often; it is only ended."""
         self._clock = clock
         self._store = store
         self._gate = gate
         self._preparer = preparer
         self._bus = bus
         self._response = response
+        self._hopeless = hopeless
         self._wanted = not response.cancel_requested
         self._abandoned = False
         self._answering: asyncio.Task[None] | None = None
         self.response = response
-        #: Whether nothing is left to do here: it has ended, or is another worker's now.
+        self.name = (response.project_id, response.id)
+        #: Whether nothing is left to do here: it has ended, was put off, or is another worker's now.
         self.settled = False
+        #: Whether it broke, other than by a database that takes nothing.
+        self.broke = False
+        #: Whether it would be lost if it was left now: its engine has been asked, and cannot go on with an answer.
+        self.would_be_lost = False
 
     def cancel(self) -> None:
         """Nobody wants it any more: end it, as cancelled."""
@@ -92,42 +108,66 @@ class Job:
             self._answering.cancel()
 
     async def run(self) -> None:
-        """Make it. Whatever happens, the response reaches its end, unless the lease is lost or the store is gone."""
+        """Make it. Whatever happens, the response reaches its end, unless it is another worker's or the store fails."""
         try:
-            if self._response.background:
-                await self._make()
-            else:
-                # Its client was cut off with its server, and nobody can resume it.
-                await self._fail(f"{_CUT_OFF}.")
-            self.settled = True
+            await self._run()
         except LeaseLost:
             self.settled = True
             _log.warning("a response was deleted or taken over", response=self._response.id)
+        except StoreUnavailable as error:
+            _log.error("a response could not be gone on with", response=self._response.id, reason=str(error))
         except AntiphonError as error:
+            self.broke = True
             _log.error("a response could not be gone on with", response=self._response.id, reason=error.message)
         except Exception as error:
+            self.broke = True
             _log.error("a response broke its job", response=self._response.id, exc_info=error)
 
+    async def _run(self) -> None:
+        if self._hopeless:
+            await self._fail(_BROKEN)
+        elif self._response.background:
+            try:
+                await self._make()
+            except PutOff as pause:
+                await self._put_off(pause)
+        else:
+            # Its client was cut off, and nobody can resume it.
+            await self._fail(f"{_CUT_OFF}.")
+        # What was left is told by its worker: it is nobody's once the database says so.
+        self.settled = not self._abandoned
+
+    async def _put_off(self, pause: PutOff) -> None:
+        """Give its place to another one, and come back."""
+        request = None
+        assert self._response.request is not None
+        accepted = msgspec.json.decode(self._response.request, type=Accepted)
+        if pause.counted and not accepted.counted:
+            request = msgspec.json.encode(msgspec.structs.replace(accepted, counted=True))
+        waiting = replace(self._response, waited=self._response.waited + int(pause.seconds * 1000))
+        await self._store.put_off_response(waiting, int((self._clock.now() + pause.seconds) * 1000), request)
+
     async def _fail(self, message: str) -> None:
-        """End a response whose log cannot be gone on with."""
-        error = {"code": "server_error", "message": message}
-        body = msgspec.json.decode(self._response.body) | {"status": "failed", "error": error}
-        await self._store.advance_response(replace(self._response, status="failed", body=msgspec.json.encode(body)))
-        self._bus.publish((self._response.project_id, self._response.id))
+        """End a response that cannot be gone on with, and tell whoever follows it."""
+        await self._store.advance_response(*await failed(self._store, self._response, message))
+        self._bus.publish(self.name)
 
     async def _make(self) -> None:
-        batches = await self._log()
-        if batches is None or self._response.request is None:
+        try:
+            course = await self._restored()
+        except (StoreFailed, Overloaded):  # the database's, not the response's
+            raise
+        except Exception as error:
+            # Its words may quote what is stored.
+            _log.error("a response cannot be read", response=self._response.id, error=type(error).__name__)
+            await self._fail(_UNREADABLE)
+            return
+        if course is None:
             await self._fail(f"{_CUT_OFF}, and its events are no longer kept.")
             return
-        accepted = msgspec.json.decode(self._response.request, type=Accepted)
-        machine = self._machine(accepted, batches)
-        items = await self._input()
-        keeper = JournalKeeper(self._store, machine, self._response, items, self._bus)
-        keeper.resume(len(machine.output))
-        progress = [note for batch in batches if batch.progress for note in split_progress(batch.progress)]
+        machine, keeper = course.machine, course.keeper
         if self._wanted and not self._abandoned:
-            self._answering = asyncio.create_task(self._answer(accepted, items, machine, keeper, tuple(progress)))
+            self._answering = asyncio.create_task(self._answer(course))
             await asyncio.wait({self._answering})
             if not self._answering.cancelled():
                 self._answering.result()
@@ -135,25 +175,25 @@ class Job:
         if not machine.ended and not self._abandoned:
             await keeper.keep(machine.cancel())
 
-    async def _answer(
-        self,
-        accepted: Accepted,
-        items: list[Json],
-        machine: ResponseMachine,
-        keeper: JournalKeeper,
-        progress: tuple[bytes, ...],
-    ) -> None:
-        call = await self._call(accepted)
+    async def _answer(self, course: Course) -> None:
+        machine, keeper = course.machine, course.keeper
+        call = await self._call(course.accepted)
         try:
             try:
-                stream = await self._admit(call, accepted, items, machine, progress)
+                stream = await self._admit(call, course)
             except AntiphonError as error:
+                pause = pause_after(error, self._response.waited / 1000)
+                if pause is not None:
+                    raise PutOff(error, pause, counted=call.counted) from None
                 await keeper.keep(machine.fault(error))
                 return
             opening = machine.start() if machine.waiting else []
             async with aclosing(drive(machine, opening, stream, keeper)) as events:
                 async for _ in events:
                     pass
+        except PutOff as put_off:
+            self._gate.put_off(call, put_off.error)
+            raise
         finally:
             fault = machine.error
             self._gate.close(call, 200 if fault is None else fault.status, None if fault is None else fault.code)
@@ -179,20 +219,32 @@ class Job:
         )
 
     # --- what is stored -----------------------------------------------------------------------------------------------
-    async def _log(self) -> list[EventBatch] | None:
-        """The whole log, or None if its beginning is no longer kept."""
-        batches: list[EventBatch] = []
+    async def _restored(self) -> Course | None:
+        """How far it had come; None if the beginning of its log is no longer kept. Raises whatever its rows cause."""
+        if self._response.request is None:
+            return None
+        accepted = msgspec.json.decode(self._response.request, type=Accepted)
+        machine = self._machine(accepted)
+        items = await self._input()
+        keeper = JournalKeeper(self._store, machine, self._response, items, self._bus)
+        progress: list[bytes] = []
+        parser = sse.SSEParser()
         after = -1
-        while True:
-            page = await self._store.events(
-                self._response.project_id, self._response.id, after=after, limit=limits.TAIL_PAGE
-            )
-            if page is None or page.start != 0:
-                return None
-            batches += page.batches
-            if len(page.batches) < limits.TAIL_PAGE:
-                return batches
-            after = batches[-1].first + batches[-1].count - 1
+        async for batch in whole_log(self._store, *self.name):
+            if batch.first != after + 1:
+                if after == -1:
+                    return None
+                raise ValueError(f"events {after + 1} to {batch.first - 1} are missing")
+            machine.replay(msgspec.json.decode(event.data) for event in parser.feed(batch.payload))
+            if batch.progress:
+                progress += split_progress(batch.progress)
+            after = batch.first + batch.count - 1
+            keeper.logged(after + 1, len(batch.payload))
+        if after == -1:
+            return None
+        machine.restored()
+        keeper.resume(len(machine.output))
+        return Course(accepted, items, machine, keeper, tuple(progress))
 
     async def _input(self) -> list[Json]:
         """The input items, in order."""
@@ -200,47 +252,30 @@ class Job:
         items = stored.get(self._response.id, [])
         return [msgspec.json.decode(item.body) for item in items if item.direction == "input"]
 
-    def _machine(self, accepted: Accepted, batches: list[EventBatch]) -> ResponseMachine:
+    def _machine(self, accepted: Accepted) -> ResponseMachine:
         request = requests.parse(accepted.body, accepted.extra)
-        base = msgspec.json.decode(self._response.body) | {"output": []}
-        machine = ResponseMachine(
-            base,
+        return ResponseMachine(
+            msgspec.json.decode(self._response.body) | {"output": []},
             clock=self._clock.now,
             obfuscate=request.obfuscate,
             show_logprobs=request.show_logprobs,
             seal=self._preparer.seal(self._response.project_id, request),
         )
-        parser = sse.SSEParser()
-        machine.restore(msgspec.json.decode(event.data) for batch in batches for event in parser.feed(batch.payload))
-        return machine
 
     # --- the engine ---------------------------------------------------------------------------------------------------
-    async def _admit(
-        self,
-        call: Call,
-        accepted: Accepted,
-        items: list[Json],
-        machine: ResponseMachine,
-        progress: tuple[bytes, ...],
-    ) -> Stream:
-        """The engine's stream. Waits while its queue is full: that is what being queued means."""
-        prepared = await self._preparer.again(call, accepted.body, Unknown(accepted.extra), items, machine.output)
+    async def _admit(self, call: Call, course: Course) -> Stream:
+        """The engine's stream."""
+        machine, accepted = course.machine, course.accepted
+        prepared = await self._preparer.again(
+            call, accepted.body, Unknown(accepted.extra), course.items, machine.output
+        )
         machine.taken = prepared.taken
         machine.forms = prepared.offered.forms
-        generation = self._generation(prepared, machine, progress)
-        waited = 0.0
-        while True:
-            try:
-                return await prepared.begin(generation)
-            except NeverFits:
-                raise
-            except (Overloaded, RateLimited):
-                pass
-            except EngineUnavailable:
-                if waited > _ENGINE_PATIENCE:
-                    raise
-            await asyncio.sleep(_PATIENCE)
-            waited += _PATIENCE
+        generation = self._generation(prepared, machine, course.progress)
+        engine: Engine = prepared.engine
+        # From here on it may be paid for.
+        self.would_be_lost = not engine.capabilities.continues
+        return await prepared.begin(generation)
 
     @staticmethod
     def _generation(prepared: Prepared, machine: ResponseMachine, progress: tuple[bytes, ...]) -> Generation:

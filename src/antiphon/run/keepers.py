@@ -20,6 +20,7 @@ from antiphon.run.driver import Keeper, Machine
 from antiphon.run.turns import Turn
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
+from antiphon.wire.large import encoded
 
 Json = dict[str, Any]
 #: Statuses with which a response's items belong to its conversation.
@@ -47,9 +48,8 @@ class ResponseKeeper(Keeper):
         self._machine = machine
         self._record = record
         self._turn = turn
-        self._inputs = [
-            StoredItem(item["id"], position, "input", msgspec.json.encode(item)) for position, item in enumerate(items)
-        ]
+        self._items = items
+        self._inputs: list[StoredItem] = []
         self._stored = False
         self._outputs = 0
 
@@ -65,6 +65,8 @@ class ResponseKeeper(Keeper):
             snapshot = machine.snapshot()
             self.body = msgspec.json.encode(snapshot)
             self._record = replace(self._record, status=snapshot["status"], body=self.body)
+        if self._store is not None or self._turn is not None:
+            await self._encode_inputs()
         if self._store is None:
             if self._turn is not None and machine.ended:
                 await self._turn.end(self._said())
@@ -81,6 +83,12 @@ class ResponseKeeper(Keeper):
         self._outputs += len(fresh)
         if self._turn is not None and self._record.ended:
             self._turn.settled = True
+
+    async def _encode_inputs(self) -> None:
+        """Once, and only if they are kept: they may be large."""
+        items, self._items = self._items, []
+        for position, item in enumerate(items):
+            self._inputs.append(StoredItem(item["id"], position, "input", await encoded(item)))
 
     async def _write(self, store: ResponseStore, fresh: list[StoredItem], batch: EventBatch | None) -> None:
         if not self._stored:
@@ -123,6 +131,7 @@ class JournalKeeper(ResponseKeeper):
         self._bus = bus
         self._name = (record.project_id, record.id)
         self._progress: list[bytes] = []
+        #: The log in some sixteenths of what it may be: before which event each ends, and its bytes.
         self._log: list[tuple[int, int]] = []
         self._bytes = 0
 
@@ -149,14 +158,17 @@ class JournalKeeper(ResponseKeeper):
     async def leave(self, machine: Machine) -> None:
         """Nothing yet: whether it is cancelled, or left for another worker, is for its job to say."""
 
-    async def _bound(self, after: int, size: int) -> None:
-        """Forget the oldest events when the log is over its bounds, a sixteenth at a time."""
-        self._log.append((after, size))
+    def logged(self, after: int, size: int) -> None:
+        """A batch is in the log that ends before event `after`, of `size` bytes."""
         self._bytes += size
-        if after <= limits.MAX_LOG_EVENTS and self._bytes <= limits.MAX_LOG_BYTES:
-            return
-        before, least = 0, after - limits.MAX_LOG_EVENTS * 15 // 16
-        while self._log and (self._log[0][0] <= least or self._bytes > limits.MAX_LOG_BYTES * 15 // 16):
+        last = self._log.pop() if self._log and self._log[-1][1] < limits.MAX_LOG_BYTES // 16 else (0, 0)
+        self._log.append((after, last[1] + size))
+
+    async def _bound(self, after: int, size: int) -> None:
+        """Forget the oldest events when the log is over its bound."""
+        self.logged(after, size)
+        before = 0
+        while self._bytes > limits.MAX_LOG_BYTES and len(self._log) > 1:
             before, freed = self._log.pop(0)
             self._bytes -= freed
         if before and self._store is not None:

@@ -69,7 +69,7 @@ class ResponseRun:
     async def events(self, facts: Facts[Any] | None = None) -> AsyncGenerator[list[Event], None]:
         """The stream. What it shows is stored before it is yielded. `facts`: what to feed instead of the deltas."""
         keeper = ResponseKeeper(self._store, self.machine, self._record, self._items, self._turn)
-        with self._worker.foreground():
+        with self._worker.foreground(self._record.project_id, self.id):
             async with (
                 self._over(),
                 aclosing(drive(self.machine, self.machine.start(), facts or self.deltas, keeper)) as events,
@@ -103,7 +103,7 @@ class Responses:
         self._bus = bus
         self._worker = worker
         self._preparer = preparer
-        self._turns = Turns(store, clock, worker)
+        self._turns = Turns(store, worker)
         self._retention = Retention(store, clock)
 
     # --- making -------------------------------------------------------------------------------------------------------
@@ -112,6 +112,7 @@ class Responses:
 
         `chains`: what the client's connection remembers.
         """
+        await self._worker.presence.fresh()
         permit_touched(call.caller, body, writes=True)
         async with self._turns.taken(call.project_id, body) as turn:
             prepared = await self._preparer.prepare(call, body, unknown, chains)
@@ -145,7 +146,7 @@ class Responses:
         accepted = msgspec.json.encode(
             Accepted(prepared.request.body, dict(unknown.fields), call.caller.key.id, call.counted, call.cache_control)
         )
-        record = replace(record, background=True, request=accepted, owner=None, lease_until=None)
+        record = replace(record, background=True, request=accepted, owner=None)
         machine = self._machine(call.project_id, prepared, base)
         keeper = JournalKeeper(self._store, machine, record, prepared.items, self._bus)
         await keeper.keep(machine.queue())
@@ -177,7 +178,6 @@ class Responses:
             body=b"",
             previous_response_id=prepared.request.previous_response_id,
             owner=self._worker.id,
-            lease_until=self._worker.lease(),
             conversation_id=None if turn is None else turn.conversation_id,
             expires_at=await self._retention.expiry(call.project_id, now) if prepared.request.store else None,
         )

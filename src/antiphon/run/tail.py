@@ -35,6 +35,9 @@ async def tail(
             if page.start is None or after + 1 < page.start:
                 raise _expired()
             for batch in page.batches:
+                if batch.first > after + 1:
+                    # Forgotten while the follower was slow, or lost: to go on here would hide that.
+                    raise _expired()
                 yield _from(batch, after)
                 after = batch.first + batch.count - 1
             if page.ended:

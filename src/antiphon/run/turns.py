@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from antiphon.domain.durations import milliseconds
-from antiphon.domain.errors import AntiphonError, NotFound
+from antiphon.domain.errors import AntiphonError, NotFound, StoreFailed
 from antiphon.domain.ids import new_id
 from antiphon.domain.records import ConversationItem
-from antiphon.ports import Clock, ConversationStore
+from antiphon.ports import ConversationStore
 from antiphon.protocol.responses import request as requests
 from antiphon.telemetry.logs import logger
 
@@ -31,27 +30,27 @@ class Turn:
     change.
     """
 
-    def __init__(self, store: ConversationStore, project_id: str, conversation_id: str) -> None:
+    def __init__(self, store: ConversationStore, worker: Worker, project_id: str, conversation_id: str) -> None:
         self.response_id = new_id("resp_")
         self.conversation_id = conversation_id
         self.settled = True
         self._store = store
+        self._worker = worker
         self._project_id = project_id
-        self._renewed = ExitStack()
 
-    async def take(self, worker: Worker, clock: Clock) -> None:
+    async def take(self) -> None:
         """Begin. Raises `NotFound` and `ConversationLocked`."""
-        self._renewed.enter_context(worker.foreground())
+        await self._worker.presence.fresh()
         self.settled = False
         try:
             await self._store.lock_conversation(
-                self._project_id,
-                self.conversation_id,
-                self.response_id,
-                owner=worker.id,
-                now=milliseconds(clock.now()),
-                until=worker.lease(),
+                self._project_id, self.conversation_id, self.response_id, owner=self._worker.id
             )
+        except StoreFailed:
+            # It may have been done nevertheless.
+            self.settled = True
+            self._worker.later(self._unlock)
+            raise
         except AntiphonError:
             self.settled = True
             raise
@@ -63,25 +62,26 @@ class Turn:
 
     async def release(self) -> None:
         """Free the conversation, unless that has happened. To be called in any case, also by a task being cancelled."""
-        self._renewed.close()
         if not self.settled:
             self.settled = True
-            await asyncio.shield(asyncio.ensure_future(self._unlock()))
+            await asyncio.shield(asyncio.ensure_future(self._try_to_unlock()))
+
+    async def _try_to_unlock(self) -> None:
+        try:
+            await self._unlock()
+        except AntiphonError as error:
+            _log.warning("a conversation is not freed yet", reason=str(error))
+            self._worker.later(self._unlock)
 
     async def _unlock(self) -> None:
-        try:
-            await self._store.unlock_conversation(self._project_id, self.conversation_id, self.response_id)
-        except AntiphonError as error:
-            # It is free when the lease is over.
-            _log.warning("a conversation could not be freed", reason=error.message)
+        await self._store.unlock_conversation(self._project_id, self.conversation_id, self.response_id)
 
 
 class Turns:
     """Gives responses their turns."""
 
-    def __init__(self, store: ConversationStore, clock: Clock, worker: Worker) -> None:
+    def __init__(self, store: ConversationStore, worker: Worker) -> None:
         self._store = store
-        self._clock = clock
         self._worker = worker
 
     @asynccontextmanager
@@ -94,9 +94,9 @@ class Turns:
         if conversation_id is None:
             yield None
             return
-        turn = Turn(self._store, project_id, conversation_id)
+        turn = Turn(self._store, self._worker, project_id, conversation_id)
         try:
-            await turn.take(self._worker, self._clock)
+            await turn.take()
             yield turn
         except NotFound as error:
             await turn.release()

@@ -1,4 +1,4 @@
-"""Makes background responses: claims them from the database, holds them by a lease, goes on with those of the dead."""
+"""Makes background responses: takes them from the database, and goes on with those of servers that are gone."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from antiphon.domain import limits
-from antiphon.domain.durations import milliseconds
-from antiphon.domain.records import StoredResponse
+from antiphon.domain.errors import AntiphonError
+from antiphon.domain.records import Free, StoredResponse
 from antiphon.policy.gate import Gate
 from antiphon.policy.habits import Habit
 from antiphon.ports import Clock, Store
 from antiphon.run.bus import Bus
 from antiphon.run.job import Job
 from antiphon.run.prepare import Preparer
+from antiphon.run.presence import Presence
 from antiphon.telemetry.logs import logger
 
 Name = tuple[str, str]
@@ -25,72 +27,123 @@ Name = tuple[str, str]
 _log = logger(__name__)
 
 
+def choose(free: Iterable[Free], room: int, under_way: Counter[str]) -> list[Free]:
+    """Up to `room` of these: always one of the project of which the fewest are under way.
+
+    `free`: for each project the oldest first. `under_way`: how many of each project are; it is counted further.
+    """
+    waiting: dict[str, list[Free]] = {}
+    for each in free:
+        waiting.setdefault(each.project_id, []).append(each)
+    for queue in waiting.values():
+        queue.reverse()
+    chosen: list[Free] = []
+    while waiting and len(chosen) < room:
+        project_id = min(waiting, key=lambda name: under_way[name])
+        if under_way[project_id] >= limits.MAX_BACKGROUND_OF_PROJECT:
+            break
+        chosen.append(waiting[project_id].pop())
+        under_way[project_id] += 1
+        if not waiting[project_id]:
+            del waiting[project_id]
+    return chosen
+
+
 class Worker:
-    """One server's part in making responses. `id` names it in leases; no two workers ever have the same.
+    """One server's part in making responses. `id` names it in the database; no two workers ever have the same.
+
+    A response that is under way here is never begun again here, whatever the database says of it: if it was taken by
+    another server, what was under way finds that out at its next write, and ends.
 
     `alone`: no other server uses this database, so whatever is unfinished at the start was left by a crash.
     """
 
     def __init__(self, store: Store, gate: Gate, preparer: Preparer, bus: Bus, clock: Clock, *, alone: bool) -> None:
         self.id = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}"
+        self.presence = Presence(store, self.id, clock, alone=alone)
         self._store = store
         self._gate = gate
         self._preparer = preparer
         self._bus = bus
         self._clock = clock
-        self._alone = alone
         self._jobs: dict[Name, tuple[Job, asyncio.Task[None]]] = {}
         #: Cancelled since the last claim began, and not made here: that claim may have taken them just before, or they
         #: wait for their turn.
         self._missed: set[Name] = set()
-        steps = [self._claim_step, self._sweep_step]
+        steps = [self._claim_step, self._adopt_step]
         if not alone:
             steps.append(self._cancel_step)
         self._habits = Habit(_log, *steps)
-        self._renewing = Habit(_log, self._renew_step)
-        self._unsettled: list[StoredResponse] = []
+        self._beating = Habit(_log, *([] if alone else [self._beat_step]))
+        #: How often the job of a response broke.
+        self._broken: Counter[Name] = Counter()
         self._nudged = asyncio.Event()
-        self._foreground = 0
+        self._foreground: Counter[Name] = Counter()
+        self._later: list[Callable[[], Awaitable[None]]] = []
 
     # --- its life -----------------------------------------------------------------------------------------------------
     async def start(self) -> None:
         """Begin. What a crash left behind is taken over first."""
-        await self._claim(ignore_leases=self._alone)
+        await self.presence.enter()
+        await self._beating.start()
+        await self._claim()
         await self._habits.start()
-        await self._renewing.start()
 
     async def stop(self) -> None:
-        """Begin nothing more. What is under way in the background is left as it is, and free to be taken over at once.
+        """Begin nothing more, and leave to others, or to the next start, what loses nothing by that.
 
-        Responses that clients listen to go on, and stay under this worker's lease until `close`. Safe to call twice.
+        What would lose something goes on until `finished` or `leave_all`: a background response over an upstream that
+        cannot go on in the middle of an answer, and those that clients listen to. Safe to call twice.
         """
         await self._habits.stop()
-        tasks = [task for _, task in self._jobs.values()]
-        for job, _ in self._jobs.values():
+        await self._leave([job for job, _ in self._jobs.values() if not job.would_be_lost])
+
+    async def finished(self) -> None:
+        """Wait until all that goes on in the background has ended. Begin nothing before `stop`."""
+        while self._jobs:
+            await asyncio.wait([task for _, task in self._jobs.values()])
+
+    async def leave_all(self) -> None:
+        """Leave all that is still under way in the background as it is. Safe to call twice."""
+        if self._jobs:
+            _log.warning("background responses are left in the middle", count=len(self._jobs))
+        await self._leave([job for job, _ in self._jobs.values()])
+
+    async def _leave(self, jobs: Sequence[Job]) -> None:
+        tasks = [self._jobs[job.name][1] for job in jobs]
+        for job in jobs:
             job.abandon()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._store.release_leases(self.id)
+        for job in jobs:
+            if not job.settled:
+                await self._store.put_off_response(job.response, 0)
 
     async def close(self) -> None:
         """Let go of everything. Safe to call twice."""
-        await self._renewing.stop()
-
-    def lease(self) -> int:
-        """Until when a lease that begins now holds (Unix milliseconds)."""
-        return milliseconds(self._clock.now() + limits.LEASE)
+        await self._habits.stop()
+        await self.leave_all()
+        await self._beating.stop()
+        await self.presence.leave()
 
     @contextlib.contextmanager
-    def foreground(self) -> Iterator[None]:
-        """A response is under way here for a client that listens: its lease is this worker's to renew."""
-        self._foreground += 1
+    def foreground(self, project_id: str, response_id: str) -> Iterator[None]:
+        """A response is under way here for a client that listens."""
+        name = (project_id, response_id)
+        self._foreground[name] += 1
         try:
             yield
         finally:
-            self._foreground -= 1
+            self._foreground[name] -= 1
+            if not self._foreground[name]:
+                del self._foreground[name]
 
     def nudge(self) -> None:
         """There is something to do."""
         self._nudged.set()
+
+    def later(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do this again until it raises no `AntiphonError`: something that must be let go of, and could not be."""
+        self._later.append(work)
 
     async def cancel(self, project_id: str, response_id: str) -> None:
         """Have a background response end, here or on whichever worker it is made."""
@@ -111,31 +164,37 @@ class Worker:
             async with asyncio.timeout(limits.CLAIM_TICK):
                 await self._nudged.wait()
         self._nudged.clear()
-        while self._unsettled:
-            # Its lease would otherwise be renewed with the others', and nobody would ever end it.
-            await self._store.release_lease(self._unsettled[-1], milliseconds(self._clock.now() + limits.LEASE_RENEWAL))
-            self._unsettled.pop()
         await self._claim()
 
-    async def _claim(self, *, ignore_leases: bool = False) -> None:
-        now = 2**62 if ignore_leases else milliseconds(self._clock.now())
+    async def _claim(self) -> None:
+        """Begin what is free, as far as there is room."""
+        await self.presence.fresh()
+        now = int(self._clock.now() * 1000)
         missed, self._missed = self._missed, set()
         if missed:
             # To end them takes no room, and nobody should have to wait for it.
-            for response in await self._store.claim_responses(
-                self.id, now=now, until=self.lease(), limit=len(missed), cancelled=True
-            ):
-                self._begin(response)
+            count = len(missed)
+            await self._take(await self._store.free_responses(now=now, each=count, limit=count, cancelled=True))
         while (room := limits.MAX_BACKGROUND - len(self._jobs)) > 0:
-            claimed = await self._store.claim_responses(self.id, now=now, until=self.lease(), limit=room)
-            for response in claimed:
-                self._begin(response)
-            if len(claimed) < room or ignore_leases:
+            free = await self._store.free_responses(now=now, each=room, limit=limits.CLAIM_LOOK)
+            mine = Counter(project_id for project_id, _ in self._jobs)
+            chosen = choose((each for each in free if not self._under_way(each[:2])), room, mine)
+            if not chosen or not await self._take(chosen):
                 return
+
+    async def _take(self, free: Sequence[Free]) -> int:
+        taken = await self._store.take_responses(self.id, free) if free else []
+        for response in taken:
+            self._begin(response)
+        return len(taken)
+
+    def _under_way(self, name: Name) -> bool:
+        return name in self._jobs or name in self._foreground
 
     def _begin(self, response: StoredResponse) -> None:
         name = (response.project_id, response.id)
-        job = Job(self._store, self._gate, self._preparer, self._bus, self._clock, response)
+        hopeless = self._broken[name] >= limits.MAX_JOB_TRIES
+        job = Job(self._store, self._gate, self._preparer, self._bus, self._clock, response, hopeless=hopeless)
         if name in self._missed:
             job.cancel()
         task = asyncio.create_task(job.run())
@@ -143,29 +202,42 @@ class Worker:
 
         def done(_: asyncio.Task[None]) -> None:
             self._jobs.pop(name, None)
-            if not job.settled:
-                self._unsettled.append(response)
+            if job.settled:
+                self._broken.pop(name, None)
+            elif job.broke:
+                self._broken[name] += 1
             self._bus.publish(name)
             self.nudge()
 
         task.add_done_callback(done)
 
-    async def _renew_step(self) -> None:
+    async def _adopt_step(self) -> None:
+        """Begin what is this worker's, and not under way here.
+
+        It was taken, but the database did not say so; its job broke; or its client is gone, and its end could not be
+        stored.
+        """
+        await asyncio.sleep(limits.LEASE)
+        later, self._later = self._later, []
+        for work in later:
+            try:
+                await work()
+            except AntiphonError:
+                self._later.append(work)
+        before = {*self._jobs, *self._foreground}
+        for name in await self._store.held_responses(self.id):
+            if name in before or self._under_way(name):
+                continue
+            response = await self._store.get_response(*name)
+            if response is not None and response.owner == self.id and not self._under_way(name):
+                self._begin(response)
+
+    async def _beat_step(self) -> None:
         await asyncio.sleep(limits.LEASE_RENEWAL)
-        if self._jobs or self._foreground:
-            await self._store.renew_leases(self.id, self.lease())
+        await self.presence.tell_and_listen()
 
     async def _cancel_step(self) -> None:
         await asyncio.sleep(limits.CANCEL_TICK)
         if self._jobs:
             for name in await self._store.cancelled_responses(self.id):
                 self._cancel(name)
-
-    async def _sweep_step(self) -> None:
-        now = int(self._clock.now())
-        deleted = limits.SWEEP_STEP
-        while deleted == limits.SWEEP_STEP:
-            deleted = await self._store.sweep(now=now, logs_before=now - limits.LOG_TTL, limit=limits.SWEEP_STEP)
-        while await self._store.sweep_cached(now=now, limit=limits.SWEEP_STEP) == limits.SWEEP_STEP:
-            pass
-        await asyncio.sleep(limits.SWEEP_TICK)

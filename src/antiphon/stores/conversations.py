@@ -65,13 +65,11 @@ class _Create(NamedTuple):
 class _Add(NamedTuple):
     name: Name
     items: Sequence[ConversationItem]
-    now: int
 
 
 class _DeleteItem(NamedTuple):
     name: Name
     item_id: str
-    now: int
 
 
 class Conversations(Part):
@@ -110,13 +108,13 @@ class Conversations(Part):
 
     # --- items --------------------------------------------------------------------------------------------------------
     async def add_conversation_items(
-        self, project_id: str, conversation_id: str, items: Sequence[ConversationItem], *, now: int
+        self, project_id: str, conversation_id: str, items: Sequence[ConversationItem]
     ) -> None:
         """Append items, all or none; see `ports`."""
         require_possible(*(item.id for item in items))
         _check_unique(items)
         name = _possible(project_id, conversation_id)
-        outcome = await self._database.write(_add, _Add(name, items, now), key=_key(*name))
+        outcome = await self._database.write(_add, _Add(name, items), key=_key(*name))
         if isinstance(outcome, int):
             raise duplicate(items[outcome].id, f"items[{outcome}].id")
         _check(outcome, name)
@@ -139,13 +137,13 @@ class Conversations(Part):
         return await self._database.read(_get_item, Name(project_id, conversation_id), item_id)
 
     async def delete_conversation_item(
-        self, project_id: str, conversation_id: str, item_id: str, *, now: int
+        self, project_id: str, conversation_id: str, item_id: str
     ) -> StoredConversation | None:
         """Delete an item; see `ports`."""
         name = _possible(project_id, conversation_id)
         if not possible(item_id):
             return None
-        change = _DeleteItem(name, item_id, now)
+        change = _DeleteItem(name, item_id)
         outcome = await self._database.write(_delete_item, change, key=_key(*name), erases=True)
         if outcome is Outcome.NO_ITEM:
             return None
@@ -159,12 +157,10 @@ class Conversations(Part):
         return await self._database.read(_history, _possible(project_id, conversation_id), limit)
 
     # --- turns --------------------------------------------------------------------------------------------------------
-    async def lock_conversation(
-        self, project_id: str, conversation_id: str, response_id: str, *, owner: str, now: int, until: int
-    ) -> None:
+    async def lock_conversation(self, project_id: str, conversation_id: str, response_id: str, *, owner: str) -> None:
         """Give the conversation to a response; see `ports`."""
         name = _possible(project_id, conversation_id)
-        outcome = await self._database.write(lock, Lock(name, response_id, owner, now, until), key=_key(*name))
+        outcome = await self._database.write(lock, Lock(name, response_id, owner), key=_key(*name))
         _check(outcome, name)
 
     async def unlock_conversation(self, project_id: str, conversation_id: str, response_id: str) -> None:
@@ -275,7 +271,6 @@ def _create(session: Session, batch: Sequence[_Create]) -> list[None]:
             "metadata": new.conversation.metadata,
             "active_response_id": None,
             "active_owner": None,
-            "active_until": None,
         }
         session.run(_CREATE, row)
         append(session, Name(new.conversation.project_id, new.conversation.id), new.items)
@@ -300,7 +295,7 @@ def _add(session: Session, batch: Sequence[_Add]) -> list[Outcome | int]:
 
 
 def _add_one(session: Session, change: _Add) -> Outcome | int:
-    state = state_of(session, change.name, change.now)
+    state = state_of(session, change.name)
     if state is not Outcome.DONE:
         return state
     for index, item in enumerate(change.items):
@@ -312,8 +307,8 @@ def _add_one(session: Session, change: _Add) -> Outcome | int:
 
 def _delete_item(session: Session, batch: Sequence[_DeleteItem]) -> list[Outcome]:
     outcomes = []
-    for name, item_id, now in batch:
-        state = state_of(session, name, now)
+    for name, item_id in batch:
+        state = state_of(session, name)
         if state is Outcome.DONE and not session.run(_DELETE_ITEM, {**name.parameters, "id": item_id}):
             state = Outcome.NO_ITEM
         outcomes.append(state)

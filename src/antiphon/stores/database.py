@@ -8,11 +8,15 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Concatenate, ParamSpec, TypeVar
 
+from sqlalchemy import literal_column, update
+
 from antiphon.domain import limits
-from antiphon.domain.errors import Overloaded, SetupError, ShuttingDown, StoreFailed
+from antiphon.domain.errors import Overloaded, SetupError, ShuttingDown, StoreFailed, StoreUnavailable
 from antiphon.stores import schema
 from antiphon.stores.driver import Driver
-from antiphon.stores.query import Session
+from antiphon.stores.health import Health
+from antiphon.stores.query import Query, Session
+from antiphon.stores.tables import probes
 from antiphon.stores.workers import Job, JobQueue, Reader, Worker
 from antiphon.stores.writer import Writer
 
@@ -42,6 +46,15 @@ def driver_for(url: str) -> Driver:
     raise SetupError("The database must be sqlite:///path/to/antiphon.db or postgresql://user@host/name")
 
 
+_COUNT = Query(update(probes).values(count=probes.c.count + literal_column("1")))
+
+
+def _probe(session: Session, batch: Sequence[None]) -> list[None]:
+    session.check_room()
+    session.run(_COUNT, {})
+    return [None] * len(batch)
+
+
 class Database:
     """One open database. Belongs to the event loop that opened it."""
 
@@ -51,19 +64,23 @@ class Database:
         self._writes: JobQueue = SimpleQueue()
         self._reads: JobQueue = SimpleQueue()
         self._workers: list[Worker] = []
+        self._writer: Writer | None = None
         self._closed = False
+        self._health = Health(self._probe, self._take_time)
 
     async def open(self, backups: Path | None) -> None:
         """Bring the schema up to date and start the threads. Raises `SetupError`."""
         await asyncio.to_thread(schema.bring_up_to_date, self._driver, backups)
         self._loop = loop = asyncio.get_running_loop()
-        self._workers = [Writer(self._driver, loop, self._writes)]
+        self._writer = Writer(self._driver, loop, self._writes)
+        self._workers = [self._writer]
         self._workers += [Reader(self._driver, loop, self._reads) for _ in range(limits.STORE_READERS)]
 
     async def close(self) -> None:
         """Write what is pending and disconnect. Safe to call twice."""
         if not self._closed:
             self._closed = True
+            self._health.close()
             self._writes.put(None)
             for _ in range(limits.STORE_READERS):
                 self._reads.put(None)
@@ -75,7 +92,7 @@ class Database:
         self._admit(self._reads, limits.MAX_PENDING_READS)
         future: asyncio.Future[Result] = self._running().create_future()
         self._reads.put(Job(function, args, future))
-        return await future
+        return await self._outcome(future)
 
     async def write(
         self,
@@ -94,7 +111,30 @@ class Database:
         self._admit(self._writes, limits.MAX_PENDING_WRITES)
         future: asyncio.Future[Result] = self._running().create_future()
         self._writes.put(Job(function, argument, future, key=key, erases=erases))
-        return await future
+        return await self._outcome(future)
+
+    async def _outcome(self, future: asyncio.Future[Result]) -> Result:
+        try:
+            return await future
+        except StoreUnavailable as error:
+            self._health.failed(error.reason)
+            raise
+
+    async def check_writable(self) -> None:
+        """Raise `StoreUnavailable` unless the database takes writes. Costs next to nothing, most of the time."""
+        self._running()
+        await self._health.check()
+
+    async def _probe(self) -> None:
+        future: asyncio.Future[None] = self._running().create_future()
+        self._admit(self._writes, limits.MAX_PENDING_WRITES)
+        self._writes.put(Job(_probe, None, future, key="probe"))
+        await future
+
+    def _take_time(self, healthy: bool) -> None:
+        """While it takes no writes, nobody should wait long to hear that once more."""
+        if self._writer is not None:
+            self._writer.hurried = not healthy
 
     @property
     def writes_waiting(self) -> int:

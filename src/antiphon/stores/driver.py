@@ -66,7 +66,16 @@ class Driver(Protocol):
         """Whether `error` means that this connection is dead and a new one may help."""
 
     def failure(self, error: Exception) -> AntiphonError:
-        """The domain error for a driver's exception, without SQL, content or address in its message."""
+        """The domain error for a driver's exception, without SQL, content or address in its message.
+
+        `StoreUnavailable`, where the fault is not in what was asked: anything else would fail as well.
+        """
+
+    def check_room(self) -> None:
+        """Raise `StoreUnavailable` if what is stored has hardly any room left, as far as that can be seen from here."""
+
+    def hurry(self, cursor: Cursor, *, hurried: bool) -> None:
+        """Wait for other processes' locks only briefly, or as long as usual again."""
 
     def migrating(self) -> AbstractContextManager[sqlalchemy.Connection]:
         """A transaction for changing the schema. Only one process at a time is inside, others wait."""

@@ -33,7 +33,8 @@ def _claiming(dialect: str) -> ClauseElement:
     statement = insert(keys).values({name: bindparam(name) for name in names})
     left_behind = and_(
         keys.c.status.is_(None),
-        keys.c.locked_until < bindparam("now"),
+        # So far ahead, it was written by a clock that was wrong.
+        (keys.c.locked_until < bindparam("now")) | (keys.c.locked_until > bindparam("furthest")),
         keys.c.fingerprint == statement.excluded.fingerprint,
     )
     changed = {name: statement.excluded[name] for name in names[2:]}
@@ -149,6 +150,7 @@ def _claim_one(session: Session, claim: KeyClaim, now: float, until: int) -> Key
             "owner": claim.owner,
             "locked_until": until,
             "now": milliseconds(now),
+            "furthest": milliseconds(now + 2 * limits.KEY_LOCK),
             "expired": int(now) - limits.IDEMPOTENCY_TTL,
         },
     )

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from antiphon.domain import limits
 from antiphon.domain.durations import milliseconds
-from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed, Unstorable
+from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed, StoreUnavailable, Unstorable
 from antiphon.stores.driver import Connection, Cursor
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class PostgresDriver:
         try:
             self._open().close()
         except self._psycopg.Error as error:
-            raise SetupError(self.failure(error).message) from None
+            raise SetupError(str(self.failure(error))) from None
 
     def connect(self, *, read_only: bool) -> Connection:
         """A connection in autocommit mode."""
@@ -127,13 +127,21 @@ class PostgresDriver:
             # It never came to the server: it was not reached, or the driver could not send a value (psycopg: a NUL).
             if isinstance(error, self._psycopg.DataError):
                 return Unstorable(type(error).__name__)
-            return StoreFailed(_why_not_connected(str(error)))
+            if isinstance(error, self._psycopg.OperationalError | self._psycopg.InterfaceError):
+                return StoreUnavailable(_why_not_connected(str(error)))
+            return StoreFailed(f"The database refused ({type(error).__name__}).")
         for prefix, hint in _HINTS.items():
             if state.startswith(prefix):
-                return StoreFailed(hint)
+                return StoreUnavailable(hint)
         if state.startswith(_REFUSED):
             return Unstorable(f"SQLSTATE {state}")
         return StoreFailed(f"The database refused (SQLSTATE {state}).")
+
+    def check_room(self) -> None:
+        """Its disk is its own matter."""
+
+    def hurry(self, cursor: Cursor, *, hurried: bool) -> None:
+        """A server that is gone is not waited for anyway."""
 
     # --- migrations -------------------------------------------------------------------------------------------------
     @contextmanager

@@ -119,6 +119,14 @@ class Session:
         """Forget the transaction."""
         self._cursor.execute("ROLLBACK", {})
 
+    def check_room(self) -> None:
+        """See `Driver.check_room`."""
+        self._driver.check_room()
+
+    def hurry(self, *, hurried: bool) -> None:
+        """See `Driver.hurry`."""
+        self._driver.hurry(self._cursor, hurried=hurried)
+
     def tidy(self) -> bool:
         """See `Driver.tidy`."""
         return self._driver.tidy(self._cursor)

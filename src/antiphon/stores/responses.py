@@ -27,12 +27,12 @@ RESPONSE = (
     responses.c.body,
     responses.c.previous_response_id,
     responses.c.owner,
-    responses.c.lease_until,
     responses.c.background,
     responses.c.cancel_requested,
     responses.c.request,
     responses.c.conversation_id,
     responses.c.expires_at,
+    responses.c.waited,
 )
 _ITEM = (items.c.id, items.c.position, items.c.direction, items.c.body)
 
@@ -183,7 +183,8 @@ def response_row(response: StoredResponse) -> dict[str, Any]:
         "body": response.body,
         "previous_response_id": response.previous_response_id,
         "owner": response.owner,
-        "lease_until": response.lease_until,
+        "wait_until": None,
+        "waited": response.waited,
         "background": int(response.background),
         "cancel_requested": int(response.cancel_requested),
         "request": response.request,
@@ -196,7 +197,7 @@ def response_row(response: StoredResponse) -> dict[str, Any]:
 def response_of(row: Row) -> StoredResponse:
     """A row of `RESPONSE` as a response."""
     # The columns that SQLite knows only as numbers are truth values.
-    first, (background, cancel_requested), last = row[:9], row[9:11], row[11:]
+    first, (background, cancel_requested), last = row[:8], row[8:10], row[10:]
     return StoredResponse(*(*first, bool(background), bool(cancel_requested), *last))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
 
 #: The newest migration's revision. A test holds it against the files.
-HEAD = "0007"
+HEAD = "0008"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -40,7 +40,7 @@ def bring_up_to_date(
     except Exception as error:
         cause = getattr(error, "orig", error)
         if isinstance(cause, driver.error):
-            message = driver.failure(cause).message
+            message = str(driver.failure(cause))
             raise SetupError(f"The database could not be migrated; nothing was changed. {message}") from None
         raise
 

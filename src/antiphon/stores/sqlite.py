@@ -17,17 +17,20 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from antiphon.domain import limits
 from antiphon.domain.durations import milliseconds
-from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed, Unstorable
+from antiphon.domain.errors import AntiphonError, Conflict, SetupError, StoreFailed, StoreUnavailable, Unstorable
 from antiphon.stores.driver import Connection, Cursor
 
 #: What a user can put right, by SQLite's name of the error (https://www.sqlite.org/rescode.html).
-_HINTS = {
+_OUTAGES = {
     "SQLITE_FULL": "The disk is full: make room where the database lies.",
     "SQLITE_BUSY": "The database is locked by another process. Is a second server or a tool using it?",
     "SQLITE_LOCKED": "The database is locked by another process. Is a second server or a tool using it?",
     "SQLITE_READONLY": "The database file is read-only. Check the permissions of the data directory.",
     "SQLITE_CANTOPEN": "The database file cannot be opened. Check the permissions of the data directory.",
     "SQLITE_IOERR": "The disk reported an error while the database was read or written.",
+}
+#: As above, but other things may still work.
+_HINTS = {
     "SQLITE_CORRUPT": "The database file is damaged. Restore a copy from the backups folder.",
     "SQLITE_NOTADB": "The database file is not a SQLite database.",
 }
@@ -69,7 +72,7 @@ class SqliteDriver:
         except OSError as error:
             raise SetupError(f"The database file cannot be made or opened: {error.strerror}.") from None
         except sqlite3.Error as error:
-            raise SetupError(self.failure(error).message) from None
+            raise SetupError(str(self.failure(error))) from None
 
     def connect(self, *, read_only: bool) -> Connection:
         """A connection for the thread that calls this."""
@@ -99,12 +102,31 @@ class SqliteDriver:
         name = str(getattr(error, "sqlite_errorname", type(error).__name__))
         if name in _CONFLICTS:
             return Conflict("An object with this name or id exists already.")
+        for prefix, hint in _OUTAGES.items():
+            if name.startswith(prefix):
+                return StoreUnavailable(hint)
         for prefix, hint in _HINTS.items():
             if name.startswith(prefix):
                 return StoreFailed(hint)
         if name.startswith(_REFUSED):
             return Unstorable(name)
         return StoreFailed(f"The database refused ({name}).")
+
+    def check_room(self) -> None:
+        """A file needs room on its disk."""
+        try:
+            disk = os.statvfs(self._path.parent)
+        except OSError:
+            raise StoreUnavailable(_OUTAGES["SQLITE_CANTOPEN"]) from None
+        if disk.f_bavail * disk.f_frsize < limits.STORE_MIN_FREE:
+            raise StoreUnavailable(_OUTAGES["SQLITE_FULL"])
+
+    def hurry(self, cursor: Cursor, *, hurried: bool) -> None:
+        """SQLite waits by itself, for a time that a connection can be told."""
+        patience = limits.STORE_BUSY_TIMEOUT
+        if hurried:
+            patience = min(patience, limits.STORE_BUSY_TIMEOUT_HURRIED)
+        cursor.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}", {})
 
     # --- migrations -------------------------------------------------------------------------------------------------
     @contextmanager

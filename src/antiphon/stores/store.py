@@ -14,10 +14,12 @@ from antiphon.stores.cached import Cached
 from antiphon.stores.completions import Completions
 from antiphon.stores.conversations import Conversations
 from antiphon.stores.database import Database, driver_for
+from antiphon.stores.event_logs import EventLogs
 from antiphon.stores.idempotency import Keys
 from antiphon.stores.invites import Invites
 from antiphon.stores.ledger import Ledger
 from antiphon.stores.making import Making
+from antiphon.stores.presence import Presence
 from antiphon.stores.projects import Projects
 from antiphon.stores.prompts import Prompts
 from antiphon.stores.query import Query, Session
@@ -38,7 +40,11 @@ class Accounts(Ledger, Budgets, Cached, Uses):
     """Implements `ports.LedgerStore`, `ports.BudgetStore`, `ports.CacheStore` and `ports.UseStore`."""
 
 
-class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, Keys, Access, Organisation, Accounts):
+class Work(Responses, Making, EventLogs, Presence):
+    """Implements `ports.ResponseStore`."""
+
+
+class SqlStore(Tenants, Work, Conversations, Completions, Prompts, Keys, Access, Organisation, Accounts):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:
@@ -64,6 +70,10 @@ class SqlStore(Tenants, Responses, Making, Conversations, Completions, Prompts, 
         """Raise `StoreFailed` unless the database answers."""
         self._database.check()
         await self._database.read(_ping)
+
+    async def check_writable(self) -> None:
+        """Raise `StoreUnavailable` unless the database takes writes; see `ports`."""
+        await self._database.check_writable()
 
     @property
     def writes_waiting(self) -> int:

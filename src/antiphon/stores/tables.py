@@ -171,6 +171,22 @@ audit_logs = Table(
     Column("details", LargeBinary, nullable=False),
 )
 
+# Servers that are there. `beat` is counted up by each of its own; whoever sees one stand still for long strikes it off.
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("beat", BigInteger, nullable=False),
+)
+
+# One row, which is written to find out whether anything can be.
+probes = Table(
+    "probes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+)
+
 responses = Table(
     "responses",
     metadata,
@@ -181,9 +197,11 @@ responses = Table(
     Column("model", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("previous_response_id", Text),
-    # Which server is working on it, and until when (Unix milliseconds) that need not be doubted.
+    # The worker that makes it; it is anybody's if there is no such worker.
     Column("owner", Text),
-    Column("lease_until", BigInteger),
+    # Of one that nobody makes: not to be tried before (Unix milliseconds); all its pauses until now (milliseconds).
+    Column("wait_until", BigInteger),
+    Column("waited", BigInteger, nullable=False, server_default=text("0")),
     Column("background", Integer, nullable=False, server_default=text("0")),
     Column("cancel_requested", Integer, nullable=False, server_default=text("0")),
     # What it takes to make a background response, until it has ended.
@@ -192,7 +210,14 @@ responses = Table(
     Column("expires_at", BigInteger),
     Column("has_log", Integer, nullable=False, server_default=text("0")),
     Index("ix_responses_unfinished", "owner", sqlite_where=text(UNFINISHED), postgresql_where=text(UNFINISHED)),
-    Index("ix_responses_lease", "lease_until", sqlite_where=text(UNFINISHED), postgresql_where=text(UNFINISHED)),
+    Index(
+        "ix_responses_waiting",
+        "project_id",
+        "created_at",
+        "id",
+        sqlite_where=text(UNFINISHED),
+        postgresql_where=text(UNFINISHED),
+    ),
     Index("ix_responses_expires_at", "expires_at", sqlite_where=text(_EXPIRES), postgresql_where=text(_EXPIRES)),
     Index("ix_responses_has_log", "created_at", sqlite_where=text(HAS_LOG), postgresql_where=text(HAS_LOG)),
 )
@@ -259,8 +284,8 @@ chat_completion_metadata = Table(
 )
 
 # `active_response_id`: the response that is being made in it; there is at most one. It holds the conversation for as
-# long as a response of that id is stored as unfinished, and in any case until `active_until` (Unix milliseconds), which
-# the worker `active_owner` renews.
+# long as a response of that id is stored as unfinished, and in any case for as long as the worker `active_owner` is
+# there.
 conversations = Table(
     "conversations",
     metadata,
@@ -270,7 +295,6 @@ conversations = Table(
     Column("metadata", LargeBinary, nullable=False),
     Column("active_response_id", Text),
     Column("active_owner", Text),
-    Column("active_until", BigInteger),
 )
 
 conversation_items = Table(

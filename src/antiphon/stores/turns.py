@@ -11,13 +11,14 @@ from sqlalchemy import bindparam, null, select, text, update
 from antiphon.domain.errors import LeaseLost
 from antiphon.domain.records import ConversationItem, StoredResponse
 from antiphon.stores.query import Query, Session, insertion
-from antiphon.stores.tables import UNFINISHED, conversation_items, conversations, responses
+from antiphon.stores.tables import UNFINISHED, conversation_items, conversations, responses, workers
 
 THIS = (conversations.c.project_id == bindparam("project_id"), conversations.c.id == bindparam("conversation_id"))
 
 # FOR UPDATE (PostgreSQL; SQLite has one writer anyway): what is decided from this row holds until the commit, and what
 # is read after it is as new as the row.
-_HOLDER = Query(select(conversations.c.active_response_id, conversations.c.active_until).where(*THIS).with_for_update())
+_HOLDER = Query(select(conversations.c.active_response_id, conversations.c.active_owner).where(*THIS).with_for_update())
+_WORKER = Query(select(workers.c.id).where(workers.c.id == bindparam("worker")))
 _UNFINISHED = Query(
     select(responses.c.background).where(
         responses.c.project_id == bindparam("project_id"),
@@ -28,15 +29,13 @@ _UNFINISHED = Query(
 _LOCK = Query(
     update(conversations)
     .where(*THIS)
-    .values(
-        active_response_id=bindparam("response_id"), active_owner=bindparam("owner"), active_until=bindparam("until")
-    )
+    .values(active_response_id=bindparam("response_id"), active_owner=bindparam("owner"))
 )
 _HAND_OVER = Query(update(conversations).where(*THIS).values(active_owner=null()))
 _UNLOCK = Query(
     update(conversations)
     .where(*THIS, conversations.c.active_response_id == bindparam("response_id"))
-    .values(active_response_id=null(), active_owner=null(), active_until=null())
+    .values(active_response_id=null(), active_owner=null())
 )
 
 _APPEND = insertion(conversation_items, replace=("project_id", "conversation_id", "id"))
@@ -64,13 +63,11 @@ class Name(NamedTuple):
 
 
 class Lock(NamedTuple):
-    """A response wants this conversation, for worker `owner`, until `until` (Unix milliseconds, like `now`)."""
+    """A response wants this conversation, for as long as there is a worker `owner`."""
 
     name: Name
     response_id: str
     owner: str
-    now: int
-    until: int
 
 
 class Turn(NamedTuple):
@@ -86,15 +83,15 @@ def append(session: Session, name: Name, items: Sequence[ConversationItem]) -> N
     session.many(_APPEND, [{**name.parameters, "id": item.id, "body": item.body} for item in items])
 
 
-def state_of(session: Session, name: Name, now: int) -> Outcome:
+def state_of(session: Session, name: Name) -> Outcome:
     """Whether the conversation is there and free. Nobody else can change that before the commit."""
     row = session.one(_HOLDER, name.parameters)
     if row is None:
         return Outcome.MISSING
-    holder, until = row
+    holder, worker = row
     if holder is None:
         return Outcome.DONE
-    if until is not None and until >= now:
+    if worker is not None and session.one(_WORKER, {"worker": worker}) is not None:
         return Outcome.LOCKED
     unfinished = session.one(_UNFINISHED, {"project_id": name.project_id, "response_id": holder})
     return Outcome.DONE if unfinished is None else Outcome.LOCKED
@@ -103,10 +100,10 @@ def state_of(session: Session, name: Name, now: int) -> Outcome:
 def lock(session: Session, batch: Sequence[Lock]) -> list[Outcome]:
     """Give conversations to responses, where they are free."""
     outcomes = []
-    for name, response_id, owner, now, until in batch:
-        state = state_of(session, name, now)
+    for name, response_id, owner in batch:
+        state = state_of(session, name)
         if state is Outcome.DONE:
-            session.run(_LOCK, {**name.parameters, "response_id": response_id, "owner": owner, "until": until})
+            session.run(_LOCK, {**name.parameters, "response_id": response_id, "owner": owner})
         outcomes.append(state)
     return outcomes
 

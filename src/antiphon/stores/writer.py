@@ -13,6 +13,7 @@ from queue import Empty
 from typing import Any
 
 from antiphon.domain import limits
+from antiphon.domain.errors import StoreUnavailable
 from antiphon.stores.driver import Driver
 from antiphon.stores.query import Session
 from antiphon.stores.workers import Job, JobQueue, Worker
@@ -42,6 +43,9 @@ class Writer(Worker):
     def __init__(self, driver: Driver, loop: asyncio.AbstractEventLoop, queue: JobQueue) -> None:
         #: When the log must be tidied because something was deleted (monotonic seconds).
         self._tidy_at: float | None = None
+        #: Set from the loop: whether not to wait long for a lock.
+        self.hurried = False
+        self._hurries = False
         super().__init__(driver, loop, queue)
 
     def serve(self) -> None:
@@ -94,7 +98,8 @@ class Writer(Worker):
         except Exception as error:  # the callers get it
             # Not tried again: with a server that hung up, nobody knows whether this commit has happened.
             self._roll_back(session)
-            return self._fail(group, error)
+            self._fail(group, error)
+            return not isinstance(self.explain(error), StoreUnavailable)
         if self._tidy_at is None and any(job.erases for job in group):
             self._tidy_at = time.monotonic() + limits.STORE_ERASE_WITHIN
         return True
@@ -110,14 +115,21 @@ class Writer(Worker):
 
     def _begin(self) -> Session:
         try:
-            session = self.session()
+            session = self._in_time()
             session.begin()
         except self.driver.error as error:
             if not self.lost(error):
                 raise
-            session = self.session()
+            session = self._in_time()
             session.begin()
         return session
+
+    def _in_time(self) -> Session:
+        """A session that waits for locks for as long as it now should."""
+        if self._hurries != self.hurried:
+            self._hurries = self.hurried
+            self.session().hurry(hurried=self._hurries)
+        return self.session()
 
     def _roll_back(self, session: Session) -> None:
         try:

@@ -18,16 +18,19 @@ _POSITION = re.compile(r" \(byte (\d+)\)$")
 #: Defaults, for whoever has no limits of their own.
 MAX_DEPTH = 128
 MAX_VALUES = 2_000_000
+_LONG_LINE = 1_000_000
 _encoder = msgspec.json.Encoder()
 
 
 class MalformedJSON(ValueError):
     """Bytes that are not JSON, or not JSON that we take. `position` is the offset of the byte where it went wrong."""
 
-    def __init__(self, message: str, position: int) -> None:
+    def __init__(self, message: str, position: int, reason: str = "") -> None:
+        """`reason`: the message without the place."""
         super().__init__(message)
         self.message = message
         self.position = position
+        self.reason = reason or message.removesuffix(".")
 
 
 def encode(value: object) -> bytes:
@@ -62,7 +65,7 @@ def decode(body: bytes, *, max_depth: int = MAX_DEPTH, max_values: int = MAX_VAL
 def _count_values(body: bytes, max_values: int) -> None:
     for count, found in enumerate(_TO_NEXT_VALUE.finditer(body)):
         if count >= max_values and found.end() < len(body):
-            raise MalformedJSON(_sentence(f"more than {max_values} values in it"), found.end())
+            raise located_at(body, found.end(), f"more than {max_values} values in it")
 
 
 def _depth(value: object, enough: int) -> int:
@@ -83,7 +86,7 @@ def _too_deep(body: bytes, max_depth: int) -> MalformedJSON:
         mark = token.group()[:1]
         depth += (mark in b"[{") - (mark in b"]}")
         if depth > max_depth:
-            return _at(body, token.start(), f"nested deeper than {max_depth} levels")
+            return located_at(body, token.start(), f"nested deeper than {max_depth} levels")
     return MalformedJSON(_sentence(f"nested deeper than {max_depth} levels"), 0)
 
 
@@ -91,7 +94,7 @@ def _not_utf8(body: bytes) -> MalformedJSON:
     try:
         body.decode("utf-8")
     except UnicodeDecodeError as error:
-        return _at(body, error.start, "not UTF-8")
+        return located_at(body, error.start, "not UTF-8")
     return MalformedJSON(_sentence("not UTF-8"), 0)
 
 
@@ -102,20 +105,23 @@ def _located(body: bytes, message: str) -> MalformedJSON:
         text = message[: found.start()].removeprefix("JSON is malformed: ")
         # The decoder has already stepped over the first of trailing characters; all else it reports where it is, or
         # within the same word.
-        return _at(body, int(found.group(1)) - (text == "trailing characters"), text)
+        return located_at(body, int(found.group(1)) - (text == "trailing characters"), text)
     if not body.strip():
         return MalformedJSON("The body is empty.", 0)
     half = _HALF_PAIR.search(body)
     if half is not None:
-        return _at(body, half.start(), "invalid utf-16 surrogate pair")
-    return _at(body, len(body), "it ends too early")
+        return located_at(body, half.start(), "invalid utf-16 surrogate pair")
+    return located_at(body, len(body), "it ends too early")
 
 
-def _at(body: bytes, position: int, text: str) -> MalformedJSON:
+def located_at(body: bytes, position: int, text: str) -> MalformedJSON:
+    """The error for what is wrong at this position, with the place as a line and a column."""
     line = body.count(b"\n", 0, position) + 1
     start = body.rfind(b"\n", 0, position) + 1
-    column = len(body[start:position].decode("utf-8", "replace")) + 1
-    return MalformedJSON(_sentence(f"{text} at line {line}, column {column} (byte {position})"), position)
+    before = body[start:position]
+    # Characters; of a very long line bytes, since nobody counts to there.
+    column = (len(before.decode("utf-8", "replace")) if len(before) < _LONG_LINE else len(before)) + 1
+    return MalformedJSON(_sentence(f"{text} at line {line}, column {column} (byte {position})"), position, text)
 
 
 def _sentence(text: str) -> str:

@@ -25,7 +25,7 @@ from model_files import Record, gguf
 from .conftest import Run
 
 HEAVY = {
-    *("aiohttp", "alembic", "asyncio", "huggingface_hub", "jsonschema_rs", "llguidance", "platformdirs", "psycopg"),
+    *("aiohttp", "alembic", "asyncio", "huggingface_hub", "jsonschema_rs", "xllamacpp", "platformdirs", "psycopg"),
     *("prometheus_client", "rich", "sqlalchemy", "starlette", "structlog", "uvicorn", "xllamacpp"),
 }
 
@@ -343,7 +343,7 @@ def test_doctor_of_a_good_installation(run: Run, model_file: str, free_port: str
     assert {state for state, _ in found.values()} == {"ok"}
     assert set(found) == {
         *("python", "data dir", "secret", "first key", "database", "model", "context", "memory", "engine", "address"),
-        *("disk", "models disk"),
+        *("disk", "models disk", "open files"),
     }
     shown = run("doctor", "--model", model_file, "--port", free_port).stdout
     assert len([line for line in shown.splitlines() if not re.search("shutdowns|→", line)]) == len(found)
@@ -413,6 +413,22 @@ def test_memory_is_compared_with_what_is_there(monkeypatch: pytest.MonkeyPatch) 
     assert context.text == "32768 tokens for a request, 32768 shared by 2 slots; KV cache 403 MB"
     assert memory.state is checks.State.WARN
     assert "about 1,513 MB needed" in memory.text
+
+
+def test_few_open_files_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    from antiphon.settings import Settings
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 4096))
+    [finding] = checks._files(Settings())
+    assert finding.state is checks.State.WARN
+    assert "64" in finding.text
+    assert finding.advice is not None
+    assert "ulimit -n 1024" in finding.advice
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    [finding] = checks._files(Settings())
+    assert finding.state is checks.State.OK
 
 
 def test_a_context_beyond_what_was_trained_is_told() -> None:

@@ -25,6 +25,7 @@ from antiphon.run.conversations import Conversations
 from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
+from antiphon.run.sweeper import Sweeper
 from antiphon.run.worker import Worker
 from antiphon.stores.store import SqlStore
 from support.calls import call_of
@@ -78,7 +79,7 @@ class World:
         return None if response.expires_at is None else response.expires_at - self.clock.now()
 
     async def sweep(self) -> None:
-        """What a worker does at its start, and then every minute."""
+        """What a server does at its start, and then every minute."""
         swept = asyncio.Event()
         sweep = self.store.sweep
 
@@ -88,10 +89,10 @@ class World:
             return deleted
 
         self.store.sweep = watched  # type: ignore[method-assign]  # to see when it has been done
-        worker = self._worker()
-        await worker.start()
+        sweeper = Sweeper(self.store, self.clock)
+        await sweeper.start()
         await asyncio.wait_for(swept.wait(), 10)
-        await worker.stop()
+        await sweeper.stop()
 
 
 def run(tmp_path: Path, test: Callable[[World], Awaitable[None]]) -> None:

@@ -14,6 +14,8 @@ MAX_TARGETS_TEXT = 8_192
 #: Text of an answer that is kept until its end, in characters: what one that is broken off is counted by. The rest of
 #: it is taken for alike, so that an answer costs no memory, however long it is.
 SAID_SAMPLE = 8_192
+#: Pieces of it that are counted together.
+SAID_PIECES = 64
 #: The most that is counted of one call: a thousand times the tokens of the largest context there is. Sums of it do not
 #: leave 64 bits before billions of calls.
 MAX_TOKENS = 1_000_000_000

@@ -35,18 +35,26 @@ ENGINE_SPARE_MEMORY = 256 * MIB
 MAX_TEMPLATE_ARGUMENTS = 16 * KIB
 #: Restarts in a row before the engine is left down until the next request asks for it again.
 ENGINE_MAX_RESTARTS = 5
-#: Compiling one schema or grammar of a client, in processor time.
-GRAMMAR_TIMEOUT = 0.2
+#: Compiling one schema or grammar of a client, in processor time. The largest real ones take a third of it.
+GRAMMAR_TIMEOUT = 1.0
 #: Checking one answer against its schema or grammar, in processor time.
 SCHEMA_CHECK_TIMEOUT = 1.0
 #: Beyond either, for a process that has to wait for its turn on a busy machine.
 SCHEMA_PATIENCE = 10.0
 #: Starting the process that does both.
 SCHEMA_START_TIMEOUT = 20.0
+#: Questions of one project that wait for that process. Most take a fifth of a millisecond, and come with answers that
+#: have been paid for; a project that sends slow ones only waits for itself.
+SCHEMA_QUEUE = 8_192
+#: Schemas and grammars of which it is remembered whether they are quick to work on: 100 bytes each.
+SCHEMAS_KNOWN = 8_192
 #: Characters of one schema or grammar.
 MAX_SCHEMA_CHARS = 256 * KIB
 #: Times a model is asked again when its answer does not fit a schema that its engine cannot enforce.
-MAX_SCHEMA_RETRIES = 2
+MAX_SCHEMA_RETRIES = 1
+#: The first pieces of an answer are shown only once they are known to keep to its grammar; later ones are checked
+#: beside, so that checking costs no time.
+WATCHED_FIRST = 8
 
 # --- several answers to one request -----------------------------------------------------------------------------------
 #: Choices of one completion that are begun at once; of more, each waits for one to begin.

@@ -27,10 +27,12 @@ MAX_UPSTREAM_EVENT = 16 * MIB
 UPSTREAM_BODIES = 64 * MIB
 #: One stream. A context of 128,000 tokens takes 40 MB, at 300 bytes of JSON for each token.
 MAX_UPSTREAM_STREAM = 128 * MIB
-#: An answer ends when it has said so many times the tokens that were asked for (or that fit into the model's context),
-#: at four characters a token, and some more: a server that keeps to the number never comes near, in any language.
+#: An answer ends when it has said so many times the tokens that were asked for, at four characters a token, and some
+#: more: a server that keeps to the number never comes near, in any language. Where no number was asked for, it ends
+#: when it has said so many times what fits into the model's context.
 UPSTREAM_EXCESS = 4
 UPSTREAM_EXCESS_TOKENS = 1_024
+UPSTREAM_CONTEXT_EXCESS = 2
 #: Tokens that an upstream may say it used. The longest contexts there are have ten millions; beyond it is a mistake.
 MAX_TOKENS_TOLD = 16_777_216
 #: Characters of a call's arguments that are compared with those of the next call, which may be the same said again.
@@ -39,6 +41,8 @@ MAX_TOOL_CALL_COMPARED = 4_096
 MAX_UPSTREAM_CALLS = 512
 #: Secrets shorter than this are not looked for in answers: they may be part of any text.
 MIN_SECRET_SEARCHED = 16
+#: Values in one event: log probabilities of a long answer have more than a request may have.
+MAX_UPSTREAM_VALUES = 2_000_000
 #: What is read of an upstream's error, and how long for: it is one small object.
 MAX_UPSTREAM_ERROR = 64 * KIB
 UPSTREAM_ERROR_WAIT = 5.0

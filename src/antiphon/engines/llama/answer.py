@@ -36,7 +36,8 @@ class AnswerRules:
     `tools`: the callable tools and their kinds; `wrapped`: calls stand in `<tool_call>`; `text_allowed`: it need not be
     calls. `raw`: tools that are called with plain text. `stops`: stop sequences of the text beside calls and thoughts
     (where there are neither, llama.cpp looks for them). `text_misfit` checks the whole text, `argument_misfits` the
-    arguments by name of the tool. `top_logprobs` as in `Sampling`. `thinking`: how an answer with thoughts begins.
+    arguments by name of the tool; `strict` holds names of tools, and "" for the text, of which nothing may be shown
+    that does not fit. `top_logprobs` as in `Sampling`. `thinking`: how an answer with thoughts begins.
     """
 
     tools: Mapping[str, Kind]
@@ -47,17 +48,21 @@ class AnswerRules:
     stops: tuple[str, ...] = ()
     text_misfit: Misfit | None = None
     argument_misfits: Mapping[str, Misfit] | None = None
+    strict: Collection[str] = ()
     top_logprobs: int | None = None
     thinking: Thinking = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Something that a finished answer must still be checked for: `text` against `misfit`; `what` begins the error."""
+    """Something that a finished answer must still be checked for: `text` against `misfit`; `what` begins the error.
+
+    `strict`: it may not be handed out if it does not fit."""
 
     what: str
     text: str
     misfit: Misfit
+    strict: bool
 
 
 class Answer:
@@ -86,6 +91,11 @@ class Answer:
     @property
     def _whole(self) -> bool:
         return self._span is not None and self._span.complete
+
+    @property
+    def ended(self) -> bool:
+        """Whether the model has come to the end by itself."""
+        return self._last.stop_type == "eos"
 
     @property
     def calls(self) -> list[tuple[str, str]]:
@@ -169,8 +179,7 @@ class Answer:
         return [TextDelta(text=text, logprobs=self._logprobs.take(text))]
 
     def _check(self) -> None:
-        """The grammar should have seen to all of this; but llama.cpp drops a grammar that becomes too large for it in
-        the middle of an answer, and goes on without."""
+        """The grammar should have seen to all of this; but an answer that is gone on with has none."""
         rules = self._rules
         if self._scanner is not None and self._scanner.in_call:
             raise OutputInvalid("The local model broke the form of a tool call.")
@@ -190,11 +199,14 @@ class Answer:
             # Free text is not the JSON that the model wrote it in, which the scanner has read to its end.
             if misfit is not None and (rules.tools[name] == "function" or name in rules.raw):
                 bound = "grammar" if name in rules.raw else "schema"
-                claims.append(Claim(f"The arguments for '{name}' do not fit its {bound}", arguments, misfit))
+                claims.append(
+                    Claim(f"The arguments for '{name}' do not fit its {bound}", arguments, misfit, name in rules.strict)
+                )
         # Text that a stop sequence cut is what was asked for.
         cut = self._stops.found or self._last.stop_type == "word"
         if rules.text_misfit is not None and not self._calls and not cut:
-            claims.append(Claim("The answer does not fit the schema", "".join(self._text), rules.text_misfit))
+            text = "".join(self._text)
+            claims.append(Claim("The answer does not fit the schema", text, rules.text_misfit, "" in rules.strict))
         return claims
 
 

@@ -11,6 +11,8 @@ from contextlib import aclosing
 from math import ceil
 from typing import Any, TypeVar
 
+import msgspec
+
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed, EngineUnavailable, OutputInvalid, SetupError
 from antiphon.engines.llama.answer import Answer
@@ -26,6 +28,7 @@ from antiphon.engines.llama.schemas import SchemaCompiler
 from antiphon.engines.llama.slots import SlotQueue, Ticket
 from antiphon.engines.llama.stream import OwnedStream
 from antiphon.engines.llama.supervisor import State, Supervisor
+from antiphon.engines.llama.watch import watching
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import (
     CallArguments,
@@ -36,6 +39,7 @@ from antiphon.protocol.generation import (
     Progress,
 )
 from antiphon.tasks import end
+from antiphon.telemetry.metrics import Count
 
 #: How long `ready` waits for the child's word.
 _HEALTH_TIMEOUT = 2.0
@@ -52,6 +56,7 @@ class LlamaEngine:
         self._compiler = SchemaCompiler()
         self._planner = Planner(config, self._compiler)
         self._supervisor = Supervisor(self._launch, self._connect)
+        self._lost = Count()
 
     @property
     def name(self) -> str:
@@ -72,6 +77,11 @@ class LlamaEngine:
     def waiting(self) -> int:
         """Generations that wait for a slot."""
         return self._queue.waiting
+
+    @property
+    def grammars_lost(self) -> int:
+        """Answers that were ended because the child had lost their grammar."""
+        return self._lost.value
 
     @property
     def pid(self) -> int | None:
@@ -131,12 +141,14 @@ class LlamaEngine:
                         else:
                             shown = True
                             yield delta
-            except OutputInvalid:
-                # What was shown cannot be taken back; and a grammar that holds does not need a second attempt.
-                if shown or attempt >= limits.MAX_SCHEMA_RETRIES or plan.hold == "nothing":
+            except OutputInvalid as error:
+                # What was shown cannot be taken back.
+                if not shown and attempt < limits.MAX_SCHEMA_RETRIES:
+                    attempt += 1
+                    continue
+                if not isinstance(error, _Unmet):
                     raise
-                attempt += 1
-                continue
+                held += error.last
             if _repeats(plan, answer) and not shown:
                 plan = await self._without_tools(plan)
                 continue
@@ -154,8 +166,8 @@ class LlamaEngine:
             answer.feed(Chunk(stop=True, stop_type="limit"))
         try:
             holding = Holding(ticket, self._connection)
-            async with aclosing(holding.run(body, self._chunks)) as chunks:
-                while not answer.done and (chunk := await anext(chunks, None)):
+            async with aclosing(self._watched(holding.run(body, self._chunks), body.get("grammar"), answer)) as chunks:
+                async for chunk in chunks:
                     if tracked and chunk.tokens:
                         yield Progress(note(chunk, plan.drawn))
                     for delta in answer.feed(chunk):
@@ -167,10 +179,26 @@ class LlamaEngine:
         last = answer.finish()
         for claim in answer.claims():
             problem = await claim.misfit(claim.text)
-            if problem is not None:
+            if problem is not None and claim.strict:
                 raise OutputInvalid(f"{claim.what}: {problem}")
+            if problem is not None:
+                raise _Unmet(f"{claim.what}: {problem}", last)
         for delta in last:
             yield delta
+
+    async def _watched(
+        self, made: AsyncGenerator[Chunk, None], grammar: str | None, answer: Answer
+    ) -> AsyncGenerator[Chunk, None]:
+        """The chunks until the answer is done, each known to keep to the grammar; see `watch.py`."""
+        async with watching(self._compiler.worker, grammar, self._lost) as watch, aclosing(made) as chunks:
+            while not answer.done and (chunk := await anext(chunks, None)):
+                # The last piece may end in the middle of a character.
+                content = chunk.content.removesuffix("\ufffd") if chunk.stop else chunk.content
+                if watch is not None and content:
+                    await watch.take(content)
+                yield chunk
+            if watch is not None:
+                await watch.finish(whole=answer.ended)
 
     async def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         """The child's chunks. If it ended while we waited for a slot, the next child makes them."""
@@ -247,6 +275,14 @@ class LlamaEngine:
         return await Connection.connect(child, self._key, self._config)
 
 
+class _Unmet(OutputInvalid):
+    """An answer does not fit a schema that is not strict. `last`: its last deltas, marked so."""
+
+    def __init__(self, message: str, last: Sequence[Delta]) -> None:
+        super().__init__(message)
+        self.last = [msgspec.structs.replace(each, unmet=True) if isinstance(each, Finish) else each for each in last]
+
+
 async def _unless_silent(connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
     """Do it, unless the child stops answering: then raises `EngineUnavailable`."""
     if connection.pulse.silent:
@@ -309,7 +345,7 @@ def _fresh(plan: Plan, answer: Answer, held: Sequence[Delta]) -> list[Delta]:
     for delta in held:
         index += isinstance(delta, CallStart)
         if isinstance(delta, Finish) and all(known):
-            fresh.append(Finish(reason="stop", usage=delta.usage))
+            fresh.append(Finish(reason="stop", usage=delta.usage, unmet=delta.unmet))
         elif not isinstance(delta, CallStart | CallArguments) or not known[index]:
             fresh.append(delta)
     return fresh

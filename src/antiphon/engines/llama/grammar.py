@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from antiphon.engines.llama.thinking import CLOSE, OPEN, Thinking
 from antiphon.protocol.generation import Grammar, JsonSchema, Tool
@@ -33,7 +32,6 @@ INDENT_MAX = 8
 _INDENT = rf"[ \t]{{0,{INDENT_MAX}}}"
 _OPEN = rf'{_INDENT}(<tool_call>{_INDENT})?\{{{_WS}"name"{_WS}:{_WS}"'
 _PREFIX = "%llguidance {}\n"
-_SEPARATORS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 #: Arguments of a tool that takes none.
 NO_ARGUMENTS: JsonSchema = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -55,13 +53,10 @@ def arguments_schema(tool: Tool) -> JsonSchema:
         return FREE_TEXT
     if tool.parameters is None:
         return NO_ARGUMENTS
-    return tool.parameters if "type" in tool.parameters else {"type": "object", **tool.parameters}
-
-
-def json_rule(schema: JsonSchema, *, lenient: bool = False) -> str:
-    """The grammar's rule for JSON that fits `schema`. Lenient: unknown keywords are passed over."""
-    options: dict[str, Any] = {**_SEPARATORS, "lenient": True} if lenient else dict(_SEPARATORS)
-    return "%json " + json.dumps({**schema, "x-guidance": options})
+    kind = tool.parameters.get("type")
+    if kind is None or (isinstance(kind, list) and "object" in kind):
+        return {**tool.parameters, "type": "object"}
+    return tool.parameters
 
 
 def text_rule(grammar: Grammar) -> tuple[str, str]:

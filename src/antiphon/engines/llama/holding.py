@@ -8,6 +8,8 @@ grammar cannot go on from its middle: it ends there, as answers do that fill the
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -20,6 +22,7 @@ from antiphon.engines.llama.client import Chunk
 from antiphon.engines.llama.connection import Connection
 from antiphon.engines.llama.continuing import Piece
 from antiphon.engines.llama.slots import Ticket
+from antiphon.tasks import end
 
 Body = dict[str, Any]
 #: Asks the child for a completion.
@@ -40,8 +43,11 @@ class Holding:
         self._ticket = ticket
         self._connection = connection
 
-    async def run(self, body: Mapping[str, Any], ask: Ask) -> AsyncGenerator[Chunk, None]:
+    def run(self, body: Mapping[str, Any], ask: Ask) -> AsyncGenerator[Chunk, None]:
         """The chunks of a completion, each with the tokens of all that was drawn."""
+        return _ahead(self._run(body, ask))
+
+    async def _run(self, body: Mapping[str, Any], ask: Ask) -> AsyncGenerator[Chunk, None]:
         whole = dict(body)
         resumable = "grammar" not in whole
         if resumable:
@@ -56,12 +62,15 @@ class Holding:
                     chunk = _shifted(told, before)
                     if resumable:
                         made.append(Piece(chunk.content, chunk.tokens, chunk.tokens_predicted))
+                    if chunk.stop:
+                        self._ticket.empty()
                     yield chunk
                     if chunk.stop:
                         return
                     if not self._room(whole, chunk.tokens_predicted):
                         break
             if not resumable:
+                self._ticket.empty()
                 yield Chunk(stop=True, stop_type="limit", tokens_predicted=chunk.tokens_predicted)
                 return
             self._ticket.yield_slot()
@@ -76,6 +85,38 @@ class Holding:
         if len(body["prompt"]) + drawn < self._ticket.tokens:
             return True
         return self._ticket.grow(tokens_of(body, drawn))
+
+
+async def _ahead(chunks: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
+    """The same chunks, taken from the child as soon as they are made.
+
+    The child does not wait for a slow reader. What it has drawn must be known at once, or it would draw more than there
+    is room for, at the cost of everybody. What is kept meanwhile is at most one answer.
+    """
+    made: deque[Chunk] = deque()
+    news = asyncio.Event()
+
+    async def take() -> None:
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    made.append(chunk)
+                    news.set()
+        finally:
+            news.set()
+
+    taking = asyncio.create_task(take())
+    try:
+        while True:
+            while made:
+                yield made.popleft()
+            if taking.done():
+                taking.result()
+                return
+            news.clear()
+            await news.wait()
+    finally:
+        await end(taking)
 
 
 def _shifted(chunk: Chunk, before: int) -> Chunk:

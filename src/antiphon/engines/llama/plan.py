@@ -222,6 +222,7 @@ def _rules(
         stops=generation.sampling.stop if tools or thinking != "none" else (),
         text_misfit=output.misfit if output else None,
         argument_misfits={name: schema.misfit for name, schema in arguments.items()},
+        strict={name for name, schema in [*arguments.items(), ("", output)] if schema is not None and schema.strict},
         top_logprobs=generation.sampling.top_logprobs,
         thinking=thinking,
     )

@@ -98,9 +98,9 @@ class SlotQueue:
         self._tokens -= tokens
         return True
 
-    def give_back(self, tokens: int) -> None:
-        """A slot and tokens that are free again; for tickets."""
-        self._free += 1
+    def give_back(self, tokens: int, *, slot: bool = True) -> None:
+        """Tokens that are free again, and a slot with them; for tickets."""
+        self._free += slot
         self._tokens += tokens
         self._hand_on()
 
@@ -147,17 +147,28 @@ class Ticket:
 
     async def acquire(self, tokens: int, *, first: bool = False) -> None:
         """Wait for a slot and this many of the shared tokens (all of them, if there are fewer)."""
-        self._tokens = await self._queue.acquire(tokens, first=first)
+        granted = await self._queue.acquire(tokens, first=first)
+        if self._left:  # forgotten meanwhile
+            self._queue.give_back(granted)
+            return
+        self._tokens = granted
         self._held_since = self._queue.now()
 
     def grow(self, tokens: int) -> bool:
-        """Have at least this many tokens from now on; False if too few are free."""
+        """Have at least this many tokens from now on; False if too few are free, or if it was released."""
+        if self._left:
+            return False
         more = tokens - self._tokens
         if more > 0:
             if not self._queue.take(more):
                 return False
             self._tokens = tokens
         return True
+
+    def empty(self) -> None:
+        """Keep the slot and give its tokens back: nothing is in it any more."""
+        tokens, self._tokens = self._tokens, 0
+        self._queue.give_back(tokens, slot=False)
 
     def yield_slot(self) -> None:
         """Give back the slot and its tokens, and keep the place in the queue: `acquire` comes again."""
@@ -169,4 +180,5 @@ class Ticket:
         """Give everything back. Calling it again changes nothing."""
         if not self._left:
             self._left = True
-            self._queue.leave(self._held_since, self._tokens)
+            tokens, self._tokens = self._tokens, 0
+            self._queue.leave(self._held_since, tokens)

@@ -14,21 +14,24 @@ import signal
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import jsonschema_rs
-from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+
+from antiphon.engines.schemas import enforce
+from antiphon.engines.schemas.enforce.values import checker
+from antiphon.engines.schemas.guidance import Matcher
 
 Json = dict[str, Any]
 
 _PREFIX = "%llguidance {}\n"
-_END = 256
-#: A pattern of a schema gives up after this many steps instead of running for ever.
-_BACKTRACK_LIMIT = 100_000
-#: Compiled schemas that are remembered: an answer is checked soon after its schema was compiled.
+#: Compiled schemas and grammars that are remembered: an answer is checked soon after its schema was compiled.
 _CACHE_ENTRIES = 64
+#: Texts that are watched while they are made.
+_WATCHED = 256
 #: With what an object or a list may begin, and how many beginnings in one text are tried.
 _OPENING = re.compile(r"[\[{]")
 _TRIES = 256
@@ -55,6 +58,7 @@ def main() -> None:
 
 
 def _serve() -> None:
+    Matcher('start: "x"')  # the engine's library is there, or this process ends and says why
     print("{}", flush=True)  # everything is imported
     for line in sys.stdin.buffer:
         question: Json = json.loads(line)
@@ -68,22 +72,34 @@ def _serve() -> None:
 
 
 # --- compiling --------------------------------------------------------------------------------------------------------
-def compile_schema(schema: str, rules: Sequence[str], *, strict: bool) -> Json:
-    """Which of `rules` (grammars, from the strictest to the loosest) is the first that compiles, as `{"rule": index}`.
-
-    `{"error": why}` if `schema` is not valid, or if it is strict and its first rule does not compile.
-    """
+@lru_cache(maxsize=_CACHE_ENTRIES)
+def _compiled(schema: str, *, strict: bool, arguments: bool) -> Json:
     try:
-        validator(schema)
-    except BadSchemaError as error:
-        return {"error": str(error)}
-    for index, rule in enumerate(rules):
-        problem = grammar_problem(rule)
-        if not problem:
-            return {"rule": index}
-        if strict:
-            return {"error": problem}
-    return {"rule": None}
+        wanted = enforce.normalised(json.loads(schema))
+        text = json.dumps(wanted)
+        validator(text)
+        made = enforce.compile_schema(wanted, strict=strict, arguments=arguments)
+    except (BadSchemaError, RecursionError) as error:
+        return {"error": str(error) if isinstance(error, BadSchemaError) else "it nests too deeply."}
+    if not made.grammar:
+        return {"error": "no value can fit it."}
+    if strict and made.unknown:
+        return {"error": f"'{made.unknown[0]}' is not a valid format."}
+    rule, dropped = f"%lark {{\n{made.grammar}}}", made.dropped
+    if problem := grammar_problem(f"start: {rule}\n"):
+        # What is left is that it is JSON.
+        rule, dropped = "%json {}", {**dropped, "the schema": f"the engine does not take its grammar ({problem[:120]})"}
+    why = next((f"'{keyword}' cannot be enforced: {reason}" for keyword, reason in dropped.items()), "")
+    return {"schema": text, "rule": rule, "unenforced": why}
+
+
+def compile_schema(schema: str, *, strict: bool, arguments: bool) -> Json:
+    """A schema as `{"schema": in the words of the libraries, "rule": for a grammar, "unenforced": why not fully}`.
+
+    `{"error": why}` if it is not valid, or if nothing can fit it. Strict: nothing is left to the engine's taste, and
+    formats must be known ones. `arguments`: it is one of a function's arguments.
+    """
+    return _compiled(schema, strict=strict, arguments=arguments)
 
 
 def compile_grammar(grammar: str) -> Json:
@@ -93,11 +109,7 @@ def compile_grammar(grammar: str) -> Json:
 
 def grammar_problem(grammar: str) -> str:
     """Why a grammar does not compile; empty if it does."""
-    error: str = LLMatcher.validate_grammar(grammar.removeprefix(_PREFIX))
-    if not error:
-        return ""
-    reason = error.rpartition("failed to compile JSON schema: ")[2]
-    return " ".join(reason.split("   1 | ")[0].split()) or "it cannot be compiled"
+    return " ".join(Matcher(grammar.removeprefix(_PREFIX)).problem.split("   1 | ")[0].split())
 
 
 _validators: OrderedDict[str, Any] = OrderedDict()
@@ -108,11 +120,7 @@ def validator(schema: str) -> Any:
     known = _validators.pop(schema, None)
     if known is None:
         try:
-            known = jsonschema_rs.validator_for(
-                json.loads(schema),
-                offline=True,  # a schema must not make us fetch addresses or read files
-                pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACK_LIMIT),
-            )
+            known = checker(json.loads(schema))
         except (ValueError, RecursionError, jsonschema_rs.ReferencingError) as error:
             raise BadSchemaError(str(error).split("\n", 1)[0]) from None
     _validators[schema] = known
@@ -137,12 +145,39 @@ def _no_constant(name: str) -> Any:
 
 def check_text(grammar: str, text: str) -> Json:
     """`{"error": why}` if `grammar` does not allow `text`, else `{"error": ""}`."""
-    matcher = LLMatcher(_tokenizer(), grammar.removeprefix(_PREFIX))
-    data = list(text.encode())
-    if matcher.is_error():
+    matcher = Matcher(grammar.removeprefix(_PREFIX))
+    if matcher.problem:
         return {"error": "the grammar does not compile"}
-    fits = matcher.try_consume_tokens(data) == len(data) and matcher.is_accepting()
+    data = text.encode()
+    fits = matcher.take(data) == len(data) and matcher.complete
     return {"error": "" if fits else "the grammar does not allow it"}
+
+
+# --- watching ---------------------------------------------------------------------------------------------------------
+_watched: OrderedDict[str, tuple[Matcher, int]] = OrderedDict()
+
+
+def watch_text(name: str, at: int, text: str, *, end: bool, grammar: str | None = None) -> Json:
+    """Go on with the text `name`, of which `at` bytes are known: `{"error": what breaks its grammar}`, or "".
+
+    `end`: it ends here. `grammar`: with the first piece. `{"lost": true}` if it is not known so far: then it must be
+    sent again from its beginning.
+    """
+    if grammar is not None:
+        _watched[name] = (Matcher(grammar.removeprefix(_PREFIX)), 0)
+    matcher, known = _watched.pop(name, (None, 0))
+    if matcher is None or known != at:
+        return {"lost": True}
+    data = text.encode()
+    taken = matcher.take(data)
+    if taken < len(data):
+        return {"error": f"byte {at + taken} is not allowed"}
+    if end:
+        return {"error": "" if matcher.complete else f"it may not end after {at + taken} bytes"}
+    _watched[name] = (matcher, at + taken)
+    if len(_watched) > _WATCHED:
+        _watched.popitem(last=False)
+    return {"error": ""}
 
 
 def repair_json(text: str) -> Json:
@@ -172,31 +207,12 @@ def find_json(schema: str, text: str) -> Json:
     return {"text": ""}
 
 
-class _Bytes:
-    """The smallest vocabulary: each byte, and the end."""
-
-    eos_token_id = _END
-    bos_token_id = None
-    tokens: Sequence[bytes] = [*(bytes([value]) for value in range(256)), b"\xff<end>"]
-
-    def __call__(self, text: str | bytes) -> list[int]:
-        return list(text.encode() if isinstance(text, str) else text)
-
-
-_made: list[Any] = []
-
-
-def _tokenizer() -> Any:
-    if not _made:
-        _made.append(LLTokenizer(TokenizerWrapper(_Bytes())))
-    return _made[0]
-
-
 _QUESTIONS: dict[str, Callable[..., Json]] = {
     "schema": compile_schema,
     "grammar": compile_grammar,
     "json": check_json,
     "text": check_text,
+    "watch": watch_text,
     "find": find_json,
     "repair": repair_json,
 }

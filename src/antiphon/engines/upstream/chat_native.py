@@ -28,7 +28,7 @@ from antiphon.engines.upstream.chat_mending import (
 from antiphon.engines.upstream.chat_pattern import ChunkPattern
 from antiphon.engines.upstream.chat_reading import Reader
 from antiphon.engines.upstream.scrubber import Scrubber
-from antiphon.engines.upstream.used import Counted, usage_of
+from antiphon.engines.upstream.used import Counted
 from antiphon.protocol.chat.machine import usage_object
 from antiphon.protocol.generation import Delta, NativeDelta
 
@@ -133,13 +133,13 @@ class NativeAnswer:
         return [NativeDelta(_line(data))]
 
     def _is_exact(self, usage: Any) -> bool:
-        """Whether the usage is told in the published words, is believed, and adds up."""
-        told = usage_of(usage)
-        if told is None or self._counted.usage(told) is not told:
+        """Whether the usage, which was read last, is told in the published words, is believed, and adds up."""
+        told = self._ending.usage
+        if told is None or not isinstance(usage, dict) or not (told.output_tokens or not self._counted.characters):
             return False
-        counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
-        adds_up = counts == [told.input_tokens, told.output_tokens, told.input_tokens + told.output_tokens]
-        return adds_up and all(type(count) is int for count in counts)
+        given, made, total = usage.get("prompt_tokens"), usage.get("completion_tokens"), usage.get("total_tokens")
+        same = given == told.input_tokens and made == told.output_tokens
+        return same and type(given) is type(made) is type(total) is int and total == given + made
 
     def _with_choice(self, data: bytes, completion: Completion, choices: list[Choice]) -> list[Delta]:
         """A chunk with a choice; only one was asked for."""
@@ -260,11 +260,16 @@ class NativeAnswer:
     # --- a whole completion -------------------------------------------------------------------------------------------
     def _completion(self, data: bytes, completion: Completion, choice: Choice) -> Delta:
         said = choice.message or choice.delta or Said()
-        separate(said)
         self._ending.begun = True
-        self._envelope.note(completion)
-        text = "".join((*texts_of(said), said.refusal or "", *called(said)))
+        plain = only_text([Choice(delta=said)])
+        text = plain or "".join((*texts_of(said), said.refusal or "", *called(said)))
         self._counted.say(text)
+        exact = self._is_exact(completion.usage)
+        if plain and exact and self._is_whole(completion, choice):
+            self._ending.reason = reason_of(choice.finish_reason or "")
+            return NativeDelta(data, text)
+        separate(said)
+        self._envelope.note(completion)
         calls, same = self._calls.take(said)
         same = same and not (said.tool_calls and _NULLS.search(data))
         if self._calls.cut_off and not cut_off(choice.finish_reason):
@@ -272,7 +277,6 @@ class NativeAnswer:
         rest = self._calls.rest(cut=cut_off(choice.finish_reason))
         legacy = self._calls.rest_of_legacy(cut=cut_off(choice.finish_reason))
         self._ending.reason = reason_of(choice.finish_reason or ("tool_calls" if self._calls.any else "stop"))
-        exact = self._is_exact(completion.usage)
         if same and exact and not rest and not legacy and self._is_whole(completion, choice):
             return NativeDelta(data, text)
         value, given, _ = self._given(data, 0, choice)

@@ -6,14 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-import msgspec
-
 from antiphon.domain.errors import EngineUnavailable, InvalidRequest
 from antiphon.domain.routing import Deadlines
 from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.profiles import Profile
 from antiphon.engines.upstream.reply import Reply
 from antiphon.protocol.generation import Generation, Sampling
+from antiphon.wire.large import encoded
 
 #: Parameters that are called the same by every surface; others of the upstream's mean nothing to another surface.
 _SHARED = frozenset({"model", "temperature", "top_p", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs"})
@@ -61,7 +60,7 @@ class Loose:
     async def _post(self, path: str, body: dict[str, Any], *, streamed: bool) -> Reply:
         if not self._running:
             raise EngineUnavailable("The model is not available.")
-        return await self._client.post(path, msgspec.json.encode(body), stream=streamed, deadlines=self._deadlines)
+        return await self._client.post(path, await encoded(body), stream=streamed, deadlines=self._deadlines)
 
 
 @contextlib.contextmanager

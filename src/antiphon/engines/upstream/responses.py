@@ -19,7 +19,8 @@ from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.enforced import Enforced
 from antiphon.engines.upstream.loose import Loose, in_shared_words
 from antiphon.engines.upstream.profiles import Profile, profile_named
-from antiphon.engines.upstream.responses_stream import NativeEvents, NeutralEvents
+from antiphon.engines.upstream.responses_native import NativeEvents
+from antiphon.engines.upstream.responses_stream import NeutralEvents
 from antiphon.engines.upstream.used import Counted
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Delta, Generation, Native

@@ -1,4 +1,4 @@
-"""From what a Responses server sends to deltas: neutral ones, or the server's own events. Sans-IO."""
+"""From what a Responses server sends to neutral deltas. Sans-IO."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from antiphon.engines.upstream.responses_events import (
     fault_of,
     finish_of,
     logprobs_of,
-    read,
     response_of,
     whole_response,
 )
@@ -32,7 +31,6 @@ from antiphon.protocol.generation import (
     CallStart,
     Delta,
     Finish,
-    NativeDelta,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -48,90 +46,6 @@ _TEXTS = {
 _CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 _ARGUMENTS = frozenset({"response.function_call_arguments.delta", "response.custom_tool_call_input.delta"})
 _READABLE = frozenset({"message", "reasoning", *_CALLS})
-
-
-class _Head(msgspec.Struct, gc=False):
-    """What is looked at of an event that is passed on."""
-
-    type: str
-    delta: Any = None
-
-
-_decode_head = msgspec.json.Decoder(_Head).decode
-_OUT_OF_TOKENS: Json = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
-
-
-class NativeEvents:
-    """Passes on what the server says. Whether it may be said now is for the surface's machine to know."""
-
-    def __init__(self, scrubber: Scrubber, counted: Counted) -> None:
-        self._scrubber = scrubber
-        self._reader = Reader(scrubber)
-        self._counted = counted
-        self._end: Finish | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether the response has ended."""
-        return self._end is not None
-
-    def feed(self, data: bytes, name: str = "message") -> list[Delta]:
-        """The event, unless it says nothing. Raises the error that it tells. `name`: as its own line says it."""
-        data = self._scrubber.masked(data)
-        if not self._reader.halves and name != "error":
-            try:
-                head = _decode_head(data)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                pass
-            else:
-                if head.type.startswith("response."):
-                    return self._event(head.type, data, head.delta)
-                if head.type in SILENT:
-                    return []
-        value = self._reader.unusual(data, name)
-        if value is None:
-            return []
-        return self._event(value["type"], loosely.written(value), value.get("delta"))
-
-    def _event(self, kind: str, data: bytes, delta: Any) -> list[Delta]:
-        if kind in SILENT:
-            return []
-        if kind in FAILED:
-            raise fault_of(read(data), self._scrubber)
-        if kind in TERMINAL:
-            return self._terminal(kind, data)
-        text = delta if isinstance(delta, str) else ""
-        self._counted.say(text)
-        if not self._counted.too_much:
-            return [NativeDelta(data, text)]
-        self._end = Finish("length", self._counted.usage())
-        end = {"type": "response.incomplete", "response": {**_OUT_OF_TOKENS, "output": []}}
-        return [NativeDelta(data, text), NativeDelta(loosely.written(end))]
-
-    def _terminal(self, kind: str, data: bytes) -> list[Delta]:
-        event = read(data)
-        given = event.get("response")
-        before = dict(given) if isinstance(given, dict) else None
-        if before is not None and before.get("status") == "failed":
-            raise fault_of(event, self._scrubber)
-        response = response_of(given, kind)
-        self._end = finish_of(response, self._counted)
-        if kind == "response.done" or response != before:
-            data = loosely.written({**event, "type": f"response.{response['status']}", "response": response})
-        return [NativeDelta(data)]
-
-    def whole(self, data: bytes) -> list[Delta]:
-        """The response as it is. Raises the error that it has ended with."""
-        data = self._scrubber.masked(data)
-        response = whole_response(data, self._scrubber)
-        self._end = finish_of(response, self._counted)
-        return [NativeDelta(data)]
-
-    def finish(self) -> list[Delta]:
-        """The end."""
-        if self._end is None:
-            raise errors.truncated()
-        return [self._end]
 
 
 @dataclass(slots=True)

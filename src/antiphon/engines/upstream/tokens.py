@@ -59,7 +59,7 @@ def estimate(generation: Generation) -> int:
 
 def counted(generation: Generation, context: int) -> Counted:
     """Counts what an answer says: it may have the tokens that were asked for, or that fit into the model's context."""
-    return Counted(partial(estimate, generation), generation.sampling.max_tokens or context)
+    return Counted(partial(estimate, generation), generation.sampling.max_tokens, context)
 
 
 async def count(generation: Generation, client: UpstreamClient, profile: Profile, model: str) -> int:

@@ -8,11 +8,6 @@ from typing import Any
 from antiphon.domain import limits
 from antiphon.protocol.generation import Usage
 
-#: Each count, by the names that servers have for it.
-_INPUT = ("prompt_tokens", "input_tokens")
-_OUTPUT = ("completion_tokens", "output_tokens")
-_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
-_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 #: Characters in a token, for the estimate.
 _CHARACTERS = 4
 
@@ -24,38 +19,52 @@ def usage_of(value: Any) -> Usage | None:
     """
     if not isinstance(value, dict):
         return None
-    given, made, total = _count(value, *_INPUT), _count(value, *_OUTPUT), _count(value, "total_tokens")
-    if total is not None and made is None and given is not None and total >= given:
-        made = total - given
-    if total is not None and given is None and made is not None and total >= made:
-        given = total - made
+    given = _count(value, "prompt_tokens", "input_tokens")
+    made = _count(value, "completion_tokens", "output_tokens")
+    if given is None or made is None:
+        given, made = _completed(given, made, _count(value, "total_tokens"))
     if not given or made is None:
         return None
-    of_input, of_output = _details(value, _INPUT_DETAILS), _details(value, _OUTPUT_DETAILS)
-    cached = _count(of_input, "cached_tokens") or _count(value, "prompt_cache_hit_tokens")
+    of_input = value.get("prompt_tokens_details") or value.get("input_tokens_details")
+    of_output = value.get("completion_tokens_details") or value.get("output_tokens_details")
     return Usage(
-        input_tokens=given,
-        cached_tokens=min(given, cached or 0),
-        output_tokens=made,
-        reasoning_tokens=min(made, _count(of_output, "reasoning_tokens") or 0),
-        cache_write_tokens=min(given, _count(of_input, "cache_write_tokens") or 0),
-        input_audio_tokens=min(given, _count(of_input, "audio_tokens") or 0),
-        output_audio_tokens=min(made, _count(of_output, "audio_tokens") or 0),
+        given,
+        _part(of_input, "cached_tokens", given) or _part(value, "prompt_cache_hit_tokens", given),
+        made,
+        _part(of_output, "reasoning_tokens", made),
+        _part(of_input, "cache_write_tokens", given),
+        _part(of_input, "audio_tokens", given),
+        _part(of_output, "audio_tokens", made),
     )
 
 
-def _details(value: Any, names: tuple[str, ...]) -> Any:
-    return next((value[name] for name in names if isinstance(value.get(name), dict)), None)
+def _completed(given: int | None, made: int | None, total: int | None) -> tuple[int | None, int | None]:
+    """Input and output, of which one may follow from the sum."""
+    if total is None:
+        return given, made
+    if made is None and given is not None and total >= given:
+        made = total - given
+    elif given is None and made is not None and total >= made:
+        given = total - made
+    return given, made
 
 
-def _count(value: Any, *names: str) -> int | None:
-    if not isinstance(value, dict):
-        return None
+def _count(value: dict[str, Any], *names: str) -> int | None:
     for name in names:
-        count = number(value.get(name))
-        if count is not None and 0 <= count <= limits.MAX_TOKENS_TOLD:
-            return count
+        count = value.get(name)
+        if count is None:
+            continue
+        whole = count if type(count) is int else number(count)
+        if whole is not None and 0 <= whole <= limits.MAX_TOKENS_TOLD:
+            return whole
     return None
+
+
+def _part(details: Any, name: str, whole: int) -> int:
+    """A part of a count, never more than the whole."""
+    if not isinstance(details, dict) or not details.get(name):
+        return 0
+    return min(_count(details, name) or 0, whole)
 
 
 def number(value: Any) -> int | None:
@@ -70,13 +79,20 @@ def number(value: Any) -> int | None:
 class Counted:
     """How much an answer has said, for the estimate, and for ending what says too much."""
 
-    def __init__(self, input_tokens: Callable[[], int], most_tokens: int | None = None) -> None:
-        """`input_tokens` gives our estimate of the prompt. `most_tokens`: output tokens that the answer may have."""
+    def __init__(
+        self, input_tokens: Callable[[], int], most_tokens: int | None = None, context: int | None = None
+    ) -> None:
+        """`input_tokens` gives our estimate of the prompt. `most_tokens`: output tokens that were asked for.
+
+        `context`: tokens that the model has room for, for an answer of which no number was asked.
+        """
         self._input_tokens = input_tokens
         #: Characters beyond which it says too much.
         self.most: float = float("inf")
         if most_tokens is not None:
             self.most = _CHARACTERS * (limits.UPSTREAM_EXCESS * most_tokens + limits.UPSTREAM_EXCESS_TOKENS)
+        elif context is not None:
+            self.most = _CHARACTERS * limits.UPSTREAM_CONTEXT_EXCESS * context
         self.characters = 0
 
     def say(self, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.domain import keys, limits
-from antiphon.domain.errors import Unauthenticated
+from antiphon.domain.errors import StoreUnavailable, Unauthenticated
 from antiphon.domain.organisation import Administrator
 from antiphon.policy.authenticate import bearer
 from antiphon.ports import Clock, OrganisationStore
@@ -24,7 +24,7 @@ class AdminAuthenticator:
         """Whoever has the valid admin key of this header. Raises `Unauthenticated`, whatever goes wrong."""
         try:
             return await self._find(bearer(authorization))
-        except Unauthenticated:
+        except (Unauthenticated, StoreUnavailable):
             raise
         except Exception as error:
             _log.error("authentication failed", error=type(error).__name__, exc_info=error)

@@ -20,7 +20,7 @@ from antiphon.protocol.generation import (
     Turn,
 )
 from antiphon.protocol.numbers import make_whole, number_or
-from antiphon.protocol.refusals import Unserved, unsupported_parameter, unsupported_value
+from antiphon.protocol.refusals import Unserved, check_count, unsupported_parameter, unsupported_value
 from antiphon.protocol.unknown import unread
 
 Json = dict[str, Any]
@@ -87,6 +87,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
 def parse(body: Json, extra: Mapping[str, Any]) -> ChatRequest:
     """Understand a body that has passed the published schema. Raises `InvalidRequest` naming what cannot be served."""
     make_whole(body, _INTEGERS)
+    check_count("messages", body["messages"])
     stream = bool(body.get("stream"))
     if body.get("stream_options") and not stream:
         raise InvalidRequest(

@@ -26,7 +26,7 @@ def nonsense() -> UpstreamFailed:
 def decoded(data: bytes) -> Json:
     """An event."""
     try:
-        event = wire_json.decode(data, max_depth=limits.MAX_JSON_DEPTH - 2, max_values=limits.MAX_JSON_VALUES)
+        event = wire_json.decode(data, max_depth=limits.MAX_JSON_DEPTH - 2, max_values=limits.MAX_UPSTREAM_VALUES)
     except wire_json.MalformedJSON:
         raise nonsense() from None
     if not isinstance(event, dict):

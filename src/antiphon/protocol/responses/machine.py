@@ -162,6 +162,11 @@ class ResponseMachine(Output):
 
         The events must end where a fact's events end, as they do in a log that is written fact by fact.
         """
+        self.replay(events)
+        self.restored()
+
+    def replay(self, events: Iterable[Json]) -> None:
+        """`restore` a part at a time; after the last, say `restored`."""
         relay = self._relayed()
         for event in events:
             self._sequence = event["sequence_number"] + 1
@@ -181,7 +186,10 @@ class ResponseMachine(Output):
                 case _ if "delta" in event:
                     self._pieces.append(event["delta"])
                     self._logprobs += event.get("logprobs", ())
-        if relay.plain:
+
+    def restored(self) -> None:
+        """These were all events."""
+        if self._relayed().plain:
             self._relay = None
         else:
             self.state = State.RELAYED

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.ids import new_id
 from antiphon.protocol import compaction, structured, toolset
@@ -21,7 +20,14 @@ from antiphon.protocol.generation import (
     Turn,
 )
 from antiphon.protocol.numbers import make_whole, number_or
-from antiphon.protocol.refusals import Unserved, check_id, missing_parameter, unsupported_parameter, unsupported_value
+from antiphon.protocol.refusals import (
+    Unserved,
+    check_count,
+    check_id,
+    missing_parameter,
+    unsupported_parameter,
+    unsupported_value,
+)
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import tools
 from antiphon.protocol.responses.item_types import full_tool
@@ -111,13 +117,7 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         # What is in the conversation already is answered.
         body["input"] = []
     sent = compaction.without_trigger(body["input"])
-    if isinstance(sent, list) and len(sent) > limits.MAX_INPUT_ITEMS:
-        raise InvalidRequest(
-            f"Invalid 'input': array too long. Expected an array with maximum length {limits.MAX_INPUT_ITEMS}, "
-            f"but got an array with length {len(sent)} instead.",
-            code="array_above_max_length",
-            param="input",
-        )
+    check_count("input", sent)
     if body.get("max_tool_calls") is not None and body["max_tool_calls"] < 1:
         raise InvalidRequest(
             f"Invalid 'max_tool_calls': integer below minimum value. Expected a value >= 1, but got "

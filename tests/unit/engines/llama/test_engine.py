@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from antiphon.domain import limits
-from antiphon.domain.errors import EngineFailed, EngineUnavailable, OutputInvalid
+from antiphon.domain.errors import EngineFailed, EngineUnavailable
 from antiphon.engines.llama.client import Chunk, NotBegun
 from antiphon.engines.llama.config import LlamaConfig
 from antiphon.engines.llama.connection import Connection
@@ -101,7 +101,7 @@ def ask(child: Child, tmp_path: Path, *turns: Turn, **more: Any) -> list[Delta]:
 ASKED = Message("user", (TextPart("Hi"),))
 CALLED = ToolCall("c1", "add", '{"a": 1}')
 RESULT = ToolResult("c1", "2")
-ADD = Tool("add", parameters={"type": "object"})
+ADD = Tool("add", parameters={"type": "object", "properties": {"a": {"type": "integer"}}})
 CALL, OTHER = '{"name": "add", "arguments": {"a": 1}}', '{"name": "add", "arguments": {"a": 2}}'
 UNIQUE = OutputFormat("json_schema", "u", {"type": "array", "uniqueItems": True})
 
@@ -113,18 +113,84 @@ def test_a_schema_that_cannot_be_enforced_shows_nothing_until_it_fits(tmp_path: 
     assert [body["seed"] for body in child.bodies] == [7, 8]
 
 
-def test_after_the_last_attempt_it_fails(tmp_path: Path) -> None:
+def test_after_the_last_attempt_it_is_handed_out_and_marked(tmp_path: Path) -> None:
     child = Child(*["[1, 1]"] * 9)
-    with pytest.raises(OutputInvalid, match="does not fit the schema"):
-        ask(child, tmp_path, output=UNIQUE)
+    deltas = ask(child, tmp_path, output=UNIQUE)
+    assert deltas[:-1] == [TextDelta("[1, 1]")]
+    assert isinstance(deltas[-1], Finish)
+    assert deltas[-1].unmet
     assert len(child.bodies) == 1 + limits.MAX_SCHEMA_RETRIES
 
 
-def test_what_was_shown_is_not_tried_again(tmp_path: Path) -> None:
-    child = Child('{"a"|', "{}")
-    with pytest.raises(OutputInvalid):
-        ask(child, tmp_path, output=OutputFormat("json_object"))
+FIRST, LATER = "{", '{"a": |' + "|".join(["1"] * 2 * limits.WATCHED_FIRST)
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        ("Sure, here it is", ""),
+        (f"{FIRST}| no", FIRST),
+        (f"{FIRST}", FIRST),
+        (LATER, LATER.replace("|", "")),
+        (f"{LATER}| or| so|", LATER.replace("|", "")),
+    ],
+    ids=["from its beginning", "soon", "it ends too early", "it ends too early, later", "later"],
+)
+def test_an_answer_that_breaks_its_grammar_ends_at_once(tmp_path: Path, answer: str, shown: str) -> None:
+    """The fake child keeps to no grammar, as llama.cpp does when it has lost it."""
+
+    async def main() -> str:
+        made = engine(child, tmp_path)
+        stream = await made.generate(Generation("m", (ASKED,), output=SMALL))
+        text = ""
+
+        async def read() -> None:
+            nonlocal text
+            async for delta in stream:
+                text += delta.text if isinstance(delta, TextDelta) else ""
+
+        with pytest.raises(EngineFailed) as lost:
+            await read()
+        assert lost.value.code == "grammar_lost"
+        assert made.grammars_lost == 1
+        assert made._queue.inside == 0
+        await made._compiler.close()
+        return text
+
+    child = Child(answer)
+    assert asyncio.run(main()).startswith(shown)
     assert len(child.bodies) == 1
+
+
+SMALL = OutputFormat(
+    "json_schema", "s", {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}, strict=True
+)
+
+
+def test_an_answer_is_watched_on_when_the_process_that_watches_has_ended(tmp_path: Path) -> None:
+    async def main() -> list[Delta]:
+        made = engine(Child('{"a"|: |5|}'), tmp_path)
+        stream = await made.generate(Generation("m", (ASKED,), output=SMALL))
+        deltas = [await anext(stream)]
+        await made._compiler.close()
+        deltas += [delta async for delta in stream]
+        await made._compiler.close()
+        assert made.grammars_lost == 0
+        return deltas
+
+    deltas = asyncio.run(main())
+    assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == '{"a": 5}'
+
+
+def test_what_is_cut_off_breaks_no_grammar(tmp_path: Path) -> None:
+    class Cut(Child):
+        async def complete(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
+            yield Chunk(content='{"a', tokens_predicted=1)
+            yield Chunk(content="\ufffd", stop=True, stop_type="limit", tokens_predicted=2)
+
+    deltas = ask(Cut(), tmp_path, output=SMALL)
+    assert isinstance(deltas[-1], Finish)
+    assert deltas[-1].reason == "length"
 
 
 def test_a_repeated_call_is_answered_in_words_instead(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from antiphon.engines.llama import grammar
 from antiphon.engines.llama.calls import CallScanner
 from antiphon.engines.schemas.child import check_json
 from antiphon.protocol.generation import CallArguments, CallStart, TextDelta, Tool
-from grammars import accepts, wander
+from grammars import accepts, json_rule, wander
 
 WEATHER = Tool(
     "get_weather",
@@ -33,7 +33,7 @@ ADD = Tool(
 SQL = Tool("sql", kind="custom")
 NOW = Tool("now")
 TOOLS = (WEATHER, ADD, SQL, NOW)
-RULES = {tool.name: grammar.json_rule(grammar.arguments_schema(tool)) for tool in TOOLS}
+RULES = {tool.name: json_rule(grammar.arguments_schema(tool)) for tool in TOOLS}
 ANSWER = {
     "type": "object",
     "properties": {"name": {"type": "string"}},
@@ -103,7 +103,7 @@ def test_only_calls(text: str, *, allowed: bool) -> None:
     ],
 )
 def test_json_or_calls(text: str, *, allowed: bool) -> None:
-    assert accepts(grammar.json_or_calls(grammar.json_rule(ANSWER), RULES, parallel=True), text) is allowed
+    assert accepts(grammar.json_or_calls(json_rule(ANSWER), RULES, parallel=True), text) is allowed
 
 
 @pytest.mark.parametrize(
@@ -115,16 +115,14 @@ def test_only_words(text: str, *, allowed: bool) -> None:
 
 def test_names_are_never_patterns() -> None:
     for name in ("a.b", "a-b", "a/b", 'q"uote', "back\\slash", "(", "ä", "a b", "{1}", "$"):
-        rules = {name: grammar.json_rule(grammar.NO_ARGUMENTS)}
+        rules = {name: json_rule(grammar.NO_ARGUMENTS)}
         call = json.dumps({"name": name, "arguments": {}})
         assert accepts(grammar.text_or_calls(rules, parallel=False), call), name
         assert accepts(grammar.only_calls(rules, parallel=False), call), name
     assert not accepts(
-        grammar.text_or_calls({"a.b": grammar.json_rule(grammar.NO_ARGUMENTS)}, parallel=False), '{"name": "a.b"'
+        grammar.text_or_calls({"a.b": json_rule(grammar.NO_ARGUMENTS)}, parallel=False), '{"name": "a.b"'
     )
-    assert accepts(
-        grammar.text_or_calls({"a.b": grammar.json_rule(grammar.NO_ARGUMENTS)}, parallel=False), '{"name": "aXb"'
-    )
+    assert accepts(grammar.text_or_calls({"a.b": json_rule(grammar.NO_ARGUMENTS)}, parallel=False), '{"name": "aXb"')
 
 
 def test_many_tools_stay_within_the_lexers_budget() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, cast
 
 import pytest
 
 from antiphon.domain import limits
+from antiphon.domain.errors import EngineFailed
 from antiphon.engines.llama.client import Chunk
 from antiphon.engines.llama.connection import Connection
 from antiphon.engines.llama.holding import Holding, tokens_of
@@ -107,6 +109,43 @@ def test_under_a_grammar_it_ends_there_and_nobody_else_does() -> None:
             assert text == counted(last.tokens_predicted)
 
     asyncio.run(main())
+
+
+def test_who_reads_slowly_takes_what_is_drawn_all_the_same() -> None:
+    async def main() -> None:
+        queue, child = SlotQueue(2, 4, 100, lambda: 0.0), Child(100)
+        slow = queue.enter()
+        asked = body(10, 60)
+        await slow.acquire(tokens_of(asked))
+
+        async def connection() -> Connection:
+            return cast("Connection", child)
+
+        async with aclosing(Holding(slow, connection).run(asked, child.ask)) as chunks:
+            assert (await anext(chunks)).content == "1 "
+            async with asyncio.timeout(20):
+                while slow.tokens < 70:  # noqa: ASYNC110 - nobody reads meanwhile
+                    await asyncio.sleep(0)
+            assert "1 " + "".join([chunk.content async for chunk in chunks]) == counted(60)
+
+    asyncio.run(main())
+
+
+def test_an_error_comes_after_what_was_made() -> None:
+    async def broken(_: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
+        yield Chunk(content="a", tokens_predicted=1)
+        raise EngineFailed("broken")
+
+    async def main() -> list[str]:
+        ticket = SlotQueue(1, 1, 100, lambda: 0.0).enter()
+        await ticket.acquire(50)
+        chunks = Holding(ticket, cast("Any", None)).run(body(1, 5), broken)
+        first = await anext(chunks)
+        with pytest.raises(EngineFailed, match="broken"):
+            await anext(chunks)
+        return [first.content]
+
+    assert asyncio.run(main()) == ["a"]
 
 
 def test_prompts_that_do_not_fit_together_come_one_after_the_other() -> None:

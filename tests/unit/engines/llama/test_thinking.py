@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from antiphon.engines.llama import grammar
 from antiphon.engines.llama.thinking import Thinking, ThoughtSplitter, thinking_after
-from grammars import accepts
+from grammars import accepts, json_rule
 
 
 def split(thinking: Thinking, *pieces: str) -> tuple[str, str, str]:
@@ -69,7 +69,7 @@ def test_how_an_answer_begins_is_seen_from_its_prompt() -> None:
     assert thinking_after("<think>\n", thinks=False) == "none"
 
 
-RULE = grammar.json_rule({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
+RULE = json_rule({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
 THOUGHT = 'First\n{"name": "f", "arguments": {"a": 0}}\n'
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from antiphon.domain.errors import (
     EngineUnavailable,
     InvalidRequest,
     NotFound,
+    OutputInvalid,
     Overloaded,
     RateLimited,
     ShuttingDown,
@@ -253,6 +255,29 @@ def test_the_breaker_sees_what_breaks_in_the_middle(world: Play) -> None:
             with pytest.raises(UpstreamFailed):
                 await ask(route)
         assert route.snapshot()[0].breaker == "open"
+
+    world(main)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        [UpstreamFailed("nonsense", code="upstream_invalid")],
+        [TextDelta("x"), UpstreamFailed("nonsense", code="upstream_invalid")],
+        [TextDelta("x"), UpstreamFailed("no end", code="upstream_truncated")],
+        [TextDelta("x"), UpstreamFailed("it says that it failed")],
+        [TextDelta("x"), Overloaded("it says that it is overloaded")],
+        [OutputInvalid("does not fit")],
+    ],
+)
+def test_answers_that_make_no_sense_open_no_breaker(world: Play, plan: list[Any]) -> None:
+    async def main(world: World) -> None:
+        engine = Fickle("a", *[list(plan)] * 3 * limits.BREAKER_SAMPLES)
+        route = world.route(engine, retries=0)
+        for _ in range(3 * limits.BREAKER_SAMPLES):
+            with pytest.raises(AntiphonError):
+                await ask(route)
+        assert route.snapshot()[0].breaker == "closed"
 
     world(main)
 

@@ -177,7 +177,7 @@ def test_json_that_is_almost_right_is_repaired(run: Run, upstream: ChatUpstream,
     assert json.loads(text_of(deltas)) == {"a": 1}
     upstream.behave = saying("no")
     with pytest.raises(OutputInvalid):
-        run(collect(engine, asking("Hi", output=OutputFormat("json_schema", "x", SCHEMA))))
+        run(collect(engine, asking("Hi", output=OutputFormat("json_schema", "x", SCHEMA, strict=True))))
 
 
 def test_a_call_that_must_be_made_is_found_in_the_text(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:

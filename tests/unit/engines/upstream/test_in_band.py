@@ -18,7 +18,8 @@ from antiphon.domain.errors import (
 )
 from antiphon.engines.upstream.chat_answer import Answer, NeutralAnswer
 from antiphon.engines.upstream.chat_native import NativeAnswer
-from antiphon.engines.upstream.responses_stream import NativeEvents, NeutralEvents
+from antiphon.engines.upstream.responses_native import NativeEvents
+from antiphon.engines.upstream.responses_stream import NeutralEvents
 from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.used import Counted
 from conformance.samples import message, response

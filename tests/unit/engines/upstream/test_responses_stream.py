@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.domain.errors import AntiphonError, InvalidRequest, RateLimited, UpstreamFailed
-from antiphon.engines.upstream.responses_stream import NativeEvents, NeutralEvents
+from antiphon.engines.upstream.responses_native import NativeEvents
+from antiphon.engines.upstream.responses_stream import NeutralEvents
 from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.used import Counted
 from antiphon.protocol.generation import (

@@ -1,0 +1,60 @@
+"""What is heavy on purpose makes the server neither grow nor stand still: `python -m tests.hostile` has the figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from antiphon.domain.limits import MIB
+from support.metered import Metered, metered
+
+from . import heavy
+
+#: What a server may grow by while nobody has shown a key.
+MOST_MEMORY = 20 * MIB
+#: How long one request may make others wait, on a machine that decodes 50 MiB of text in `PASS` seconds.
+MOST_DELAY = 0.1
+PASS = 0.06
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Metered]:
+    with metered(tmp_path_factory.mktemp("heavy")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def most_delay() -> float:
+    """`MOST_DELAY`, or more on a machine that is slower than the one it was written on."""
+    body = b'"' + b"a" * 50 * MIB + b'"'
+    began = time.thread_time()
+    msgspec.json.decode(body)
+    return MOST_DELAY * max(1.0, (time.thread_time() - began) / PASS)
+
+
+@pytest.mark.parametrize("name", heavy.KEYLESS)
+def test_nobody_without_a_key_makes_the_server_grow(server: Metered, name: str) -> None:
+    with heavy.growth(server) as most:
+        heavy.attack(server.url, *heavy.KEYLESS[name], most=8 * MIB)
+    assert most[0] <= MOST_MEMORY
+
+
+@pytest.mark.parametrize("name", heavy.BODIES)
+def test_no_request_makes_others_wait(server: Metered, most_delay: float, name: str) -> None:
+    # Once more if it was too long: the processor time that is measured is also that of other threads.
+    worst = min(stall for *_, stall in heavy.measured(server, [name] * 3, until=most_delay))
+    assert worst <= most_delay
+
+
+def test_what_is_answered_is_given_back(server: Metered) -> None:
+    """Memory after large bodies is what it was, but for what allocators keep."""
+    path, make = heavy.BODIES["a long chat"]
+    body = make()
+    heavy.ask(server, path, body)
+    before = server.memory()
+    for _ in range(2):
+        assert heavy.ask(server, path, body).status == 200
+    assert server.memory() - before < 200 * MIB
