@@ -143,7 +143,9 @@ class EngineContract:
                         await asyncio.Event().wait()
 
             task = asyncio.create_task(read())
-            await first.wait()
+            begun = asyncio.create_task(first.wait())
+            await asyncio.wait({task, begun}, return_when=asyncio.FIRST_COMPLETED)  # or it has failed, which is raised
+            begun.cancel()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

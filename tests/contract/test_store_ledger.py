@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from antiphon.domain.amounts import MOST
-from antiphon.domain.errors import StoreFailed, Unstorable
+from antiphon.domain.errors import StoreUnavailable, Unstorable
 from antiphon.domain.ledger import Asked, Entry
 from antiphon.stores.store import SqlStore
 from contract.store_kit import ONE, TWO, run
@@ -133,5 +133,5 @@ def test_a_database_that_is_away_is_no_fault_of_a_value() -> None:
     with pytest.raises(driver.error) as refused:
         driver.connect(read_only=True)
     failure = driver.failure(refused.value)
-    assert type(failure) is StoreFailed
-    assert "does not answer" in failure.message
+    assert type(failure) is StoreUnavailable
+    assert "does not answer" in str(failure)

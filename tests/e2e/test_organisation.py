@@ -318,7 +318,7 @@ def test_each_kind_of_key_opens_its_own_door(served: Serving, key: str) -> None:
 
 def test_what_is_not_served_is_told_to_administrators_only(served: Serving, wire: Wire) -> None:
     answer = wire.ask("GET", f"{ROOT}/groups")
-    assert (answer.status, answer.error["code"]) == (404, "unknown_url")
+    assert (answer.status, answer.error["code"]) == (404, "not_served")
     with Wire(served.url, served.headers) as outside:
         assert outside.ask("GET", f"{ROOT}/groups").status == 401
 

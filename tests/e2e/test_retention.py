@@ -93,9 +93,9 @@ def refused(served: Serving, client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError):
         ask(client, "say", store=False, background=True)
     with pytest.raises(openai.BadRequestError):
-        ask(client, "say", store=False, previous_response_id=MARKER)
+        ask(client, "say", store=False, previous_response_id=f"resp_{MARKER}")
     with pytest.raises(openai.NotFoundError):
-        ask(client, "say", store=False, conversation=MARKER)
+        ask(client, "say", store=False, conversation=f"conv_{MARKER}")
 
 
 def cancelled(served: Serving, client: OpenAI) -> None:

@@ -15,6 +15,7 @@ def test_answers_fit_and_forced_calls_are_made(tmp_path: Path) -> None:
         (name, schema, mode, ("responses", "chat")[(i + j) % 2])
         for i, (name, schema) in enumerate(names)
         for j, mode in enumerate(MODES)
+        if (i + j) % 4 in (0, 3)  # of each schema two modes, of each mode both APIs
     ]
     with launch(tmp_path, "--model", SMALL) as server:
         tally = ask_all(server.base_url, server.key, questions)

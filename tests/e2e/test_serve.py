@@ -43,7 +43,7 @@ def test_the_banner_can_be_pasted(tmp_path: Path) -> None:
     with launch(tmp_path, "--model", SMALL, "--context", "256", cwd=ROOT) as server:
         address, setup, ask = banner_of(server.log())
         assert address == server.base_url
-        assert f"(model {SMALL}, 2 slots, 256 tokens each)" in server.log()
+        assert f"(model {SMALL}, 2 slots, context 256 tokens)" in server.log()
         if program().is_relative_to(ROOT):
             assert setup.startswith('eval "$(.venv/bin/antiphon env')
         answer = json.loads(sh(f"{setup}\n{ask}", ROOT))

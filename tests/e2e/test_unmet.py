@@ -23,7 +23,8 @@ TEXT = '{"a": "no number"}'
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     answer = [TextDelta(TEXT), Finish("stop", Usage(1, 0, 1))]
-    engine = ConstrainedEngine(ScriptedEngine(lambda _: answer, capabilities=Capabilities(context_tokens=1000, constrains=False)))
+    able = Capabilities(context_tokens=1000, constrains=False)
+    engine = ConstrainedEngine(ScriptedEngine(lambda _: answer, capabilities=able))
     with serving(engine, Path(tmp_path_factory.mktemp("unmet"))) as server:
         yield server
 

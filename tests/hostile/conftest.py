@@ -1,7 +1,9 @@
-"""One server and one connection for the whole suite, and a log in which nothing may be an error."""
+"""One server and one connection for the whole suite, a log where nothing may be an error, and a meter of its loop."""
 
 from __future__ import annotations
 
+import gc
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +12,7 @@ import structlog
 from structlog.testing import LogCapture
 
 from antiphon.engines.scripted import ScriptedEngine
+from support.metered import MOST_DELAY, StallMeter, most_delay
 from support.quiet import quiet
 from support.rawhttp import Wire
 from support.serving import Serving, serving
@@ -32,6 +35,18 @@ def served(tmp_path_factory: pytest.TempPathFactory, log: list[Any]) -> Iterator
 
 
 @pytest.fixture(scope="session")
+def meter(served: Serving) -> Iterator[StallMeter]:
+    """How long the server's loop is held up by what its own thread does."""
+    # What this process holds beside the server is not the server's: its collector need not look at it.
+    gc.collect()
+    gc.freeze()
+    meter = StallMeter(time.thread_time)
+    served.call(meter.start)
+    yield meter
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
 def connection(served: Serving) -> Iterator[Wire]:
     """A connection with a valid key."""
     with Wire(served.url, served.headers) as wire:
@@ -39,10 +54,12 @@ def connection(served: Serving) -> Iterator[Wire]:
 
 
 @pytest.fixture
-def wire(connection: Wire, log: list[Any]) -> Iterator[Wire]:
-    """The connection; afterwards the server must have met nothing unexpected, and must still answer."""
+def wire(connection: Wire, log: list[Any], meter: StallMeter) -> Iterator[Wire]:
+    """The connection; afterwards the server must have met nothing unexpected, held up nobody, and must still answer."""
     log.clear()
+    meter.worst = 0.0
     yield connection
     failed = [entry for entry in log if entry["log_level"] in ("error", "critical")]
     assert not failed, failed
+    assert meter.worst <= MOST_DELAY or meter.worst <= most_delay()
     assert connection.ask("GET", "/healthz").status == 200

@@ -20,7 +20,7 @@ class Raw:
 #: Values that every member is replaced by: each JSON type, and what often breaks programs.
 COMMON: list[Any] = [
     None, True, False, 0, -1, 1, 2.0, 1.5, 10**30, "", "a", "\x00", [], {}, [None], [[]], [{}], {"a": 1},
-    {"type": None}, {"type": "function"},
+    {"type": None}, {"type": "function"}, {"type": "newer"},
 ]  # fmt: skip
 #: Values that are costly or strange: members get these in turn.
 RARE: list[Any] = [

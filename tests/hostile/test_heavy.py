@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
-import msgspec
 import pytest
 
 from antiphon.domain.limits import MIB
-from support.metered import Metered, metered
+from support.metered import Metered, metered, most_delay
 
 from . import heavy
 
 #: What a server may grow by while nobody has shown a key.
 MOST_MEMORY = 20 * MIB
-#: How long one request may make others wait, on a machine that decodes 50 MiB of text in `PASS` seconds.
-MOST_DELAY = 0.1
-PASS = 0.06
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +22,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Metered]:
 
 
 @pytest.fixture(scope="module")
-def most_delay() -> float:
-    """`MOST_DELAY`, or more on a machine that is slower than the one it was written on."""
-    body = b'"' + b"a" * 50 * MIB + b'"'
-    began = time.thread_time()
-    msgspec.json.decode(body)
-    return MOST_DELAY * max(1.0, (time.thread_time() - began) / PASS)
+def bound() -> float:
+    return most_delay()
 
 
 @pytest.mark.parametrize("name", heavy.KEYLESS)
@@ -43,10 +34,10 @@ def test_nobody_without_a_key_makes_the_server_grow(server: Metered, name: str) 
 
 
 @pytest.mark.parametrize("name", heavy.BODIES)
-def test_no_request_makes_others_wait(server: Metered, most_delay: float, name: str) -> None:
+def test_no_request_makes_others_wait(server: Metered, bound: float, name: str) -> None:
     # Once more if it was too long: the processor time that is measured is also that of other threads.
-    worst = min(stall for *_, stall in heavy.measured(server, [name] * 3, until=most_delay))
-    assert worst <= most_delay
+    worst = min(stall for *_, stall in heavy.measured(server, [name] * 3, until=bound))
+    assert worst <= bound
 
 
 def test_what_is_answered_is_given_back(server: Metered) -> None:

@@ -21,6 +21,8 @@ BODIES = {
     "small response": (valid.RESPONSES_PATH, valid.SMALL_RESPONSE),
     "stored response": (valid.RESPONSES_PATH, valid.STORED_RESPONSE),
     "managed response": (valid.RESPONSES_PATH, valid.MANAGED_RESPONSE),
+    "items of every type": (valid.RESPONSES_PATH, valid.AGENT_RESPONSE),
+    "tools of every type": (valid.RESPONSES_PATH, valid.AGENT_TOOLS),
     "count": (valid.COUNT_PATH, valid.COUNT),
     "compact": (valid.COMPACT_PATH, valid.COMPACT),
     "chat": (valid.CHAT_PATH, valid.CHAT),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from support import item_samples
+
 Body = dict[str, Any]
 
 SCHEMA: Body = {
@@ -105,6 +107,37 @@ STORED_RESPONSE: Body = {
     "metadata": {"a": "b"},
     "user": "u",
     "store": True,
+}
+
+#: Items and tools of every type, beside those of `RESPONSE`.
+AGENT_RESPONSE: Body = {
+    "model": "gpt-5-mini",
+    "input": [{"role": "user", "content": "hello"}, *item_samples.HOSTED, {"role": "user", "content": "go on"}],
+    "store": False,
+}
+AGENT_TOOLS: Body = {
+    "model": "gpt-5-mini",
+    "input": "hello",
+    "tools": [
+        {
+            "type": "namespace",
+            "name": "docs",
+            "description": "d",
+            "tools": [
+                {"type": "function", "name": "look", "description": "d", "parameters": {"type": "object"}},
+                {"type": "custom", "name": "note", "format": {"type": "text"}},
+            ],
+        },
+        {
+            "type": "shell",
+            "environment": {"type": "local", "skills": [{"name": "p", "description": "d", "path": "/p"}]},
+        },
+        {"type": "local_shell"},
+        {"type": "apply_patch"},
+        {"type": "tool_search", "execution": "client", "description": "d", "parameters": {"type": "object"}},
+    ],
+    "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "namespace", "name": "docs"}]},
+    "store": False,
 }
 
 COUNT: Body = {

@@ -53,7 +53,7 @@ def llama_server(run: Run, model: Path, *, context: int = 1024) -> Iterator[tupl
         "model": str(model),
         "name": "up-model",
         "slots": 2,
-        "context": context,
+        "pool": context,
         "batch": 512,
         "gpu_layers": 0,
         "threads": 2,

@@ -18,10 +18,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import psutil
+
+from antiphon.domain.limits import MIB
 
 #: Between two looks at the loop (seconds).
 _STEP = 0.005
+#: How long one request may make others wait (seconds), on a machine that decodes 50 MiB of text in `_PASS` seconds.
+MOST_DELAY = 0.1
+_PASS = 0.06
 
 
 class StallMeter:
@@ -45,6 +51,14 @@ class StallMeter:
         now, cpu = time.monotonic(), self._cpu()
         self.worst = max(self.worst, min(now - then - _STEP, cpu - used))
         self._loop.call_later(_STEP, self._tick, time.monotonic(), self._cpu())
+
+
+def most_delay() -> float:
+    """`MOST_DELAY`, or more on a machine that is slower just now than the one it was written on."""
+    body = b'"' + b"a" * 50 * MIB + b'"'
+    began = time.thread_time()
+    msgspec.json.decode(body)
+    return MOST_DELAY * max(1.0, (time.thread_time() - began) / _PASS)
 
 
 @dataclass

@@ -98,3 +98,21 @@ def test_every_format_and_pattern_of_the_collection_lets_something_through() -> 
     wanted += [{"type": "string", "pattern": text} for text in PATTERNS]
     for schema in wanted:
         assert any(wander(compile_schema(normalised(schema), strict=True, arguments=False).grammar, 1)[0] for _ in "x")
+
+
+@pytest.mark.parametrize("needed", [0, 7, 500], ids=["none", "some", "all"])
+def test_objects_of_very_many_members(needed: int) -> None:
+    names = [f"p{i}" for i in range(500)]
+    schema = {"type": "object", "properties": {name: {"type": "null"} for name in names}, "additionalProperties": False}
+    schema["required"] = names[-500 :: 500 // needed] if needed else []
+    made = compile_schema(normalised(schema), strict=False, arguments=False)
+    check = checker(schema)
+    for seed in range(4):
+        text, whole = wander(made.grammar, seed, most=20_000)
+        assert whole
+        check.validate(json.loads(text))
+    for chosen in ([], names, names[::61], names[:1], names[-1:], names[59:62]):
+        value = dict.fromkeys(chosen, None)
+        assert accepts(made.grammar, json.dumps(value)) is check.is_valid(value)
+    assert not accepts(made.grammar, '{, "p1": null}')
+    assert not accepts(made.grammar, '{"p1": null"p2": null}')

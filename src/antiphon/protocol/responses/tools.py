@@ -65,7 +65,7 @@ class _Offer:
         kind = tool["type"]
         if kind == "namespace":
             for index, inner in enumerate(tool["tools"]):
-                self._named(inner, f"{path}.tools[{index}]", tool["name"], again=again)
+                self._within(inner, f"{path}.tools[{index}]", tool["name"], again=again)
         elif kind in {"function", "custom"}:
             self._named(tool, path, None, again=again)
         elif kind in SINGLE and (kind != "shell" or client_tools.runs_here(tool)):
@@ -76,11 +76,21 @@ class _Offer:
             # It asks for no access to the web, but for an index that only OpenAI has: without that, nothing is left.
             pass
         elif not again:
-            self.hosted = self.hosted or unsupported_value(
-                f"{path}.type",
-                f"This server does not run tools of type '{kind}'. Leave the tool out, or have whoever runs the server "
-                f"set {SETTING}.",
-            )
+            self._not_run(kind, path)
+
+    def _within(self, tool: Json, path: str, namespace: str, *, again: bool) -> None:
+        """One tool of a namespace: newer servers may know other types there than functions and custom tools."""
+        if tool["type"] in {"function", "custom"}:
+            self._named(tool, path, namespace, again=again)
+        elif not again:
+            self._not_run(tool["type"], path)
+
+    def _not_run(self, kind: str, path: str) -> None:
+        self.hosted = self.hosted or unsupported_value(
+            f"{path}.type",
+            f"This server does not run tools of type '{kind}'. Leave the tool out, or have whoever runs the server "
+            f"set {SETTING}.",
+        )
 
     def _named(self, tool: Json, path: str, namespace: str | None, *, again: bool) -> None:
         refusal = _unserved(tool, path)

@@ -197,7 +197,7 @@ def chain(length: int) -> dict[str, Any]:
 BOMBS: list[dict[str, Any]] = [
     chain(6_000),  # overflows the library's stack, which ends the process
     {"enum": [{"a": [i, {"b": str(i)}]} for i in range(8_000)]},  # takes a second
-    {"properties": {f"p{i}": {"type": "string", "pattern": "^[a-z]{3,50}x$"} for i in range(4_000)}},
+    {"properties": {f"p{i}": {"type": "string", "pattern": f"^[a-z]{{3,{50 + i}}}x$"} for i in range(3_500)}},
 ]
 
 

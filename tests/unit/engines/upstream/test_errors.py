@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from email.utils import formatdate
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -120,3 +123,26 @@ def test_retry_after_as_a_date() -> None:
 )
 def test_what_can_be_tried_again(error: AntiphonError, retry: str) -> None:
     assert errors.retry(error) == retry
+
+
+@pytest.mark.parametrize("before", ["", "x", "xy"])
+def test_a_secret_is_found_however_it_is_written(before: str) -> None:
+    secret = "tok/Se+cret=0123456789"
+    scrubber = Scrubber(secret, "up.example")
+    coded = base64.b64encode(f"{before}{secret}tail".encode()).decode()
+    forms = [coded, coded.replace("+", "-").replace("/", "_"), quote(secret, safe=""), secret.encode().hex()]
+    for form in (*forms, secret.replace("/", "\\/"), json.dumps(secret)):
+        shown = scrubber.clean(f"{before} {form} {before}")
+        core = form.strip('"')[8:-8]
+        assert core not in shown, (form, shown)
+    assert secret[:12] not in scrubber.clean("y " * (2 * limits.MAX_UPSTREAM_WORDS - 8) + secret)
+
+
+def test_a_secret_in_an_answer_is_masked_unless_it_may_be_any_word() -> None:
+    secret = "tok/Secret-0123456789"
+    scrubber = Scrubber(secret, "up.example")
+    assert scrubber.masked(b'{"a": "x tok/Secret-0123456789 y"}') == b'{"a": "x *** y"}'
+    assert scrubber.masked(b'{"a": "tok\\/Secret-0123456789"}') == b'{"a": "***"}'
+    for word in ("EMPTY", "none", "1234567890123456789", None):
+        data = f'{{"a": "{word}", "b": 1234567890123456789}}'.encode()
+        assert Scrubber(word, "up.example").masked(data) is data

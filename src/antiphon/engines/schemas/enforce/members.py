@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,34 +12,18 @@ import jsonschema_rs
 from antiphon.engines.schemas.enforce import expressions
 from antiphon.engines.schemas.enforce.facts import Conjunction, Facts, Spot
 from antiphon.engines.schemas.enforce.patterns import Unsupported
-from antiphon.engines.schemas.enforce.rules import Alternative, Call, Many, Symbol, Text
+from antiphon.engines.schemas.enforce.rows import Entry, Open, Rows
+from antiphon.engines.schemas.enforce.rules import Alternative, Call, Many, Text
 from antiphon.engines.schemas.enforce.values import checker, fitting
 
 if TYPE_CHECKING:
     from antiphon.engines.schemas.enforce.compiler import Compiler
 
 _COMMA = Text(", ")
-#: Rules for the members of one object or array.
-_MAX_CHAIN = 2_500
 #: Members that are asked for, or counted, at the most.
 _MAX_COUNT = 5_000
 #: Values of a list without repetitions.
 _MAX_UNIQUE = 40
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A member in its place: its symbols, and whether it must be there."""
-
-    symbols: tuple[Symbol, ...]
-    needed: bool
-
-
-@dataclass(frozen=True)
-class _Open:
-    """Members of any number after the others."""
-
-    symbols: tuple[Symbol, ...]
 
 
 class Members:
@@ -49,6 +32,7 @@ class Members:
     def __init__(self, compiler: Compiler) -> None:
         self._compiler = compiler
         self._rules = compiler.rules
+        self._rows = Rows(compiler.rules, compiler.drop)
 
     # --- objects ------------------------------------------------------------------------------------------------------
     def object(self, facts: Facts) -> list[Alternative]:
@@ -64,13 +48,13 @@ class Members:
                 continue
             value = self._compiler.value(self._declared(facts, name))
             key = json.dumps(name, ensure_ascii=False)
-            entries.append(_Entry((Text(f"{key}: "), Call(value)), name in facts.required))
+            entries.append(Entry((Text(f"{key}: "), Call(value)), name in facts.required))
         least, most = facts.properties
         more = self._more(facts, names, short=len(entries) < least)
         if least > len(entries) + 1 and more is not None:
             # Names that are drawn twice count once.
             self._compiler.drop("minProperties", "names that are not declared may be equal")
-        chain = self._chain(entries, more, least, most, keyword="minProperties")
+        chain = self._rows.row(entries, more, least, most, keyword="minProperties")
         return [(Text("{"), Call(chain), Text("}"))]
 
     def _declared(self, facts: Facts, name: str) -> Conjunction:
@@ -101,7 +85,7 @@ class Members:
                     self._compiler.drop("propertyNames", "it cannot be checked")
         return lambda name: all(check.is_valid(name) for check in checks)
 
-    def _more(self, facts: Facts, declared: Sequence[str], *, short: bool) -> _Open | None:
+    def _more(self, facts: Facts, declared: Sequence[str], *, short: bool) -> Open | None:
         """Members that are not declared; None: there are none. `short`: without them there are too few."""
         patterns = list(dict.fromkeys(text for spot in facts.spots for text in spot.get("patternProperties") or ()))
         kinds = []
@@ -127,7 +111,7 @@ class Members:
             return None
         rule = self._rules.new()
         self._rules.rules[rule] = made
-        return _Open((Call(rule),))
+        return Open((Call(rule),))
 
     def _closed(self, facts: Facts, declared: Sequence[str], *, short: bool) -> bool:
         """Whether names that are not declared, and match no pattern, are not drawn."""
@@ -184,7 +168,7 @@ class Members:
         if facts.unique and (most is None or most > 1):
             entries = self._unique(facts, places, rest)
             if entries is not None:
-                return [(Text("["), Call(self._chain(entries, None, least, most, keyword="minItems")), Text("]"))]
+                return [(Text("["), Call(self._rows.row(entries, None, least, most, keyword="minItems")), Text("]"))]
             self._compiler.drop("uniqueItems", "only items of a short list of values can be held apart")
         contained = [(spot, spot.get("contains")) for spot in facts.spots if spot.get("contains") is not None]
         more = [Spot(schema, spot.base) for spot, schema in contained]
@@ -250,7 +234,7 @@ class Members:
         self._rules.rules[rule] = made
         return rule
 
-    def _unique(self, facts: Facts, places: Sequence[Conjunction], rest: Conjunction | None) -> list[_Entry] | None:
+    def _unique(self, facts: Facts, places: Sequence[Conjunction], rest: Conjunction | None) -> list[Entry] | None:
         """The values of a short list, each of which may be there once, in the list's order."""
         if places or rest is None or any(spot.get("contains") is not None for spot in facts.spots):
             return None
@@ -258,52 +242,10 @@ class Members:
         if found.values is None or any(spot.get(key) is not None for spot in found.spots for key in _CHOICES):
             return None
         values = fitting(found, self._compiler)[:_MAX_UNIQUE]
-        return [_Entry((Text(json.dumps(value, ensure_ascii=False)),), needed=False) for value in values]
-
-    # --- members in a row ---------------------------------------------------------------------------------------------
-    def _chain(
-        self, entries: Sequence[_Entry], more: _Open | None, least: int, most: int | None, *, keyword: str
-    ) -> str:
-        """The rule for members in their order, of which some may be missing, and others after them."""
-        if most is not None and most >= len(entries) and more is None:
-            most = None
-        if least <= sum(entry.needed for entry in entries):
-            least = 0
-        top = max(1, least, most or 0)
-        if (len(entries) + 1) * top > _MAX_CHAIN:
-            self._compiler.drop(keyword, "it is too large a number")
-            least, most, top = 0, None, 1
-        made: dict[tuple[int, int], str] = {}
-        for i in range(len(entries), -1, -1):
-            for count in range(min(i, top), -1, -1):
-                rule = made[i, count] = self._rules.new()
-                if i == len(entries):
-                    self._rules.rules[rule] = _ending(more, count, least, most)
-                    continue
-                options: list[Alternative] = []
-                if most is None or count < most:
-                    after = made[i + 1, min(count + 1, top)]
-                    options.append((*((_COMMA,) if count else ()), *entries[i].symbols, Call(after)))
-                if not entries[i].needed:
-                    options.append((Call(made[i + 1, count]),))
-                self._rules.rules[rule] = options
-        return made[0, 0]
+        return [Entry((Text(json.dumps(value, ensure_ascii=False)),), needed=False) for value in values]
 
 
 _CHOICES = ("anyOf", "oneOf", "not", "if")
-
-
-def _ending(more: _Open | None, count: int, least: int, most: int | None) -> list[Alternative]:
-    """What may stand after `count` members."""
-    options: list[Alternative] = [()] if count >= least else []
-    low, high = max(least - count, 1), None if most is None else most - count
-    if more is None or (high is not None and high < low):
-        return options
-    if count:
-        options.append((Many((_COMMA, *more.symbols), low, high),))
-    else:
-        options.append((*more.symbols, Many((_COMMA, *more.symbols), low - 1, None if high is None else high - 1)))
-    return options
 
 
 @lru_cache(maxsize=256)

@@ -10,7 +10,7 @@ from antiphon.engines.schemas.enforce.patterns import Unsupported
 from antiphon.engines.schemas.guidance import Matcher, empty
 
 #: Rules of one schema. More are those of a schema whose alternatives multiply.
-MAX_RULES = 6_000
+MAX_RULES = 20_000
 
 _CHARACTER = (
     r'[^"\\\x00-\x1f\x7f]|\\["\\\/bfnrt]'
