@@ -21,7 +21,7 @@ test: ## the whole test suite
 	$(PREPARE) test
 	@$(BIN)/python -m compileall -q src
 	@echo "antiphon: running the whole test suite (about 10 minutes on two processors)"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: ## lint and unit, beside each other
 	$(PREPARE) dev

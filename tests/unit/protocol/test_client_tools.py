@@ -106,6 +106,14 @@ def test_tools_that_the_server_runs_are_refused_or_left_out(tool: Json) -> None:
     assert [each.name for each in made.tools] == ["exec"]
 
 
+def test_so_are_those_in_a_namespace() -> None:
+    made = offered({**DOCS, "tools": [LOOKUP, {"type": "newer"}]})
+    refusal = made.refusal()
+    assert refusal is not None
+    assert refusal.param == "tools[0].tools[1].type"
+    assert [tool.name for tool in made.tools] == ["mcp__docs__lookup"]
+
+
 def test_a_search_without_access_to_the_web_is_left_out() -> None:
     # As a coding agent sends it, with a member that only the older type has.
     search = {"type": "web_search", "external_web_access": False, "search_content_types": ["text", "image"]}
