@@ -88,7 +88,7 @@ def test_a_secret_is_no_code_and_no_parameter() -> None:
         ("", None),
         ("²", None),
         ("-5", None),
-        (formatdate(time.time() - 60, usegmt=True), 1),
+        pytest.param(formatdate(time.time() - 60, usegmt=True), 1, id="a minute ago"),
     ],
 )
 def test_retry_after(value: str, seconds: int | None) -> None:
