@@ -126,8 +126,9 @@ def test_postgresql_end_to_end(tmp_path: Path, postgres_url: str, answers: Answe
         second = client.responses.create(**SHORT, previous_response_id=first.id)
         assert client.responses.retrieve(second.id) == second
         assert [item.type for item in client.responses.input_items.list(second.id)] == ["message"]
-        with client.responses.stream(**SHORT) as stream:
-            streamed = stream.get_final_response()
+        *_, last = client.responses.create(**SHORT, stream=True)
+        assert last.type in ("response.completed", "response.incomplete")
+        streamed = last.response
         completion = client.chat.completions.create(**chat(), store=True, metadata={"k": "v"})
         assert [each.id for each in client.chat.completions.list(metadata={"k": "v"})] == [completion.id]
         client.responses.delete(first.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -53,13 +54,24 @@ class Keys:
         else:
             asked = self._digest(content)
         admission.asked = asked
-        # One that was refused is asked again as it was.
-        before = [each for each in admission.call.admissions if each is not admission and each.error is None]
-        ordinal = sum(each.asked == asked for each in before)
+        # In the order of their admission, whichever comes here first: the second choice is the second again.
+        earlier = takewhile(lambda each: each is not admission, admission.call.admissions)
+        ordinal = sum(_is_twin(each, asked) for each in earlier)
         return self._digest(b"%b %d" % (asked, ordinal)) if ordinal else asked
 
     def _digest(self, content: bytes) -> bytes:
         return hmac.digest(self._secret, content, "sha256")
+
+
+def _is_twin(earlier: Admission, asked: bytes) -> bool:
+    """Whether an earlier generation of the call is equal to the one that `asked` stands for.
+
+    One that was refused does not count: it is asked again as it was. What is begun beside it and has no key yet is
+    another choice of the same completion.
+    """
+    if earlier.error is not None:
+        return False
+    return earlier.asked == asked or (earlier.asked is None and not earlier.finished)
 
 
 def cacheable(generation: Generation) -> bool:
