@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from antiphon.domain.errors import SetupError
+from antiphon.domain import limits
+from antiphon.domain.errors import SetupError, StoreUnavailable
+from antiphon.stores.postgres import PostgresDriver
 from antiphon.stores.query import Session
 from antiphon.stores.store import SqlStore
 from contract.conftest import Postgres
@@ -28,6 +30,28 @@ def test_lost_connections_are_made_anew(postgres: Postgres) -> None:
             await store.put_response(response(f"resp_{attempt + 2}"), [item(f"msg_{attempt}")])
             await store.ping()
         assert len(await store.get_items(ONE, [f"msg_{attempt}" for attempt in range(3)])) == 3
+
+    run(postgres.url(name), test)
+    postgres.drop(name)
+
+
+def test_a_process_that_stands_still_within_a_transaction_keeps_nothing_from_others(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = postgres.migrated()
+    monkeypatch.setattr(limits, "STORE_IDLE_TIMEOUT", 0.3)
+    stopped = PostgresDriver(postgres.url(name))
+    still = stopped.connect(read_only=False)
+
+    async def test(store: SqlStore) -> None:
+        still.cursor().execute("BEGIN", {})
+        still.cursor().execute("LOCK TABLE responses", {})
+        await store.put_response(response("resp_1"))
+        # What it wakes up with is told as what it is, and its connection is known to be gone.
+        with pytest.raises(stopped.error) as woken:
+            still.cursor().execute("COMMIT", {})
+        assert stopped.lost(still, woken.value)
+        assert isinstance(stopped.failure(woken.value), StoreUnavailable)
 
     run(postgres.url(name), test)
     postgres.drop(name)

@@ -26,6 +26,7 @@ _HINTS = {
     "57014": "The database server took too long.",
     "57P": "The database server was stopped or is starting.",
     "25006": "The database server is read-only.",
+    "25P03": "This process stood still in the middle of a transaction, which the database server has ended.",
     "28": "The database server refused the user name or password.",
     "3D000": "The database does not exist on the server: create it first.",
     "42501": "The database user may not do this: grant it the right to create and use tables.",
@@ -105,6 +106,8 @@ class PostgresDriver:
             "application_name": "antiphon",
             "statement_timeout": str(patience),
             "lock_timeout": str(milliseconds(limits.STORE_BUSY_TIMEOUT)),
+            # A process that is stopped in the middle of a transaction must not keep its rows from all others.
+            "idle_in_transaction_session_timeout": str(milliseconds(limits.STORE_IDLE_TIMEOUT)),
             "default_transaction_isolation": "read committed",
             **settings,
         }
@@ -159,6 +162,7 @@ class PostgresDriver:
         connection = self._open()
         connection.autocommit = False
         connection.execute("SET statement_timeout = 0")
+        connection.execute("SET idle_in_transaction_session_timeout = 0")
         connection.execute(f"SET lock_timeout = {milliseconds(limits.STORE_MIGRATION_WAIT)}")
         connection.commit()
         return connection

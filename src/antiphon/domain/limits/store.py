@@ -12,6 +12,8 @@ MAX_GROUP_COMMIT = 512
 #: How long SQLite waits for another process's write lock; and while the database is known to take no writes.
 STORE_BUSY_TIMEOUT = 5.0
 STORE_BUSY_TIMEOUT_HURRIED = 1.0
+#: How long a transaction may stand still between two statements, which take a millisecond (PostgreSQL).
+STORE_IDLE_TIMEOUT = 5.0
 #: That the database takes writes is believed for this long; then it is tried again while calls go on,
 STORE_PROOF = 1.0
 #: and after this long a new call waits for the outcome,
