@@ -20,7 +20,7 @@ setup: ## virtual environment, locked dependencies, the default model
 test: ## the whole test suite
 	$(PREPARE) test
 	@$(BIN)/python -m compileall -q src
-	@echo "antiphon: running the whole test suite (about 10 minutes on two processors)"
+	@echo "antiphon: running the whole test suite (about 12 minutes on two processors)"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: ## lint and unit, beside each other
