@@ -22,7 +22,8 @@ class LlamaConfig:
     tokens of one (prompt and answer together); `trained_context`: the most that could be set, if known. `threads`: None
     lets the child use the cores it may use. `pinning`: numbers of the processors it may run on (Linux only).
     `cache_ram_mib`: the bound of the prompt cache. `batch`: prompt tokens evaluated in one step; between two steps
-    other slots get their token and a cancelled prompt ends. `gpu_layers`: -1 leaves it to llama.cpp. `quiet_machine`: let waiting threads spin, which is somewhat faster
+    other slots get their token and a cancelled prompt ends. `gpu_layers`: -1 leaves it
+    to llama.cpp. `quiet_machine`: let waiting threads spin, which is somewhat faster
     where nothing else runs. `queue`: requests that may wait for a slot.
     """
 
