@@ -100,7 +100,7 @@ def _number(path: str, value: Any) -> int:
     """A count, written in whatever way servers take one. None is none."""
     if value is None:
         return 1
-    if isinstance(value, str) and len(value) < 16 and value.strip().isdigit():
+    if isinstance(value, str) and len(value) < 16 and value.isascii() and value.strip().isdigit():
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

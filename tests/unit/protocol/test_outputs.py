@@ -31,7 +31,7 @@ def test_other_servers_words_count(extra: dict[str, Any], found: tuple[int, int]
     assert outputs(asked(**extra)) == found
 
 
-@pytest.mark.parametrize("value", [-1, 0, 10**12, 1.5, True, "many", [5], {"a": 1}, "-1"])
+@pytest.mark.parametrize("value", [-1, 0, 10**12, 1.5, True, "many", [5], {"a": 1}, "-1", "\N{SUPERSCRIPT TWO}"])
 def test_what_is_no_count_is_refused_by_its_path(value: object) -> None:
     with pytest.raises(InvalidRequest) as refused:
         outputs(asked(options={"num_predict": value}))
