@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from antiphon.domain.errors import InvalidRequest
+from antiphon.protocol import structured
 from antiphon.protocol.generation import Tool, ToolCall, ToolChoice, ToolResult, Turn
 from antiphon.protocol.refusals import missing_parameter
+
+
+def function_tool(function: dict[str, Any], path: str, extra: Mapping[str, Any] | None = None) -> Tool:
+    """The function that stands at `path` of a request, in either API's words. Raises `InvalidRequest`.
+
+    Its schema is held to OpenAI's rules where it is strict. `extra`: members that only an upstream may know.
+    """
+    strict, parameters = function.get("strict") is True, function.get("parameters")
+    if strict and parameters is not None:
+        structured.check_strict(
+            parameters,
+            what=f"function '{function['name']}'",
+            code="invalid_function_parameters",
+            param=f"{path}.parameters",
+        )
+    return Tool(function["name"], function.get("description") or "", parameters, strict=strict, extra=extra or {})
 
 
 def check_names(tools: Sequence[Tool], param: str) -> None:

@@ -149,20 +149,9 @@ def _tool(tool: Json, index: int) -> Tool:
         bound = Grammar(grammar["syntax"], grammar["definition"]) if grammar else None
         return Tool(custom["name"], custom.get("description") or "", kind="custom", grammar=bound, extra=extra)
     function = tool["function"]
-    if function.get("strict") is True and function.get("parameters") is not None:
-        structured.check_strict(
-            function["parameters"],
-            what=f"function '{function['name']}'",
-            code="invalid_function_parameters",
-            param=f"tools[{index}].function.parameters",
-        )
-    return Tool(
-        function["name"],
-        function.get("description") or "",
-        function.get("parameters"),
-        strict=function.get("strict") is True,
-        extra={**extra, "function": more} if (more := unread(function, _FUNCTION)) else extra,
-    )
+    if more := unread(function, _FUNCTION):
+        extra = {**extra, "function": more}
+    return toolset.function_tool(function, f"tools[{index}].function", extra)
 
 
 def _tool_choice(body: Json, tools: Sequence[Tool], unserved: list[Unserved], *, legacy: bool) -> ToolChoice:

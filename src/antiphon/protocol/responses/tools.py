@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from antiphon.domain.errors import InvalidRequest
-from antiphon.protocol import structured, toolset
+from antiphon.protocol import toolset
 from antiphon.protocol.generation import Grammar, Tool, ToolChoice
 from antiphon.protocol.refusals import Unserved, unsupported_parameter, unsupported_value
 from antiphon.protocol.responses import client_tools
@@ -167,19 +167,7 @@ def callable_tool(tool: Json, path: str) -> Tool:
         grammar = tool.get("format") or {}
         bound = Grammar(grammar["syntax"], grammar["definition"]) if grammar.get("type") == "grammar" else None
         return Tool(tool["name"], tool.get("description") or "", kind="custom", grammar=bound)
-    if tool.get("strict") is True and tool.get("parameters") is not None:
-        structured.check_strict(
-            tool["parameters"],
-            what=f"function '{tool['name']}'",
-            code="invalid_function_parameters",
-            param=f"{path}.parameters",
-        )
-    return Tool(
-        tool["name"],
-        tool.get("description") or "",
-        tool.get("parameters"),
-        strict=tool.get("strict") is True,
-    )
+    return toolset.function_tool(tool, path)
 
 
 # --- how they are chosen ----------------------------------------------------------------------------------------------
