@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +11,7 @@ import structlog
 from structlog.testing import LogCapture
 
 from antiphon.engines.scripted import ScriptedEngine
-from support.metered import MOST_DELAY, StallMeter, most_delay
+from support.metered import MOST_DELAY, Collections, StallMeter, most_delay
 from support.quiet import quiet
 from support.rawhttp import Wire
 from support.serving import Serving, serving
@@ -37,13 +36,14 @@ def served(tmp_path_factory: pytest.TempPathFactory, log: list[Any]) -> Iterator
 @pytest.fixture(scope="session")
 def meter(served: Serving) -> Iterator[StallMeter]:
     """How long the server's loop is held up by what its own thread does."""
-    # What this process holds beside the server is not the server's: its collector need not look at it.
-    gc.collect()
-    gc.freeze()
-    meter = StallMeter(time.thread_time)
+    # The collector looks at all that this process holds, and most of that belongs to the tests. What the server's own
+    # garbage costs is measured where it has a process of its own (`metered`).
+    collections = Collections()
+    collections.start()
+    meter = StallMeter(time.thread_time, collections.used)
     served.call(meter.start)
     yield meter
-    gc.unfreeze()
+    collections.stop()
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -35,22 +37,57 @@ class StallMeter:
 
     Between two ticks, it is the time that went by, or the processor time that was used, whichever is less: so a machine
     that has other things to do is not taken for a loop that is held up. `cpu`: the clock of that processor time; the
-    process's counts whatever holds the interpreter, also in other threads.
+    process's counts whatever holds the interpreter, also in other threads. `collected`: the processor time that the
+    garbage collector has used so far and that does not count.
     """
 
-    def __init__(self, cpu: Callable[[], float] = time.process_time) -> None:
+    def __init__(
+        self, cpu: Callable[[], float] = time.process_time, collected: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self._cpu = cpu
+        self._collected = collected
         self.worst = 0.0
 
     def start(self) -> None:
         """Begin, in the loop that is measured."""
         self._loop = asyncio.get_running_loop()
-        self._tick(time.monotonic(), self._cpu())
+        self._tick(time.monotonic(), self._used())
+
+    def _used(self) -> float:
+        return self._cpu() - self._collected()
 
     def _tick(self, then: float, used: float) -> None:
-        now, cpu = time.monotonic(), self._cpu()
+        now, cpu = time.monotonic(), self._used()
         self.worst = max(self.worst, min(now - then - _STEP, cpu - used))
-        self._loop.call_later(_STEP, self._tick, time.monotonic(), self._cpu())
+        self._loop.call_later(_STEP, self._tick, time.monotonic(), self._used())
+
+
+class Collections:
+    """The processor time (seconds) that the garbage collector has used on each thread, from `start` to `stop`."""
+
+    def __init__(self) -> None:
+        self._used: dict[int, float] = {}
+        self._began = 0.0
+
+    def start(self) -> None:
+        """Begin to count."""
+        gc.callbacks.append(self._count)
+
+    def stop(self) -> None:
+        """Count no more."""
+        gc.callbacks.remove(self._count)
+
+    def used(self) -> float:
+        """What was used on the thread that asks."""
+        return self._used.get(threading.get_ident(), 0.0)
+
+    def _count(self, phase: str, _: dict[str, int]) -> None:
+        # Collections do not overlap: a thread that collects goes on to the end of it.
+        if phase == "start":
+            self._began = time.thread_time()
+        else:
+            thread = threading.get_ident()
+            self._used[thread] = self._used.get(thread, 0.0) + time.thread_time() - self._began
 
 
 def most_delay() -> float:
