@@ -55,7 +55,7 @@ def long_text(tokens: int) -> str:
     return " ".join(random.choice(WORDS) for _ in range(tokens))
 
 
-class Answering:
+class Answerer:
     """A long answer, read all the time; counts its pieces."""
 
     def __init__(self, engine: LlamaEngine) -> None:
@@ -94,7 +94,7 @@ async def measure(engine: LlamaEngine, tokens: int) -> Round:
     """One round."""
     count, took = await read(engine, tokens)
     prompt_alone = count / took
-    answering = Answering(engine)
+    answering = Answerer(engine)
     await answering.begun.wait()
     before = answering.pieces
     await asyncio.sleep(ALONE)

@@ -13,9 +13,9 @@ from antiphon.engines.upstream.chat import ChatEngine
 from antiphon.protocol.generation import (
     Delta,
     Message,
-    Native,
-    NativeDelta,
     OutputFormat,
+    Passthrough,
+    PassthroughDelta,
     Sampling,
     TextDelta,
     TextPart,
@@ -37,8 +37,8 @@ SCHEMA = {
 WEATHER = Tool("get_weather", "The weather of a city.", SCHEMA)
 
 
-def native(engine_says: list[Delta]) -> list[Json]:
-    return [json.loads(delta.data) for delta in engine_says if isinstance(delta, NativeDelta)]
+def passthrough(engine_says: list[Delta]) -> list[Json]:
+    return [json.loads(delta.data) for delta in engine_says if isinstance(delta, PassthroughDelta)]
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +81,11 @@ class TestLlamaServer(EngineContract):
         body = {"model": "mine", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 6, "top_k": 1}
         for streamed_ in (True, False):
             given = {**body, "stream": True} if streamed_ else body
-            deltas = run(collect(engine, asking("Hi", native=Native("chat", given), streamed=streamed_)))
-            assert all(isinstance(delta, NativeDelta) for delta in deltas[:-1])
+            deltas = run(collect(engine, asking("Hi", passthrough=Passthrough("chat", given), streamed=streamed_)))
+            assert all(isinstance(delta, PassthroughDelta) for delta in deltas[:-1])
             assert finish_of(deltas).usage.output_tokens == 6
             assert not finish_of(deltas).usage.estimated
-            said = native(deltas)
+            said = passthrough(deltas)
             assert all(each["choices"] for each in said)
             assert len(said) > 4 if streamed_ else len(said) == 1
 

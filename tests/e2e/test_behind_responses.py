@@ -26,12 +26,12 @@ from antiphon.protocol.generation import (
 )
 from conformance.samples import response
 from support.checking import Answers
-from support.gate import Gate, until
+from support.gate import Pipeline, until
 from support.hosted import CITATION, SEALED, searching
 from support.responses_engines import before, chained, playing, telling
 from support.serving import Serving, serving
 from support.sockets import opened
-from support.upstreams import SECRET, ChatUpstream, Cut, Says, Stall
+from support.upstreams import SECRET, ChatUpstream, PageCursor, Says, Stall
 
 Body = dict[str, Any]
 SEARCHING: Body = {"model": "remote", "input": "What do cats do?", "tools": [{"type": "web_search"}]}
@@ -181,7 +181,7 @@ def test_a_socket(front: Serving) -> None:
 
 
 def test_cancelling_ends_the_answer_there(tmp_path: Path) -> None:
-    gate = Gate()
+    gate = Pipeline()
     engine = ScriptedEngine(lambda _: [TextDelta("a"), gate.step(), TextDelta("b"), Finish("stop")])
     with chained(tmp_path, engine) as (front, _):
         client = front.client()
@@ -196,7 +196,7 @@ def test_cancelling_ends_the_answer_there(tmp_path: Path) -> None:
 
 
 def test_hanging_up_ends_the_answer_there(tmp_path: Path) -> None:
-    gate = Gate()
+    gate = Pipeline()
     engine = ScriptedEngine(lambda _: [TextDelta("a"), gate.step(), TextDelta("b"), Finish("stop")])
     with chained(tmp_path, engine) as (front, _):
         with front.client().responses.create(model="remote", input="hi", stream=True) as stream:
@@ -296,7 +296,7 @@ def failed(error: Body) -> list[Body]:
     ("says", "code"),
     [
         (telling(searching()[:12]), "server_error"),
-        (telling(searching()[:12], 0.05, Cut()), "server_error"),
+        (telling(searching()[:12], 0.05, PageCursor()), "server_error"),
         (telling([*searching()[:12], {"type": "response.output_item.done", "output_index": 7}]), "server_error"),
         (telling(failed({"code": "rate_limit_exceeded", "message": f"{SECRET} is used up"})), "rate_limit_exceeded"),
         (telling(failed({"code": f"leak {SECRET}", "message": SECRET})), "server_error"),
@@ -362,11 +362,11 @@ def test_another_model_can_go_on(tmp_path: Path, answers: Answers) -> None:
 
 
 def test_a_route_may_answer_in_neutral_words_after_all(tmp_path: Path, answers: Answers) -> None:
-    engine = ScriptedEngine(talk, capabilities=Capabilities(context_tokens=1000, native=frozenset({"responses"})))
+    engine = ScriptedEngine(talk, capabilities=Capabilities(context_tokens=1000, passthrough=frozenset({"responses"})))
     with serving(engine, tmp_path) as front, answers.client(front) as client:
         assert client.responses.create(model="scripted", input="hi").output_text == "1 messages"
         client.responses.create(**{**SEARCHING, "model": "scripted"})
-    first, second = (generation.native for generation in engine.asked)
+    first, second = (generation.passthrough for generation in engine.asked)
     assert first is not None
     assert second is not None
     assert (first.only, second.only) == (False, True)

@@ -15,48 +15,48 @@ import pytest
 from antiphon.domain.errors import UpstreamFailed
 from antiphon.engines.scripted import ScriptedEngine, Step
 from antiphon.ports import Capabilities
-from antiphon.protocol.generation import Finish, Generation, NativeDelta, TextDelta, Usage
+from antiphon.protocol.generation import Finish, Generation, PassthroughDelta, TextDelta, Usage
 from support.serving import serving
 
-NATIVE = Capabilities(context_tokens=1000, passes_extra=True, native=frozenset({"chat"}))
+NATIVE = Capabilities(context_tokens=1000, passes_extra=True, passthrough=frozenset({"chat"}))
 BODY: dict[str, Any] = {"model": "scripted", "messages": [{"role": "user", "content": "hello"}]}
 
 
-def chunk(text: str) -> NativeDelta:
+def chunk(text: str) -> PassthroughDelta:
     said = {
         "id": "up-1",
         "object": "chat.completion.chunk",
         "choices": [{"index": 0, "delta": {"content": text}}],
         "x": 1,
     }
-    return NativeDelta(json.dumps(said).encode(), text)
+    return PassthroughDelta(json.dumps(said).encode(), text)
 
 
-def native(generation: Generation) -> Sequence[Step]:
-    if generation.native is None:
+def passthrough(generation: Generation) -> Sequence[Step]:
+    if generation.passthrough is None:
         return [TextDelta("neutral"), Finish("stop", Usage(1, 0, 1))]
     if generation.streamed:
         return [chunk("a"), chunk("b"), Finish("stop", Usage(1, 0, 2))]
     whole = {"id": "up-1", "object": "chat.completion", "odd": {"kept": True}, "choices": []}
-    return [NativeDelta(json.dumps(whole, indent=1).encode()), Finish("stop", Usage(1, 0, 2))]
+    return [PassthroughDelta(json.dumps(whole, indent=1).encode()), Finish("stop", Usage(1, 0, 2))]
 
 
 def test_a_whole_answer_is_passed_on_as_it_came(tmp_path: Path) -> None:
-    engine = ScriptedEngine(native, capabilities=NATIVE)
+    engine = ScriptedEngine(passthrough, capabilities=NATIVE)
     with serving(engine, tmp_path) as served:
         answer = httpx2.post(
             f"{served.base_url}/chat/completions", headers=served.headers, json={**BODY, "vendor_field": [1]}
         )
     assert answer.status_code == 200
     assert answer.json() == {"id": "up-1", "object": "chat.completion", "odd": {"kept": True}, "choices": []}
-    asked = engine.asked[0].native
+    asked = engine.asked[0].passthrough
     assert asked is not None
     assert asked.body["vendor_field"] == [1]
     assert asked.body["messages"] == BODY["messages"]
 
 
 def test_a_stream_is_passed_on_as_it_came(tmp_path: Path) -> None:
-    with serving(ScriptedEngine(native, capabilities=NATIVE), tmp_path) as served:
+    with serving(ScriptedEngine(passthrough, capabilities=NATIVE), tmp_path) as served:
         answer = httpx2.post(
             f"{served.base_url}/chat/completions", headers=served.headers, json={**BODY, "stream": True}
         )
@@ -66,7 +66,7 @@ def test_a_stream_is_passed_on_as_it_came(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"n": 2}, {"store": True}])
 def test_what_needs_our_own_words_gets_them(tmp_path: Path, options: dict[str, Any]) -> None:
-    with serving(ScriptedEngine(native, capabilities=NATIVE), tmp_path) as served:
+    with serving(ScriptedEngine(passthrough, capabilities=NATIVE), tmp_path) as served:
         answer = httpx2.post(f"{served.base_url}/chat/completions", headers=served.headers, json={**BODY, **options})
     assert [choice["message"]["content"] for choice in answer.json()["choices"]] == ["neutral"] * options.get("n", 1)
     assert answer.json()["id"].startswith("chatcmpl-")
@@ -74,7 +74,7 @@ def test_what_needs_our_own_words_gets_them(tmp_path: Path, options: dict[str, A
 
 def test_an_engine_may_answer_a_native_request_in_neutral_words(tmp_path: Path) -> None:
     def neutral(generation: Generation) -> Sequence[Step]:
-        assert generation.native is not None
+        assert generation.passthrough is not None
         return [TextDelta("one "), TextDelta("two"), Finish("stop", Usage(1, 0, 2))]
 
     with serving(ScriptedEngine(neutral, capabilities=NATIVE), tmp_path) as served:
@@ -108,7 +108,7 @@ def test_an_upstream_that_breaks_at_once_is_an_http_error(tmp_path: Path, stream
 
 
 def test_an_answer_that_does_not_finish_is_not_given_as_whole(tmp_path: Path) -> None:
-    engine = ScriptedEngine(lambda _: [NativeDelta(b'{"id": "up-1"}')], capabilities=NATIVE)
+    engine = ScriptedEngine(lambda _: [PassthroughDelta(b'{"id": "up-1"}')], capabilities=NATIVE)
     with serving(engine, tmp_path) as served:
         answer = httpx2.post(f"{served.base_url}/chat/completions", headers=served.headers, json=BODY)
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "engine_failed")

@@ -24,7 +24,7 @@ Body = dict[str, Any]
 _numbers = itertools.count()
 
 
-class Gate:
+class Pipeline:
     """Lets the engine's answers pass; closed, it holds them back."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class World:
     """A server whose answers are numbered: two generations never say the same."""
 
     def __init__(self) -> None:
-        self.gate = Gate()
+        self.gate = Pipeline()
         self.fail: BaseException | None = None
         self.said = 0
         self.began = threading.Semaphore(0)

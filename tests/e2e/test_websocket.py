@@ -30,7 +30,7 @@ from antiphon.protocol.generation import (
     Usage,
 )
 from support.serving import Serving, other_project, serving
-from support.sockets import Client, Gate, asked, opened
+from support.sockets import Client, Pipeline, asked, opened
 
 ADD = {"type": "function", "name": "add", "parameters": {"type": "object", "properties": {}}, "strict": False}
 
@@ -185,7 +185,7 @@ def test_warm_up(client: Client, served: Serving, engine: ScriptedEngine) -> Non
 
 # --- lanes ------------------------------------------------------------------------------------------------------------
 def test_lanes_run_side_by_side_and_each_in_order(tmp_path: Path) -> None:
-    gate = Gate()
+    gate = Pipeline()
 
     def script(generation: Generation) -> Sequence[Step]:
         return gate(generation) if asked(generation) == "slow" else echo(generation)
@@ -201,7 +201,7 @@ def test_lanes_run_side_by_side_and_each_in_order(tmp_path: Path) -> None:
 
 
 def test_seventeen_at_once(tmp_path: Path) -> None:
-    gate = Gate()
+    gate = Pipeline()
     engine = ScriptedEngine(gate)
     with serving(engine, tmp_path) as served, opened(served) as client:
         for number in range(17):
@@ -225,13 +225,13 @@ def test_thirty_three_lanes(client: Client) -> None:
 
 
 # --- steering ---------------------------------------------------------------------------------------------------------
-def steered_script(gate: Gate) -> Any:
+def steered_script(gate: Pipeline) -> Any:
     return lambda generation: gate(generation) if asked(generation) == "slow" else echo(generation)
 
 
 @pytest.mark.parametrize("store", [True, False])
 def test_steering(tmp_path: Path, store: bool) -> None:
-    gate = Gate("one ", "two ", "three")
+    gate = Pipeline("one ", "two ", "three")
     engine = ScriptedEngine(steered_script(gate))
     with serving(engine, tmp_path) as served, opened(served) as client:
         client.create(lane="a", input="slow", instructions="Be kind.", store=store)
@@ -469,7 +469,7 @@ def test_an_engine_that_is_busy(tmp_path: Path) -> None:
 
 
 def test_whoever_hangs_up_cancels(tmp_path: Path) -> None:
-    engine = ScriptedEngine(Gate())
+    engine = ScriptedEngine(Pipeline())
     with serving(engine, tmp_path) as served:
         with opened(served) as client:
             client.create()
@@ -515,7 +515,7 @@ def test_a_client_that_takes_nothing_holds_its_response_up(tmp_path: Path) -> No
 # --- how it ends ------------------------------------------------------------------------------------------------------
 def test_sixty_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SOCKET_LIFETIME", 0.5)
-    gate = Gate()
+    gate = Pipeline()
     with serving(ScriptedEngine(gate), tmp_path) as served, opened(served) as client:
         client.create(lane="a")
         client.create(lane="a")
@@ -529,7 +529,7 @@ def test_sixty_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("patience", [5.0, 0.3])
 def test_a_server_that_stops_lets_responses_end(tmp_path: Path, patience: float) -> None:
-    gate = Gate()
+    gate = Pipeline()
     got: dict[str, Any] = {}
 
     def listen(client: Client) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from antiphon.domain.limits import MIB
-from support.metered import Metered
+from support.metered import MeteredStream
 from support.rawhttp import Answer, Wire
 
 CONNECTIONS = 4
@@ -71,7 +71,7 @@ def attack(url: str, start: bytes, more: bytes, most: int = _MOST) -> int:
 
 
 @contextlib.contextmanager
-def growth(server: Metered) -> Iterator[list[int]]:
+def growth(server: MeteredStream) -> Iterator[list[int]]:
     """The most that the server has grown by (bytes) while this goes on, in the list at its end."""
     before, most, over = server.memory(), [0], threading.Event()
 
@@ -88,7 +88,7 @@ def growth(server: Metered) -> Iterator[list[int]]:
         looking.join()
 
 
-def ask(server: Metered, path: str, body: bytes) -> Answer:
+def ask(server: MeteredStream, path: str, body: bytes) -> Answer:
     """One request with a key, on a connection of its own."""
     with Wire(server.url, server.headers, timeout=60) as wire:
         # The answer may come before the body is sent, and end the connection.
@@ -229,7 +229,7 @@ BODIES: dict[str, tuple[str, Callable[[], bytes]]] = {
 }
 
 
-def measured(server: Metered, names: list[str], *, until: float = 0.0) -> Iterator[tuple[str, int, float, float]]:
+def measured(server: MeteredStream, names: list[str], *, until: float = 0.0) -> Iterator[tuple[str, int, float, float]]:
     """For each body: its name, the answer's status, how long it took, and how long others waited at the worst.
 
     Ends after one that made others wait no longer than `until`.

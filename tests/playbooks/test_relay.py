@@ -9,7 +9,7 @@ import pytest
 
 from antiphon.domain.errors import AntiphonError, UpstreamFailed
 from antiphon.protocol.events import Event, MachineError
-from antiphon.protocol.generation import Finish, NativeDelta, TextDelta, Usage
+from antiphon.protocol.generation import Finish, PassthroughDelta, TextDelta, Usage
 from antiphon.protocol.responses.ending import Steered
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.protocol.responses.table import ItemDelta
@@ -23,8 +23,8 @@ Body = dict[str, Any]
 STOP = Finish("stop", Usage(5, 2, 7, 1))
 
 
-def native(event: Body) -> NativeDelta:
-    return NativeDelta(json.dumps(event).encode())
+def passthrough(event: Body) -> PassthroughDelta:
+    return PassthroughDelta(json.dumps(event).encode())
 
 
 def relayed(events: list[Body], end: Finish | None = STOP, **options: Any) -> tuple[ResponseMachine, list[Event]]:
@@ -32,7 +32,7 @@ def relayed(events: list[Body], end: Finish | None = STOP, **options: Any) -> tu
     machine = response_machine(**options)
     out = machine.start()
     for event in events:
-        out += machine.feed(native(event))
+        out += machine.feed(passthrough(event))
     if end is not None:
         out += machine.feed(end)
         check(out)
@@ -52,7 +52,7 @@ def broken(events: list[Body]) -> list[Event]:
     out = machine.start()
     try:
         for event in events:
-            out += machine.feed(native(event))
+            out += machine.feed(passthrough(event))
         out += machine.feed(STOP)
     except UpstreamFailed as error:
         out += machine.fault(error)
@@ -105,7 +105,7 @@ def test_an_answer_after_a_compaction_goes_on_behind_it() -> None:
     out = machine.start()
     out += machine.feed(ItemDelta({"id": "cmp_1", "type": "compaction", "encrypted_content": "x"}))
     for event in searching():
-        out += machine.feed(native(event))
+        out += machine.feed(passthrough(event))
     out += machine.feed(STOP)
     check(out)
     assert [item["type"] for item in machine.output] == ["compaction", "reasoning", "web_search_call", "message"]
@@ -119,7 +119,7 @@ def test_what_is_not_known_is_passed_on() -> None:
     out = machine.start()
     out += machine.feed(ItemDelta({"id": "cmp_1", "type": "compaction", "encrypted_content": "x"}))
     for event in (*events[:7], news, newer, *events[7:]):
-        out += machine.feed(native(event))
+        out += machine.feed(passthrough(event))
     out += machine.feed(STOP)
     assert [event.body["sequence_number"] for event in out] == list(range(len(out)))
     passed = {event.type: event.body for event in out}
@@ -140,7 +140,7 @@ def test_an_item_of_a_type_that_is_not_known_is_kept() -> None:
     machine = response_machine()
     out = machine.start()
     for event in events:
-        out += machine.feed(native(event))
+        out += machine.feed(passthrough(event))
     out += machine.feed(STOP)
     check_sequence([event.body for event in out])
     assert machine.output == [item]
@@ -338,7 +338,7 @@ def test_what_is_no_event_is_refused(data: bytes) -> None:
     machine = response_machine()
     out = machine.start()
     with pytest.raises(UpstreamFailed) as refused:
-        machine.feed(NativeDelta(data))
+        machine.feed(PassthroughDelta(data))
     check([*out, *machine.fault(refused.value)])
 
 

@@ -23,7 +23,7 @@ from antiphon.domain.sealing import Sealer
 from antiphon.domain.tenancy import Project
 from antiphon.engines.scripted import ScriptedEngine, Step
 from antiphon.engines.single import SingleRoute
-from antiphon.policy.gate import Gate
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.ports import Capabilities, Route
 from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
 from antiphon.protocol.unknown import Unknown
@@ -61,7 +61,7 @@ class Server:
         )
         self.clock = clock = VirtualClock(world.loop)
         compactor = Compactor(Sealer(bytes(32)))
-        gate = Gate()
+        gate = Pipeline()
         routes: Routes[Route] = Routes({"m": SingleRoute("m", engine, 0)})
         preparer = Preparer(store, routes, gate, Prompts(store, clock), compactor)
         bus = Bus()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 
-from antiphon.domain.caching import CachedAnswer, CacheState, Wish
+from antiphon.domain.caching import CacheControl, CachedAnswer, CacheState
+from antiphon.domain.route_trace import RouteTrace, TargetName
 from antiphon.domain.routing import CacheSpec, RouteSpec, TargetSpec
-from antiphon.domain.trail import TargetName, Trail
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.policy.call import Call
 from antiphon.ports import Capabilities
@@ -100,10 +100,10 @@ class ScriptedRoute:
         self._engine = engine
         self._target = TargetName(targets[0].upstream, targets[0].model or name) if targets else None
 
-    async def generate(self, generation: Generation, trail: Trail) -> AsyncGenerator[Delta, None]:
+    async def generate(self, generation: Generation, trace: RouteTrace) -> AsyncGenerator[Delta, None]:
         """Play the script."""
         stream = await self._engine.generate(generation)
-        trail.target = self._target
+        trace.target = self._target
         return stream
 
     async def check(self, generation: Generation) -> None:
@@ -119,7 +119,7 @@ def asking(text: str = "hello", change: Callable[[Generation], Generation] = lam
     return change(Generation("gpt-4o", (Message("user", (TextPart(text),)),)))
 
 
-def a_call(project: str = "proj_one", wish: Wish | None = None) -> Call:
+def a_call(project: str = "proj_one", wish: CacheControl | None = None) -> Call:
     """A call that asks this of the cache."""
     call = call_of(project)
     call.cache_control = wish

@@ -99,7 +99,7 @@ def most_delay() -> float:
 
 
 @dataclass
-class Metered:
+class MeteredStream:
     """The running server."""
 
     process: subprocess.Popen[str]
@@ -129,7 +129,7 @@ class Metered:
 
 
 @contextlib.contextmanager
-def metered(path: Path, files: int = 0, **options: object) -> Iterator[Metered]:
+def metered(path: Path, files: int = 0, **options: object) -> Iterator[MeteredStream]:
     """Serve an engine that says "ok", with these settings, until the block is left.
 
     `files`: that it may have open; 0: as many as it likes.
@@ -150,7 +150,7 @@ def metered(path: Path, files: int = 0, **options: object) -> Iterator[Metered]:
     assert process.stdout is not None
     try:
         where = json.loads(process.stdout.readline())
-        yield Metered(process, where["url"], where["key"], log_file)
+        yield MeteredStream(process, where["url"], where["key"], log_file)
     finally:
         process.stdin.close()
         process.wait(30)

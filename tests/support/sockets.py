@@ -128,7 +128,7 @@ def asked(generation: Generation) -> str:
     return said[-1] if said else ""
 
 
-class Gate:
+class Pipeline:
     """A script that says its first word, waits to be let through, and says the others. Safe from other threads."""
 
     def __init__(self, *words: str) -> None:

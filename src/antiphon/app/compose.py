@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Iterable, Mapping
 
-from antiphon.app.parts import Ending, Group, Parts
+from antiphon.app.services import ServiceGroup, Services, ShutdownHook
 from antiphon.domain.errors import EngineUnavailable, SetupError, ShuttingDown
 from antiphon.domain.routing import RouteSpec
 from antiphon.domain.sealing import Sealer
@@ -34,7 +34,6 @@ from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.cache.stage import Cache
 from antiphon.policy.durable import Durable
-from antiphon.policy.gate import Gate
 from antiphon.policy.keys.last_used import LastUsed
 from antiphon.policy.keys.permit import permit_model
 from antiphon.policy.ledger import Ledger
@@ -45,6 +44,7 @@ from antiphon.policy.money.changes import BudgetChanges
 from antiphon.policy.money.costs import Priced, of_call
 from antiphon.policy.money.pricing import Pricing
 from antiphon.policy.observe import Gauge, Observer
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.policy.shutdowns.notices import Shutdowns
 from antiphon.policy.shutdowns.uses import UseLog
 from antiphon.ports import Constraining, Queueing, Store
@@ -64,7 +64,7 @@ from antiphon.settings import Settings
 from antiphon.settings.declared import DEFAULT_ALIASES, all_aliases
 
 
-class Switch:
+class Readiness:
     """Whether the server is stopping."""
 
     def __init__(self) -> None:
@@ -85,10 +85,10 @@ def compose(
     secret: bytes,
     store: Store,
     engine: Fleet,
-    switch: Switch,
+    switch: Readiness,
     pricing: Pricing,
     project_routes: Mapping[str, Mapping[str, RouteSpec]],
-) -> Parts:
+) -> Services:
     """Put a server together around a store and its engines. `project_routes`: by project id."""
     clock = SystemClock()
     routes = routes_of(
@@ -106,13 +106,13 @@ def compose(
     uses = UseLog(shutdowns, store, clock)
     observer = _observer((route.name for route in routes.all()), store, engine, pricing)
     rate_limits = Limits(Counters(time.monotonic_ns))
-    gate = Gate(
+    gate = Pipeline(
         # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
         [observer, Durable(store), rate_limits, budgets, Priced(pricing)],
         [rate_limits],
         answering=cache,
-        heralds=(shutdowns,),
-        chroniclers=[ledger, uses, observer],
+        start_listeners=(shutdowns,),
+        deferred_listeners=[ledger, uses, observer],
     )
     bus = Bus()
     prompts = Prompts(store, clock)
@@ -158,32 +158,32 @@ def compose(
         proxies=proxies,
         notices=shutdowns.endpoint,
     )
-    return Parts(
+    return Services(
         api,
         engine,
         # What calls leave behind goes from the later ones to the earlier: a shared answer that is under way must first
         # be paid for, then its calls are told of, and what was told is written down.
-        lasting=Group(
+        lasting=ServiceGroup(
             {
                 "ledger": ledger,
                 "budgets": budgets,
                 "uses": uses,
-                "calls": Ending(gate.settle),
-                "cache": Ending(cache.close),
+                "calls": ShutdownHook(gate.settle),
+                "cache": ShutdownHook(cache.close),
                 "last_used": last_used,
-                "leases": Ending(worker.close),
+                "leases": ShutdownHook(worker.close),
                 "keys": keys,
                 "sweeper": Sweeper(store, clock),
                 "lag": observer.lag,
             }
         ),
         # No socket takes anything new; then the worker stores how its responses stand, and the bus lets followers go.
-        background=Group(
+        background=ServiceGroup(
             {
                 **({} if alone else {"poller": Poller(store, bus)}),
-                "bus": Ending(bus.close),
+                "bus": ShutdownHook(bus.close),
                 "worker": worker,
-                "sockets": Ending(sockets.close),
+                "sockets": ShutdownHook(sockets.close),
             }
         ),
         unattended=worker,

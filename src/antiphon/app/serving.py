@@ -8,9 +8,9 @@ import os
 import socket
 from collections.abc import Callable
 
-from antiphon.app.compose import Switch, compose, routes_by_project
+from antiphon.app.compose import Readiness, compose, routes_by_project
 from antiphon.app.engines import upstream_engine
-from antiphon.app.parts import Parts
+from antiphon.app.services import Services
 from antiphon.datadir import DataDir, ServerInfo
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, SetupError
@@ -47,7 +47,7 @@ async def run(
     fleet = Fleet(engine, settings.upstreams, upstream_engine, Surroundings(SystemClock(), price=pricing.to_compare))
     listener = bind(settings.host, settings.port)
     store = SqlStore(settings.database, backups=data_dir.backups)
-    switch = Switch()
+    switch = Readiness()
     with contextlib.closing(listener):
         await store.open()
         try:
@@ -68,8 +68,8 @@ async def run(
 async def _serve(
     settings: Settings,
     data_dir: DataDir,
-    parts: Parts,
-    switch: Switch,
+    parts: Services,
+    switch: Readiness,
     listener: socket.socket,
     announce: Announce,
     stop: asyncio.Event,
@@ -99,7 +99,7 @@ async def _serve(
         await _drain(server, serving, parts, settings.drain_timeout)
 
 
-async def _drain(server: HttpServer, serving: asyncio.Task[None], parts: Parts, patience: float) -> None:
+async def _drain(server: HttpServer, serving: asyncio.Task[None], parts: Services, patience: float) -> None:
     """Finish what is running, with or without a client; what has not finished after `patience` seconds ends.
 
     What a client waits for ends with a stored error. What nobody waits for is left as it is.
@@ -120,7 +120,7 @@ async def _drain(server: HttpServer, serving: asyncio.Task[None], parts: Parts, 
         serving.result()
 
 
-async def _leave_all(parts: Parts) -> None:
+async def _leave_all(parts: Services) -> None:
     """A database that fails must not keep the server from ending; what it does not say is free all the same, later."""
     try:
         async with asyncio.timeout(limits.CLOSE_TIMEOUT):

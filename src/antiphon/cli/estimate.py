@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from antiphon.cli.env import base_url
 from antiphon.domain import limits, money
 from antiphon.domain.errors import SetupError
+from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import RouteSpec
-from antiphon.domain.trail import TargetName
 from antiphon.settings import Loaded, Settings
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ HEADER = "X-Antiphon-Cache"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CacheControl:
     """What one request asks of the cache.
 
     `read`: it may be given an answer that was made before; `keep`: its answer may be given to others. `wanted`: it asks
@@ -56,7 +56,7 @@ class CacheState:
     bytes: int
 
 
-def wish_of(ours: str | None, cache_control: str | None) -> Wish | None:
+def cache_control_of(ours: str | None, cache_control: str | None) -> CacheControl | None:
     """What a request's headers ask; None: nothing. Raises `InvalidRequest` for a value of ours that is none.
 
     `ours` is the header `X-Antiphon-Cache`: "on", "off", or a number of seconds. Of `Cache-Control` (RFC 9111, section
@@ -67,7 +67,7 @@ def wish_of(ours: str | None, cache_control: str | None) -> Wish | None:
     wish = _ours(ours.strip().lower()) if ours is not None else None
     if not cache_control:
         return wish
-    wish = wish or Wish()
+    wish = wish or CacheControl()
     read, keep, max_age = wish.read, wish.keep, wish.max_age
     for directive in cache_control.lower().split(","):
         name, _, value = directive.strip().partition("=")
@@ -78,17 +78,17 @@ def wish_of(ours: str | None, cache_control: str | None) -> Wish | None:
         elif name == "max-age" and _is_count(value):
             age = min(int(value), limits.MAX_CACHE_TTL)
             max_age = age if max_age is None else min(age, max_age)
-    changed = Wish(read, keep, wish.wanted, max_age)
-    return None if changed == Wish() else changed
+    changed = CacheControl(read, keep, wish.wanted, max_age)
+    return None if changed == CacheControl() else changed
 
 
-def _ours(value: str) -> Wish:
+def _ours(value: str) -> CacheControl:
     if value == "on":
-        return Wish(wanted=True)
+        return CacheControl(wanted=True)
     if value == "off":
-        return Wish(read=False, keep=False)
+        return CacheControl(read=False, keep=False)
     if _is_count(value) and 1 <= int(value) <= limits.MAX_CACHE_TTL:
-        return Wish(wanted=True, max_age=int(value))
+        return CacheControl(wanted=True, max_age=int(value))
     raise InvalidRequest(
         f"The header '{HEADER}' must be 'on', 'off', or a number of seconds from 1 to {limits.MAX_CACHE_TTL}.",
         code="invalid_header",

@@ -96,7 +96,7 @@ class ConstrainedEngine:
         if rules is None:
             return await self._inner.generate(generation)
         # Its own words, or many deltas as one, cannot be looked into.
-        generation = msgspec.structs.replace(generation, native=None, batches=False)
+        generation = msgspec.structs.replace(generation, passthrough=None, batches=False)
         stream = await self._inner.generate(generation)
         return _Owning(self._kept(generation, rules, stream), stream)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
+from antiphon.domain.route_trace import RouteTrace, TargetName
 from antiphon.domain.routing import LOCAL, RouteSpec
-from antiphon.domain.trail import TargetName, Trail
 from antiphon.ports import Capabilities, Engine
 from antiphon.protocol.generation import Delta, Generation
 
@@ -32,9 +32,9 @@ class SingleRoute:
         """The engine's."""
         return self._engine.capabilities
 
-    async def generate(self, generation: Generation, trail: Trail) -> AsyncGenerator[Delta, None]:
+    async def generate(self, generation: Generation, trace: RouteTrace) -> AsyncGenerator[Delta, None]:
         """Ask the engine."""
-        trail.target = self._target
+        trace.target = self._target
         return await self._engine.generate(generation)
 
     async def check(self, generation: Generation) -> None:

@@ -11,7 +11,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from antiphon.domain import limits
-from antiphon.domain.caching import wish_of
+from antiphon.domain.caching import cache_control_of
 from antiphon.domain.errors import (
     AntiphonError,
     InvalidRequest,
@@ -28,9 +28,9 @@ from antiphon.policy.administration import roles
 from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.call import Call, Headers
-from antiphon.policy.gate import Gate
 from antiphon.policy.keys.permit import permit
 from antiphon.policy.observe import Observer
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.telemetry.logs import logger
 from antiphon.wire import endpoints
 from antiphon.wire import json as wire_json
@@ -72,7 +72,7 @@ class Api:
         resources: Sequence[Resource],
         authenticate: Authenticator,
         authenticate_admin: AdminAuthenticator,
-        gate: Gate,
+        gate: Pipeline,
         observer: Observer,
         *,
         max_body: int = limits.MAX_BODY,
@@ -184,7 +184,7 @@ class Api:
                 address=exchange.client_address,
             )
             exchange.call.headers += self._notices.get(resource.path, ())
-            exchange.call.cache_control = wish_of(
+            exchange.call.cache_control = cache_control_of(
                 exchange.header(b"x-antiphon-cache"), exchange.header(b"cache-control")
             )
 

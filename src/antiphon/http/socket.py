@@ -12,7 +12,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from antiphon.domain import limits
-from antiphon.domain.caching import Wish, wish_of
+from antiphon.domain.caching import CacheControl, cache_control_of
 from antiphon.domain.errors import AntiphonError, InvalidRequest, NotFound, Overloaded, ShuttingDown
 from antiphon.domain.scopes import group_of, scope_of
 from antiphon.domain.tenancy import Caller
@@ -23,8 +23,8 @@ from antiphon.http.protocol import SOCKET_PATH
 from antiphon.http.proxies import Proxies
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.call import Call
-from antiphon.policy.gate import Gate
 from antiphon.policy.keys.permit import permit
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.refusals import unsupported_parameter
 from antiphon.protocol.responses.lanes import Turn
 from antiphon.protocol.responses.socket import Begin, Connection, Forget, Order, Say, error_event
@@ -55,7 +55,7 @@ class Sockets:
         self,
         responses: Responses,
         authenticate: Authenticator,
-        gate: Gate,
+        gate: Pipeline,
         *,
         drain_timeout: float,
         proxies: Proxies | None = None,
@@ -129,10 +129,10 @@ class Sockets:
         return caller
 
 
-def _wish(headers: dict[bytes, bytes]) -> Wish | None:
+def _wish(headers: dict[bytes, bytes]) -> CacheControl | None:
     """What the connection's opening asks of the cache, for all its responses. Raises `InvalidRequest`."""
     ours, common = (headers.get(name) for name in (b"x-antiphon-cache", b"cache-control"))
-    return wish_of(
+    return cache_control_of(
         None if ours is None else ours.decode("latin-1"), None if common is None else common.decode("latin-1")
     )
 
@@ -161,7 +161,7 @@ class Session:
         self,
         responses: SocketResponses,
         call: Callable[[], Coroutine[Any, Any, Call]],
-        gate: Gate,
+        gate: Pipeline,
         send: Send,
         request_id: str,
         patience: float,

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from antiphon.domain import limits
-from antiphon.domain.caching import Wish
+from antiphon.domain.caching import CacheControl
 from antiphon.domain.money import CallCost
 from antiphon.domain.rates import Demand
+from antiphon.domain.route_trace import RouteTrace, TargetName
 from antiphon.domain.tenancy import Caller
 from antiphon.domain.texts import label
-from antiphon.domain.trail import TargetName, Trail
 from antiphon.policy.said import Said
 from antiphon.ports import Route
 from antiphon.protocol import estimate
@@ -31,7 +31,7 @@ class Spent(NamedTuple):
 
 
 @dataclass(slots=True)
-class Admission:
+class GenerationContext:
     """One generation of a call: what is asked of which route, and, once it is over, what came of it.
 
     `answer`: set by a stage that answers in the engine's place; no further stage is entered then. `kept`: set by a
@@ -43,7 +43,7 @@ class Admission:
     generation: Generation
     #: Nothing will be generated: it is only asked what would refuse it now.
     trial: bool = False
-    trail: Trail = field(default_factory=Trail)
+    trace: RouteTrace = field(default_factory=RouteTrace)
     #: When the first delta came (monotonic seconds); None if none did.
     first_at: float | None = None
     #: As the engine told it, or our estimate for an answer that was broken off; None if nothing was generated.
@@ -104,10 +104,10 @@ class Refused:
     tries: dict[TargetName, int] = field(default_factory=dict)
     error: str | None = None
 
-    def add(self, admission: Admission) -> None:
+    def add(self, admission: GenerationContext) -> None:
         """One more was refused."""
-        self.attempts += len(admission.trail.attempts)
-        for attempt in admission.trail.attempts:
+        self.attempts += len(admission.trace.attempts)
+        for attempt in admission.trace.attempts:
             self.tries[attempt.target] = self.tries.get(attempt.target, 0) + 1
         self.error = admission.error
 
@@ -130,7 +130,7 @@ class Call:
     #: The address of whoever sent it; None for what is made in the background.
     address: str | None = None
     #: What the client asks of the cache; None: nothing.
-    cache_control: Wish | None = None
+    cache_control: CacheControl | None = None
     #: The request's own `store`, if it says so.
     store: bool | None = None
     #: The model's name as the client asked for it; None for one that nothing could have.
@@ -148,7 +148,7 @@ class Call:
     rates: Headers = field(default_factory=list)
     #: Headers that are known only when nothing more will be generated.
     trailers: Headers = field(default_factory=list)
-    admissions: list[Admission] = field(default_factory=list)
+    admissions: list[GenerationContext] = field(default_factory=list)
     #: What became of generations that are no longer in that list.
     refused: Refused = field(default_factory=Refused)
     #: Attempts of all generations at their targets.
@@ -180,7 +180,7 @@ class Call:
         self.headers[:] = [pair for pair in self.headers if pair[0] != name]
         self.headers.append((name, value))
 
-    def admit(self, admission: Admission) -> None:
+    def admit(self, admission: GenerationContext) -> None:
         """One more generation begins. A refused one before it, which came to nothing, is only summed up from now on.
 
         What waits for its turn in the background may be refused for days.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from antiphon.policy.call import Admission
+from antiphon.policy.call import GenerationContext
 from antiphon.ports import Store
 
 
@@ -15,12 +15,12 @@ class Durable:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def enter(self, admission: Admission) -> None:
+    async def enter(self, admission: GenerationContext) -> None:
         """Raise `StoreUnavailable` before anything is paid for."""
         await self._store.check_writable()
 
-    def finish(self, admission: Admission) -> None:
+    def finish(self, admission: GenerationContext) -> None:
         """Nothing."""
 
-    def leave(self, admission: Admission) -> None:
+    def leave(self, admission: GenerationContext) -> None:
         """Nothing."""

@@ -16,7 +16,7 @@ from antiphon.domain.errors import AntiphonError, Unstorable
 from antiphon.domain.ids import new_id
 from antiphon.domain.ledger import Entry
 from antiphon.domain.texts import label, shortened
-from antiphon.policy.call import Admission, Call
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.money import costs
 from antiphon.policy.money.pricing import Pricing
 from antiphon.ports import Clock, LedgerStore
@@ -27,7 +27,7 @@ _DAY = 86_400
 
 
 class Ledger:
-    """A witness of all calls (`policy.stage.Witness`), and the task that writes what it has seen."""
+    """A witness of all calls (`policy.stage.CallListener`), and the task that writes what it has seen."""
 
     def __init__(self, store: LedgerStore, pricing: Pricing, clock: Clock, *, days: int = limits.LEDGER_DAYS) -> None:
         """`days`: how long entries are kept."""
@@ -139,7 +139,7 @@ class Ledger:
         cost = costs.of_call(self._pricing, call)
         usage, estimated = costs.total(admissions)
         last = admissions[-1] if admissions else None
-        target = last.trail.target if last is not None else None
+        target = last.trace.target if last is not None else None
         first = next((admission.first_at for admission in admissions if admission.first_at is not None), None)
         attempts, tried = _attempts(call)
         key = call.caller.key
@@ -155,7 +155,7 @@ class Ledger:
             route=None if last is None else shortened(last.route.name, limits.MAX_LABEL),
             targets=shortened(tried, limits.MAX_TARGETS_TEXT),
             attempts=amounts.count(attempts),
-            fallback=int(any(admission.trail.fallback for admission in admissions)),
+            fallback=int(any(admission.trace.fallback for admission in admissions)),
             kept=int(any(admission.cached for admission in admissions)),
             status=call.status,
             error=_error(call, last),
@@ -186,16 +186,16 @@ def _attempts(call: Call) -> tuple[int, str]:
     count = call.refused.attempts
     targets = dict.fromkeys(map(str, call.refused.tries))
     for admission in call.admissions:
-        trail = admission.trail
-        for attempt in trail.attempts:
+        trace = admission.trace
+        for attempt in trace.attempts:
             targets[str(attempt.target)] = None
-        if trail.target is not None:
-            targets[str(trail.target)] = None
-        count += len(trail.attempts) or int(trail.target is not None)
+        if trace.target is not None:
+            targets[str(trace.target)] = None
+        count += len(trace.attempts) or int(trace.target is not None)
     return count, ",".join(targets)
 
 
-def _error(call: Call, last: Admission | None) -> str | None:
+def _error(call: Call, last: GenerationContext | None) -> str | None:
     if call.error is not None:
         return call.error
     if last is not None and last.error is not None and not last.finished:

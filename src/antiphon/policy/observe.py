@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 
 from antiphon.domain import limits
 from antiphon.domain.durations import milliseconds
-from antiphon.domain.trail import TargetName
-from antiphon.policy.call import Admission, Call
+from antiphon.domain.route_trace import TargetName
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.telemetry import logs
 from antiphon.telemetry.metrics import Count, Histogram, LoopLag, Table
 
@@ -68,7 +68,7 @@ class ModelRow:
     unmet: int = 0
     total: Histogram = field(default_factory=Histogram)
 
-    def add(self, admission: Admission) -> None:
+    def add(self, admission: GenerationContext) -> None:
         """Add the tokens of one generation."""
         usage = admission.consumed
         if usage is None:
@@ -164,14 +164,14 @@ class Observer:
         self.cache: Table[str, Count] = Table(Count, OTHER, most=limits.MAX_SERIES)
 
     # --- a stage ------------------------------------------------------------------------------------------------------
-    async def enter(self, admission: Admission) -> None:
+    async def enter(self, admission: GenerationContext) -> None:
         """One more is being made."""
         self.generating += 1
 
-    def finish(self, admission: Admission) -> None:
+    def finish(self, admission: GenerationContext) -> None:
         """Nothing: the call's end tells."""
 
-    def leave(self, admission: Admission) -> None:
+    def leave(self, admission: GenerationContext) -> None:
         """One less is."""
         self.generating -= 1
 
@@ -212,7 +212,7 @@ class Observer:
         seconds = call.ended - call.began
         model = self._model(call)
         # What broke a stream off is not the error of an HTTP answer.
-        facts = Facts(error=call.error or (call.admissions[-1].error if call.admissions else None))
+        facts = CallSummary(error=call.error or (call.admissions[-1].error if call.admissions else None))
         self._count(call.endpoint, call.method, call.status, model, seconds, facts.error)
         by_key = self.keys[KeyLabel(call.caller.project.id, call.caller.key.id)]
         by_key.calls += 1
@@ -240,7 +240,7 @@ class Observer:
             return ""
         return call.model if call.model in self._models else OTHER
 
-    def _generated(self, call: Call, model: str, seconds: float, facts: Facts, by_key: KeyRow) -> None:
+    def _generated(self, call: Call, model: str, seconds: float, facts: CallSummary, by_key: KeyRow) -> None:
         row = self.models[model]
         row.calls += 1
         row.total.observe(seconds)
@@ -263,21 +263,21 @@ class Observer:
                 row.cost += facts.cost
                 by_key.cost += facts.cost
 
-    def _tried(self, admission: Admission, model: str, began: float, facts: Facts) -> None:
+    def _tried(self, admission: GenerationContext, model: str, began: float, facts: CallSummary) -> None:
         """Note what one generation used, and what became of each attempt at a target."""
         facts.add(admission, began)
-        trail = admission.trail
-        for attempt in trail.attempts:
+        trace = admission.trace
+        for attempt in trace.attempts:
             row = self.targets[_target(attempt.target, model)]
             row.attempts += 1
             row.failed += attempt.error is not None
-        if trail.target is None:
+        if trace.target is None:
             return
-        facts.target = _target(trail.target, model)
+        facts.target = _target(trace.target, model)
         row = self.targets[facts.target]
         row.served += 1
-        row.fallbacks += trail.fallback
-        if not trail.attempts:
+        row.fallbacks += trace.fallback
+        if not trace.attempts:
             row.attempts += 1
             row.failed += admission.error is not None and admission.error != "cancelled"
         if admission.first_at is not None:
@@ -285,7 +285,7 @@ class Observer:
 
 
 @dataclass(slots=True)
-class Facts:
+class CallSummary:
     """What a line of the log tells of a call's generations. `first`: seconds to the first token."""
 
     error: str | None = None
@@ -301,7 +301,7 @@ class Facts:
     cost: int | None = None
     cache: str | None = None
 
-    def add(self, admission: Admission, began: float) -> None:
+    def add(self, admission: GenerationContext, began: float) -> None:
         """Add one generation."""
         usage = admission.consumed
         if usage is not None:
@@ -310,8 +310,8 @@ class Facts:
             self.output += usage.output_tokens
             self.cached += usage.cached_tokens
             self.estimated |= usage.estimated
-        self.attempts += len(admission.trail.attempts) or (admission.trail.target is not None)
-        self.fallback |= admission.trail.fallback
+        self.attempts += len(admission.trace.attempts) or (admission.trace.target is not None)
+        self.fallback |= admission.trace.fallback
         if admission.first_at is not None and (self.first is None or admission.first_at - began < self.first):
             self.first = admission.first_at - began
 
@@ -333,7 +333,7 @@ def _cache_outcome(call: Call) -> str | None:
     return None
 
 
-def _fields(call: Call, model: str, seconds: float, facts: Facts) -> dict[str, Any]:
+def _fields(call: Call, model: str, seconds: float, facts: CallSummary) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "method": _known(call.method),
         "path": call.endpoint,
@@ -356,7 +356,7 @@ def _fields(call: Call, model: str, seconds: float, facts: Facts) -> dict[str, A
     return fields
 
 
-def _add_generated(fields: dict[str, Any], facts: Facts) -> None:
+def _add_generated(fields: dict[str, Any], facts: CallSummary) -> None:
     fields["target"] = facts.target
     fields["attempts"] = facts.attempts
     if facts.fallback:

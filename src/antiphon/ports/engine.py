@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from antiphon.domain.route_trace import RouteTrace
 from antiphon.domain.routing import RouteSpec
-from antiphon.domain.trail import Trail
 from antiphon.protocol.generation import Delta, Generation
 
 
@@ -17,7 +17,8 @@ class Capabilities:
 
     `context_tokens`: prompt and answer together. `constrains`: tool choice and JSON schemas are enforced while tokens
     are drawn. `passes_extra`: fields that Antiphon does not know may be passed on. `continues`: an answer that was cut
-    off can be gone on with from its `Progress`. `native`: surfaces in whose own words it may be asked, and may answer.
+    off can be gone on with from its `Progress`. `passthrough`: surfaces whose requests it may get, and whose answers it
+    may give, untranslated.
     """
 
     context_tokens: int
@@ -29,7 +30,7 @@ class Capabilities:
     constrains: bool = True
     passes_extra: bool = False
     continues: bool = False
-    native: frozenset[str] = frozenset()
+    passthrough: frozenset[str] = frozenset()
 
 
 class Engine(Protocol):
@@ -112,8 +113,8 @@ class Route(Protocol):
     def capabilities(self) -> Capabilities:
         """What some target of it can do."""
 
-    async def generate(self, generation: Generation, trail: Trail) -> AsyncGenerator[Delta, None]:
-        """As `Engine.generate`, on whichever target is best; what happens on the way is noted in `trail`.
+    async def generate(self, generation: Generation, trace: RouteTrace) -> AsyncGenerator[Delta, None]:
+        """As `Engine.generate`, on whichever target is best; what happens on the way is noted in `trace`.
 
         Targets are changed before the first delta only. Raises also `UpstreamFailed` and `DeadlineExceeded`, while
         awaited or while iterated.

@@ -39,7 +39,7 @@ _ORDERS = frozenset({"system", "developer"})
 
 
 # --- what a request wants ---------------------------------------------------------------------------------------------
-class Wish(msgspec.Struct, frozen=True):
+class CompactionPolicy(msgspec.Struct, frozen=True):
     """When to compact. `at`: over so many input tokens (None: the context decides). `now`: whatever there is.
 
     `now` asks for the compaction item alone, and for no answer.
@@ -49,7 +49,7 @@ class Wish(msgspec.Struct, frozen=True):
     now: bool = False
 
 
-def wish(body: Json) -> Wish | None:
+def wish(body: Json) -> CompactionPolicy | None:
     """What a request says of compaction, by `context_management` or by a `compaction_trigger` in its input.
 
     Raises `InvalidRequest` for a trigger that is not the last input item, and for other kinds of management.
@@ -63,7 +63,7 @@ def wish(body: Json) -> Wish | None:
                     code="invalid_value",
                     param=f"input[{index}].type",
                 )
-            return Wish(now=True)
+            return CompactionPolicy(now=True)
     entries: list[Json] = body.get("context_management") or []
     for index, entry in enumerate(entries):
         if entry["type"] != "compaction":
@@ -74,7 +74,7 @@ def wish(body: Json) -> Wish | None:
     if not entries:
         return None
     thresholds = [int(entry["compact_threshold"]) for entry in entries if entry.get("compact_threshold")]
-    return Wish(min(thresholds, default=None))
+    return CompactionPolicy(min(thresholds, default=None))
 
 
 def without_trigger(sent: str | list[Json]) -> str | list[Json]:

@@ -70,12 +70,12 @@ def tokens(count: int) -> int:
 
 def input_tokens(generation: Generation) -> int:
     """Input tokens of a generation: of all that is sent, in the client's own words or in ours."""
-    native = generation.native
-    if native is None:
+    passthrough = generation.passthrough
+    if passthrough is None:
         count = _conversation(generation.turns) + _rules(generation)
     else:
-        count = _native(native.body)
-        if not (native.body.get("messages") or native.body.get("input")):
+        count = _passthrough(passthrough.body)
+        if not (passthrough.body.get("messages") or passthrough.body.get("input")):
             count += _conversation(generation.turns)
     return count // _TOKEN + 1
 
@@ -128,7 +128,7 @@ def _rules(generation: Generation) -> int:
 
 
 # --- in the client's own words ----------------------------------------------------------------------------------------
-def _native(body: Json) -> int:
+def _passthrough(body: Json) -> int:
     conversation = body.get("messages") or body.get("input") or ()
     data = _encode(conversation)
     entries = len(conversation) if isinstance(conversation, list | tuple) else 1

@@ -179,13 +179,13 @@ class Sampling(msgspec.Struct, frozen=True):
     repetition_penalty: float | None = None
 
 
-class Native(msgspec.Struct, frozen=True):
+class Passthrough(msgspec.Struct, frozen=True):
     """A request as its surface took it, for an engine that speaks the very same protocol.
 
     `surface`: whose body it is. `body`: the whole request, as it may be sent on: references to what only we have (a
     previous response, a conversation, a prompt) are put in, and nothing in it is to be kept by whoever gets it.
     `only`: what it asks for cannot all be said in a `Generation`, so only an engine that takes such requests as they
-    are can serve it (`Capabilities.native`).
+    are can serve it (`Capabilities.passthrough`).
     """
 
     surface: Literal["chat", "responses"]
@@ -206,11 +206,11 @@ class Generation(msgspec.Struct, frozen=True):
     for `Progress`; `progress` is what it told before the answer was cut off, and asks it to go on from there.
 
     `streamed`: whether somebody watches; if not, an engine may ask for the whole answer at once. `affinity`: equal for
-    generations that had better go to the same target, whose cache knows their beginning. `native`: the same request in
-    the words of its surface: an engine may answer it with `NativeDelta`s, or ignore it. `batches`: whoever asks can
-    take a `Batch`. `tier`: the service tier that is asked for, for servers that have several. `template`: what the
-    client says to the model's chat template (`chat_template_kwargs`); the local engine hands it on, as far as it is not
-    set by what else is asked. `verbosity`: how long answers should be ("low", "medium", "high"). `user`,
+    generations that had better go to the same target, whose cache knows their beginning. `passthrough`: the same
+    request as its surface got it: an engine may answer it with `PassthroughDelta`s, or ignore it. `batches`: the
+    caller can take a `Batch`. `tier`: the service tier that is asked for, for servers that have several. `template`:
+    what the client says to the model's chat template (`chat_template_kwargs`); the local engine hands it on, as far as it
+    is not set by what else is asked. `verbosity`: how long answers should be ("low", "medium", "high"). `user`,
     `safety_identifier`: who asks, as the client names them, for servers that want to know.
     """
 
@@ -226,7 +226,7 @@ class Generation(msgspec.Struct, frozen=True):
     progress: tuple[bytes, ...] = ()
     streamed: bool = True
     affinity: str | None = None
-    native: Native | None = None
+    passthrough: Passthrough | None = None
     batches: bool = False
     tier: str | None = None
     template: Mapping[str, Any] = {}
@@ -379,11 +379,11 @@ class Finish(_Value, frozen=True, tag="finish"):
     unmet: bool = False
 
 
-class NativeDelta(_Value, frozen=True, tag="native"):
-    """Part of the answer in the words of the surface that `Generation.native` names: one chunk or event, as JSON.
+class PassthroughDelta(_Value, frozen=True, tag="native"):
+    """Part of the answer in the words of the surface that `Generation.passthrough` names: one chunk or event, as JSON.
 
     If the whole was asked for (`streamed` false), it is the whole object. `text` is what it says, of any kind, for
-    counting tokens if the stream breaks off. An answer is native as a whole, but for its `Finish`.
+    counting tokens if the stream breaks off. An answer is passthrough as a whole, but for its `Finish`.
     """
 
     data: bytes
@@ -397,7 +397,7 @@ AnswerDelta = TextDelta | RefusalDelta | ReasoningDelta | CallStart | CallArgume
 class Batch(_Value, frozen=True, tag="batch"):
     """Deltas that came at once, so that they can be sent at once. Never holds a `Finish`, which always stands alone."""
 
-    deltas: tuple[AnswerDelta | NativeDelta, ...]
+    deltas: tuple[AnswerDelta | PassthroughDelta, ...]
 
 
-Delta = AnswerDelta | Progress | NativeDelta | Batch
+Delta = AnswerDelta | Progress | PassthroughDelta | Batch

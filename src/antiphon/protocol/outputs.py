@@ -53,8 +53,10 @@ def outputs(generation: Generation) -> Outputs:
 
     Raises `InvalidRequest` for a field that could not be counted, with its path as the parameter.
     """
-    native = generation.native
-    predicted = native.body.get("prediction") if native is not None and native.surface == "chat" else None
+    passthrough = generation.passthrough
+    predicted = (
+        passthrough.body.get("prediction") if passthrough is not None and passthrough.surface == "chat" else None
+    )
     if not generation.extra and predicted is None:
         return _NOTHING
     # A prediction that does not come true is paid for as output.
@@ -73,12 +75,12 @@ def outputs(generation: Generation) -> Outputs:
 def limited(generation: Generation, most: int) -> Generation:
     """The generation with an output limit, in our words and in the client's own."""
     sampling = msgspec.structs.replace(generation.sampling, max_tokens=most)
-    native = generation.native
-    if native is not None:
-        body = {name: value for name, value in native.body.items() if name != "max_tokens"}
-        body["max_completion_tokens" if native.surface == "chat" else "max_output_tokens"] = most
-        native = msgspec.structs.replace(native, body=body)
-    return msgspec.structs.replace(generation, sampling=sampling, native=native)
+    passthrough = generation.passthrough
+    if passthrough is not None:
+        body = {name: value for name, value in passthrough.body.items() if name != "max_tokens"}
+        body["max_completion_tokens" if passthrough.surface == "chat" else "max_output_tokens"] = most
+        passthrough = msgspec.structs.replace(passthrough, body=body)
+    return msgspec.structs.replace(generation, sampling=sampling, passthrough=passthrough)
 
 
 def _members(extra: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:

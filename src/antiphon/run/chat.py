@@ -17,24 +17,24 @@ from antiphon.domain.ids import new_id
 from antiphon.domain.records import Page, StoredCompletion
 from antiphon.domain.routes import Routes
 from antiphon.policy.call import Call
-from antiphon.policy.gate import Gate
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.ports import Clock, CompletionStore, Engine, Route
 from antiphon.protocol import knobs
 from antiphon.protocol.chat import request as requests
 from antiphon.protocol.chat.machine import ChatMachine
 from antiphon.protocol.chat.request import ChatRequest
 from antiphon.protocol.events import Event, Passed
-from antiphon.protocol.generation import Batch, Delta, Native, NativeDelta
+from antiphon.protocol.generation import Batch, Delta, Passthrough, PassthroughDelta
 from antiphon.protocol.streams import Resumed
 from antiphon.protocol.unknown import Unknown
-from antiphon.run.chat_relay import is_native, relayed, whole
+from antiphon.run.chat_relay import is_passthrough, relayed, whole
 from antiphon.run.choices import begun, end
-from antiphon.run.driver import Keeper, Merged, drive, finish
+from antiphon.run.driver import Merged, Persister, drive, finish
 
 Json = dict[str, Any]
 
 
-class ChatRun(Keeper):
+class ChatRun(Persister):
     """One completion being made. Exactly one of `events` and `result` is used, once."""
 
     def __init__(
@@ -46,14 +46,14 @@ class ChatRun(Keeper):
         created: int,
         streams: list[AsyncGenerator[Delta, None]],
         *,
-        may_be_native: bool,
+        may_pass_through: bool,
     ) -> None:
         self._store = store
         self._request = request
         self._model = model
         self._created = created
         self._streams = streams
-        self._may_be_native = may_be_native
+        self._may_pass_through = may_pass_through
         self._call = call
         self._body = b""
 
@@ -86,7 +86,7 @@ class ChatRun(Keeper):
     async def events(self) -> AsyncGenerator[Sequence[Event | Passed], None]:
         """The stream of chunks. A stored completion is stored before its last chunk."""
         try:
-            first = await self._native()
+            first = await self._passthrough()
             if first is not None:
                 events: AsyncGenerator[Sequence[Event | Passed], None] = relayed(
                     self._call, lambda: self._machine, first, self._streams[0]
@@ -102,7 +102,7 @@ class ChatRun(Keeper):
     async def result(self) -> bytes:
         """The whole completion as JSON, stored if it is to be. Raises what broke the generation."""
         try:
-            first = await self._native()
+            first = await self._passthrough()
             if first is not None:
                 return await whole(self._call, first, self._streams[0])
             await finish(self._machine, self._machine.start(), Merged(self._streams), self)
@@ -110,12 +110,12 @@ class ChatRun(Keeper):
             await self._close()
         return self._body
 
-    async def _native(self) -> NativeDelta | Batch | None:
+    async def _passthrough(self) -> PassthroughDelta | Batch | None:
         """The first delta, if the answer is in this surface's own words."""
-        if not self._may_be_native:
+        if not self._may_pass_through:
             return None
         first = await anext(self._streams[0], None)
-        if is_native(first):
+        if is_passthrough(first):
             return first
         if first is not None:
             self._streams[0] = Resumed(first, self._streams[0])
@@ -156,7 +156,7 @@ class ChatRun(Keeper):
 class Chat:
     """The Chat Completions surface over the driver."""
 
-    def __init__(self, store: CompletionStore, routes: Routes[Route], gate: Gate, clock: Clock) -> None:
+    def __init__(self, store: CompletionStore, routes: Routes[Route], gate: Pipeline, clock: Clock) -> None:
         self._store = store
         self._routes = routes
         self._gate = gate
@@ -170,32 +170,36 @@ class Chat:
         engine = self._gate.bound(call, self._routes.find(request.model, call.project_id))
         if not engine.capabilities.passes_extra:
             knobs.refuse(unknown, "chat")
-        native = self._native(engine, request)
-        if native is None:
+        passthrough = self._passthrough(engine, request)
+        if passthrough is None:
             requests.check_neutral(body)
             if request.unserved is not None:
                 raise request.unserved
-        streams = await self._admit(engine, request, native, unknown)
+        streams = await self._admit(engine, request, passthrough, unknown)
         created = int(self._clock.now())
-        return ChatRun(self._store, call, request, engine.name, created, streams, may_be_native=native is not None)
+        return ChatRun(
+            self._store, call, request, engine.name, created, streams, may_pass_through=passthrough is not None
+        )
 
     @staticmethod
-    def _native(engine: Engine, request: ChatRequest) -> Native | None:
+    def _passthrough(engine: Engine, request: ChatRequest) -> Passthrough | None:
         """The request in its own words, if its answer can be passed on as it comes."""
-        if "chat" not in engine.capabilities.native or request.choices > 1 or request.store:
+        if "chat" not in engine.capabilities.passthrough or request.choices > 1 or request.store:
             return None
         body = {**request.body, **request.extra} if request.extra else request.body
-        return Native("chat", body, only=request.unserved is not None)
+        return Passthrough("chat", body, only=request.unserved is not None)
 
     @staticmethod
     async def _admit(
-        engine: Engine, request: ChatRequest, native: Native | None, unknown: Unknown
+        engine: Engine, request: ChatRequest, passthrough: Passthrough | None, unknown: Unknown
     ) -> list[AsyncGenerator[Delta, None]]:
         """All choices or none."""
         passes = engine.capabilities.passes_extra
 
         def begin(choice: int) -> Awaitable[AsyncGenerator[Delta, None]]:
-            generation = msgspec.structs.replace(request.generation(engine.name, choice), native=native, batches=True)
+            generation = msgspec.structs.replace(
+                request.generation(engine.name, choice), passthrough=passthrough, batches=True
+            )
             return engine.generate(knobs.serve(generation, unknown, "chat", passes=passes))
 
         try:

@@ -11,7 +11,7 @@ from antiphon.domain.errors import EngineFailed
 from antiphon.domain.texts import label
 from antiphon.policy.call import Call
 from antiphon.protocol.events import Event, Passed
-from antiphon.protocol.generation import Batch, Delta, Finish, NativeDelta
+from antiphon.protocol.generation import Batch, Delta, Finish, PassthroughDelta
 from antiphon.run.driver import Machine, as_fault
 
 Stream = AsyncGenerator[Delta, None]
@@ -22,7 +22,7 @@ class _Shown(msgspec.Struct):
 
 
 async def relayed(
-    call: Call, machine: Callable[[], Machine], first: NativeDelta | Batch, stream: Stream
+    call: Call, machine: Callable[[], Machine], first: PassthroughDelta | Batch, stream: Stream
 ) -> AsyncGenerator[Sequence[Event | Passed], None]:
     """The chunks, from the first one on. If the upstream breaks, the machine is made, and says so in its own way."""
     call.object_id = _id(first)
@@ -42,20 +42,22 @@ async def relayed(
     yield [*machine().fault(fault)]
 
 
-def is_native(delta: Delta | None) -> TypeGuard[NativeDelta | Batch]:
+def is_passthrough(delta: Delta | None) -> TypeGuard[PassthroughDelta | Batch]:
     """Whether an answer that begins so is in the surface's own words."""
-    return isinstance(delta, NativeDelta) or (isinstance(delta, Batch) and isinstance(delta.deltas[0], NativeDelta))
+    return isinstance(delta, PassthroughDelta) or (
+        isinstance(delta, Batch) and isinstance(delta.deltas[0], PassthroughDelta)
+    )
 
 
 def _passed(delta: Delta) -> list[Passed]:
-    if isinstance(delta, NativeDelta):
+    if isinstance(delta, PassthroughDelta):
         return [Passed(delta.data)]
     if isinstance(delta, Batch):
-        return [Passed(each.data) for each in delta.deltas if isinstance(each, NativeDelta)]
+        return [Passed(each.data) for each in delta.deltas if isinstance(each, PassthroughDelta)]
     return []
 
 
-async def whole(call: Call, first: NativeDelta | Batch, stream: Stream) -> bytes:
+async def whole(call: Call, first: PassthroughDelta | Batch, stream: Stream) -> bytes:
     """The completion as the upstream has made it, once it is known to be whole. Raises what broke it."""
     call.object_id = _id(first)
     async for delta in stream:

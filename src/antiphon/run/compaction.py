@@ -15,7 +15,7 @@ from antiphon.domain.ids import new_id
 from antiphon.domain.sealing import Sealer
 from antiphon.ports import Engine
 from antiphon.protocol import compaction as rules
-from antiphon.protocol.compaction import Compacted, Json, Placed, Wish
+from antiphon.protocol.compaction import Compacted, CompactionPolicy, Json, Placed
 from antiphon.protocol.generation import Delta, Finish, Generation, Message, TextDelta, TextPart, Turn, Usage
 from antiphon.protocol.refusals import Unserved
 from antiphon.protocol.responses import items as item_rules
@@ -81,7 +81,7 @@ class Compactor:
         self,
         project_id: str,
         engine: Engine,
-        wish: Wish,
+        wish: CompactionPolicy,
         places: Sequence[Placed],
         users: list[Json],
         *,

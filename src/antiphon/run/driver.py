@@ -18,7 +18,7 @@ F_co = TypeVar("F_co", covariant=True)
 _log = logger(__name__)
 
 
-class Facts(Protocol[F_co]):
+class MachineInput(Protocol[F_co]):
     """What a machine is fed. `aclose` ends the generation behind it, whether it was begun or not."""
 
     def __aiter__(self) -> AsyncIterator[F_co]:
@@ -48,7 +48,7 @@ class Machine(Protocol):
         """End because nobody wants it any more."""
 
 
-class Keeper:
+class Persister:
     """Decides what is stored, and when. This one stores nothing."""
 
     async def keep(self, events: list[Event]) -> None:
@@ -63,33 +63,33 @@ class Keeper:
 
 
 async def drive(
-    machine: Machine, opening: list[Event], facts: Facts[Any], keeper: Keeper
+    machine: Machine, opening: list[Event], facts: MachineInput[Any], persister: Persister
 ) -> AsyncGenerator[list[Event], None]:
     """Run a machine to its end, after the events it has opened with.
 
-    Each list of events is yielded only after the keeper has what it tells. A fault of the engine becomes the machine's
-    terminal event; a fault of the store is raised, since nothing more may be said then. Closing this generator ends the
-    generation.
+    Each list of events is yielded only after the persister has what it tells. A fault of the engine becomes the
+    machine's terminal event; a fault of the store is raised, since nothing more may be said then. Closing this
+    generator ends the generation.
     """
     try:
         if opening:
-            await keeper.keep(opening)
+            await persister.keep(opening)
             yield opening
-        async with contextlib.aclosing(_steps(machine, facts, keeper)) as steps:
+        async with contextlib.aclosing(_steps(machine, facts, persister)) as steps:
             async for events in steps:
                 # Not within the reach of any `except`: what could not be kept must not be followed by anything.
-                await keeper.keep(events)
+                await persister.keep(events)
                 yield events
     finally:
-        await _settle(machine, facts, keeper)
+        await _settle(machine, facts, persister)
 
 
-async def _steps(machine: Machine, facts: Facts[Any], keeper: Keeper) -> AsyncGenerator[list[Event], None]:
+async def _steps(machine: Machine, facts: MachineInput[Any], persister: Persister) -> AsyncGenerator[list[Event], None]:
     """The machine's events for each fact; for a fault, those of its end."""
     try:
         async for fact in facts:
             if isinstance(fact, Progress):
-                keeper.note(fact.state)
+                persister.note(fact.state)
             elif events := machine.feed(fact):
                 yield events
         if not machine.ended:
@@ -103,9 +103,9 @@ async def _steps(machine: Machine, facts: Facts[Any], keeper: Keeper) -> AsyncGe
     yield machine.fault(fault)
 
 
-async def finish(machine: Machine, opening: list[Event], facts: Facts[Any], keeper: Keeper) -> None:
+async def finish(machine: Machine, opening: list[Event], facts: MachineInput[Any], persister: Persister) -> None:
     """Run a machine to its end for a caller who wants the result only. Raises what broke the generation."""
-    events = drive(machine, opening, facts, keeper)
+    events = drive(machine, opening, facts, persister)
     try:
         async for _ in events:
             pass
@@ -115,12 +115,12 @@ async def finish(machine: Machine, opening: list[Event], facts: Facts[Any], keep
         raise machine.error
 
 
-async def _settle(machine: Machine, facts: Facts[Any], keeper: Keeper) -> None:
+async def _settle(machine: Machine, facts: MachineInput[Any], persister: Persister) -> None:
     """Free the engine's slot, and give a response that was left the status it has earned."""
     try:
         if not machine.ended:
             # The client's task may be cancelled already; what it was told must still be kept.
-            await asyncio.shield(asyncio.ensure_future(keeper.leave(machine)))
+            await asyncio.shield(asyncio.ensure_future(persister.leave(machine)))
     finally:
         await facts.aclose()
 

@@ -16,7 +16,7 @@ from antiphon.domain import limits
 from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import AntiphonError, Conflict
 from antiphon.domain.records import KeyClaim, KeyState
-from antiphon.policy.habits import Habit, for_ever
+from antiphon.periodic import PeriodicTask, run_forever
 from antiphon.ports import Clock, KeyStore
 from antiphon.run.steady import SteadyTime
 from antiphon.telemetry.logs import logger
@@ -71,7 +71,7 @@ class Attempt:
         self._pieces: list[bytes] = []
         self._size = 0
         self._settled = False
-        self._renewing = asyncio.create_task(for_ever(self._renew, _log))
+        self._renewing = asyncio.create_task(run_forever(self._renew, _log))
 
     @property
     def head(self) -> bytes:
@@ -133,7 +133,7 @@ class Idempotency:
         self._running: dict[Name, Attempt] = {}
         self._memory: OrderedDict[Name, tuple[float, Answer]] = OrderedDict()
         self._memory_bytes = 0
-        self._sweeping = Habit(_log, self._sweep)
+        self._sweeping = PeriodicTask(_log, self._sweep)
 
     async def start(self) -> None:
         """Begin to forget old keys."""

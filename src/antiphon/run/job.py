@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from antiphon.domain.caching import Wish
+from antiphon.domain.caching import CacheControl
 from antiphon.domain.errors import AntiphonError, EngineFailed, LeaseLost, Overloaded, StoreFailed, StoreUnavailable
 from antiphon.domain.records import StoredResponse
 from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.policy.call import Call
-from antiphon.policy.gate import Gate
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.ports import Clock, Engine, Store
 from antiphon.protocol.generation import Generation
 from antiphon.protocol.responses import request as requests
@@ -23,9 +23,9 @@ from antiphon.protocol.unknown import Unknown
 from antiphon.run.bus import Bus
 from antiphon.run.compaction import Stream
 from antiphon.run.driver import drive
-from antiphon.run.keepers import JournalKeeper, split_progress
 from antiphon.run.logs import failed, whole_log
 from antiphon.run.patience import PutOff, pause_after
+from antiphon.run.persistence import EventLogWriter, split_progress
 from antiphon.run.prepare import Prepared, Preparer
 from antiphon.telemetry.logs import logger
 from antiphon.wire import sse
@@ -46,7 +46,7 @@ class Accepted(msgspec.Struct):
     key_id: str | None = None
     #: Whether the rate limits have counted it as a request.
     counted: bool = False
-    cache: Wish | None = None
+    cache: CacheControl | None = None
 
 
 class Course(NamedTuple):
@@ -55,7 +55,7 @@ class Course(NamedTuple):
     accepted: Accepted
     items: list[Json]
     machine: ResponseMachine
-    keeper: JournalKeeper
+    persister: EventLogWriter
     progress: tuple[bytes, ...]
 
 
@@ -65,7 +65,7 @@ class Job:
     def __init__(
         self,
         store: Store,
-        gate: Gate,
+        gate: Pipeline,
         preparer: Preparer,
         bus: Bus,
         clock: Clock,
@@ -165,7 +165,7 @@ class Job:
         if course is None:
             await self._fail(f"{_CUT_OFF}, and its events are no longer kept.")
             return
-        machine, keeper = course.machine, course.keeper
+        machine, persister = course.machine, course.persister
         if self._wanted and not self._abandoned:
             self._answering = asyncio.create_task(self._answer(course))
             await asyncio.wait({self._answering})
@@ -173,10 +173,10 @@ class Job:
                 self._answering.result()
         # A task that is cancelled before its first step has done nothing at all.
         if not machine.ended and not self._abandoned:
-            await keeper.keep(machine.cancel())
+            await persister.keep(machine.cancel())
 
     async def _answer(self, course: Course) -> None:
-        machine, keeper = course.machine, course.keeper
+        machine, persister = course.machine, course.persister
         call = await self._call(course.accepted)
         try:
             try:
@@ -185,10 +185,10 @@ class Job:
                 pause = pause_after(error, self._response.waited / 1000)
                 if pause is not None:
                     raise PutOff(error, pause, counted=call.counted) from None
-                await keeper.keep(machine.fault(error))
+                await persister.keep(machine.fault(error))
                 return
             opening = machine.start() if machine.waiting else []
-            async with aclosing(drive(machine, opening, stream, keeper)) as events:
+            async with aclosing(drive(machine, opening, stream, persister)) as events:
                 async for _ in events:
                     pass
         except PutOff as put_off:
@@ -226,7 +226,7 @@ class Job:
         accepted = msgspec.json.decode(self._response.request, type=Accepted)
         machine = self._machine(accepted)
         items = await self._input()
-        keeper = JournalKeeper(self._store, machine, self._response, items, self._bus)
+        persister = EventLogWriter(self._store, machine, self._response, items, self._bus)
         progress: list[bytes] = []
         parser = sse.SSEParser()
         after = -1
@@ -239,12 +239,12 @@ class Job:
             if batch.progress:
                 progress += split_progress(batch.progress)
             after = batch.first + batch.count - 1
-            keeper.logged(after + 1, len(batch.payload))
+            persister.logged(after + 1, len(batch.payload))
         if after == -1:
             return None
         machine.restored()
-        keeper.resume(len(machine.output))
-        return Course(accepted, items, machine, keeper, tuple(progress))
+        persister.resume(len(machine.output))
+        return Course(accepted, items, machine, persister, tuple(progress))
 
     async def _input(self) -> list[Json]:
         """The input items, in order."""

@@ -12,7 +12,7 @@ import msgspec
 from antiphon.domain.errors import ContextLengthExceeded, InvalidRequest
 from antiphon.domain.routes import Routes
 from antiphon.policy.call import Call
-from antiphon.policy.gate import Gate
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.ports import Engine, Route, Store
 from antiphon.protocol import compaction, knobs
 from antiphon.protocol.compaction import Placed
@@ -20,7 +20,7 @@ from antiphon.protocol.generation import Generation, Turn
 from antiphon.protocol.refusals import Unserved, missing_parameter, previous_not_found
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import request as requests
-from antiphon.protocol.responses.native import native
+from antiphon.protocol.responses.passthrough import passthrough
 from antiphon.protocol.responses.reasoning import Seal, opened, seal_for
 from antiphon.protocol.responses.request import ResponseRequest
 from antiphon.protocol.responses.tools import NOTHING, Offered
@@ -75,7 +75,7 @@ class Preparer:
         self,
         store: Store,
         routes: Routes[Route],
-        gate: Gate,
+        gate: Pipeline,
         prompts: Prompts,
         compactor: Compactor,
         *,
@@ -132,7 +132,7 @@ class Preparer:
         project_id = call.project_id
         call.asks(request.model, request.body)
         engine = self._gate.bound(call, self._routes.find(request.model, project_id))
-        relays = "responses" in engine.capabilities.native
+        relays = "responses" in engine.capabilities.passthrough
         passes = engine.capabilities.passes_extra
         if not passes:
             knobs.refuse(unknown, "responses")
@@ -166,8 +166,8 @@ class Preparer:
             if not relays:
                 return await context.fit(engine, build, kept) if request.truncate else build(kept)
             # Whoever gets it as it is makes it fit, too.
-            asked = native(adapted, (place.item for place in places), only=unserved is not None)
-            return msgspec.structs.replace(build(kept), native=asked)
+            asked = passthrough(adapted, (place.item for place in places), only=unserved is not None)
+            return msgspec.structs.replace(build(kept), passthrough=asked)
 
         planned = None
         if request.compact is not None and not compacted:

@@ -28,13 +28,13 @@ from antiphon.protocol.unknown import Unknown
 from antiphon.run.bus import Bus
 from antiphon.run.chains import Chains
 from antiphon.run.compaction import Stream
-from antiphon.run.driver import Facts, drive, finish
+from antiphon.run.conversation_lock import ConversationLock, ConversationLocks
+from antiphon.run.driver import MachineInput, drive, finish
 from antiphon.run.job import Accepted
-from antiphon.run.keepers import JournalKeeper, ResponseKeeper, ResultKeeper
+from antiphon.run.persistence import EventLogWriter, FinalResponseWriter, ResponseWriter
 from antiphon.run.prepare import Prepared, Preparer, in_words_of_responses
 from antiphon.run.retention import Retention
 from antiphon.run.tail import tail
-from antiphon.run.turns import Turn, Turns
 from antiphon.run.worker import Worker
 
 Json = dict[str, Any]
@@ -54,7 +54,7 @@ class ResponseRun:
         prepared: Prepared,
         machine: ResponseMachine,
         deltas: Stream,
-        turn: Turn | None = None,
+        turn: ConversationLock | None = None,
     ) -> None:
         self.id = record.id
         self._store = store if prepared.request.store else None
@@ -66,23 +66,23 @@ class ResponseRun:
         self.machine = machine
         self.deltas = deltas
 
-    async def events(self, facts: Facts[Any] | None = None) -> AsyncGenerator[list[Event], None]:
+    async def events(self, facts: MachineInput[Any] | None = None) -> AsyncGenerator[list[Event], None]:
         """The stream. What it shows is stored before it is yielded. `facts`: what to feed instead of the deltas."""
-        keeper = ResponseKeeper(self._store, self.machine, self._record, self._items, self._turn)
+        persister = ResponseWriter(self._store, self.machine, self._record, self._items, self._turn)
         with self._worker.foreground(self._record.project_id, self.id):
             async with (
                 self._over(),
-                aclosing(drive(self.machine, self.machine.start(), facts or self.deltas, keeper)) as events,
+                aclosing(drive(self.machine, self.machine.start(), facts or self.deltas, persister)) as events,
             ):
                 async for batch in events:
                     yield batch
 
     async def result(self) -> bytes:
         """The finished Response object as JSON, stored if it is to be. Raises what broke the generation."""
-        keeper = ResultKeeper(self._store, self.machine, self._record, self._items, self._turn)
+        persister = FinalResponseWriter(self._store, self.machine, self._record, self._items, self._turn)
         async with self._over():
-            await finish(self.machine, self.machine.start(), self.deltas, keeper)
-        return keeper.body
+            await finish(self.machine, self.machine.start(), self.deltas, persister)
+        return persister.body
 
     @contextlib.asynccontextmanager
     async def _over(self) -> AsyncIterator[None]:
@@ -103,7 +103,7 @@ class Responses:
         self._bus = bus
         self._worker = worker
         self._preparer = preparer
-        self._turns = Turns(store, worker)
+        self._turns = ConversationLocks(store, worker)
         self._retention = Retention(store, clock)
 
     # --- making -------------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class Responses:
         self._worker.nudge()
         return queued
 
-    async def _queue(self, call: Call, body: Json, unknown: Unknown, turn: Turn | None) -> StoredResponse:
+    async def _queue(self, call: Call, body: Json, unknown: Unknown, turn: ConversationLock | None) -> StoredResponse:
         prepared = await self._preparer.prepare(call, body, unknown)
         if not prepared.request.store:
             raise InvalidRequest("Background responses must be stored.", code="invalid_value", param="store")
@@ -148,9 +148,9 @@ class Responses:
         )
         record = replace(record, background=True, request=accepted, owner=None)
         machine = self._machine(call.project_id, prepared, base)
-        keeper = JournalKeeper(self._store, machine, record, prepared.items, self._bus)
-        await keeper.keep(machine.queue())
-        return replace(record, status="queued", body=keeper.body)
+        persister = EventLogWriter(self._store, machine, record, prepared.items, self._bus)
+        await persister.keep(machine.queue())
+        return replace(record, status="queued", body=persister.body)
 
     async def _admit(self, prepared: Prepared) -> Stream:
         try:
@@ -164,7 +164,9 @@ class Responses:
         except InvalidRequest as error:
             raise in_words_of_responses(error, prepared.offered) from None
 
-    async def _record(self, call: Call, prepared: Prepared, turn: Turn | None) -> tuple[StoredResponse, Json]:
+    async def _record(
+        self, call: Call, prepared: Prepared, turn: ConversationLock | None
+    ) -> tuple[StoredResponse, Json]:
         now = int(self._clock.now())
         base = requests.new_response(prepared.request, prepared.engine.name, now)
         if turn is not None:

@@ -18,7 +18,7 @@ from antiphon.run.compaction import Stream
 from antiphon.run.responses import ResponseRun, Responses
 
 Json = dict[str, Any]
-Facts = AsyncGenerator[Delta | ItemDelta | Steered | Warmed, None]
+MachineInput = AsyncGenerator[Delta | ItemDelta | Steered | Warmed, None]
 
 
 class SocketRun:
@@ -60,13 +60,13 @@ class SocketRun:
 
 
 class _Closing:
-    """Facts made of deltas. Closing them also closes a generation whose facts nobody has begun to read."""
+    """Input made of deltas. Closing them also closes a generation whose facts nobody has begun to read."""
 
-    def __init__(self, facts: Facts, deltas: Stream) -> None:
+    def __init__(self, facts: MachineInput, deltas: Stream) -> None:
         self._facts = facts
         self._deltas = deltas
 
-    def __aiter__(self) -> Facts:
+    def __aiter__(self) -> MachineInput:
         return self._facts
 
     async def aclose(self) -> None:
@@ -75,7 +75,7 @@ class _Closing:
         await self._deltas.aclose()
 
 
-async def _steerable(deltas: Stream, machine: ResponseMachine, steered: asyncio.Event) -> Facts:
+async def _steerable(deltas: Stream, machine: ResponseMachine, steered: asyncio.Event) -> MachineInput:
     """The deltas, until the response is steered and may end where it is."""
     # The first delta may take long, as the prompt is read before it; the others come one soon after the other.
     first = await _unless(steered, deltas)
@@ -105,7 +105,7 @@ async def _unless(steered: asyncio.Event, deltas: Stream) -> Delta | ItemDelta |
             await asyncio.gather(arriving, return_exceptions=True)
 
 
-async def _warm(run: ResponseRun) -> Facts:
+async def _warm(run: ResponseRun) -> MachineInput:
     """Have the engine read the prompt, so that a response that goes on from it begins sooner, and say nothing."""
     await anext(run.deltas, None)
     await run.deltas.aclose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from antiphon.domain import limits
-from antiphon.policy.habits import Habit
+from antiphon.periodic import PeriodicTask
 from antiphon.ports import Clock, Store
 from antiphon.run.steady import SteadyTime
 from antiphon.telemetry.logs import logger
@@ -19,7 +19,7 @@ class Sweeper:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._time = SteadyTime(clock)
-        self._habit = Habit(_log, self._sweep)
+        self._habit = PeriodicTask(_log, self._sweep)
 
     async def start(self) -> None:
         """Begin."""

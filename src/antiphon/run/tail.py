@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.domain.records import EventBatch
-from antiphon.policy.habits import Habit
+from antiphon.periodic import PeriodicTask
 from antiphon.ports import ResponseStore
 from antiphon.run.bus import Bus
 from antiphon.telemetry.logs import logger
@@ -72,7 +72,7 @@ class Poller:
         self._store = store
         self._bus = bus
         self._seen: dict[tuple[str, str], int] = {}
-        self._habit = Habit(_log, self._look)
+        self._habit = PeriodicTask(_log, self._look)
 
     async def start(self) -> None:
         """Begin."""

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.records import Free, StoredResponse
-from antiphon.policy.gate import Gate
-from antiphon.policy.habits import Habit
+from antiphon.periodic import PeriodicTask
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.ports import Clock, Store
 from antiphon.run.bus import Bus
 from antiphon.run.job import Job
@@ -58,7 +58,9 @@ class Worker:
     `alone`: no other server uses this database, so whatever is unfinished at the start was left by a crash.
     """
 
-    def __init__(self, store: Store, gate: Gate, preparer: Preparer, bus: Bus, clock: Clock, *, alone: bool) -> None:
+    def __init__(
+        self, store: Store, gate: Pipeline, preparer: Preparer, bus: Bus, clock: Clock, *, alone: bool
+    ) -> None:
         self.id = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}"
         self.presence = Presence(store, self.id, clock, alone=alone)
         self._store = store
@@ -73,8 +75,8 @@ class Worker:
         steps = [self._claim_step, self._adopt_step]
         if not alone:
             steps.append(self._cancel_step)
-        self._habits = Habit(_log, *steps)
-        self._beating = Habit(_log, *([] if alone else [self._beat_step]))
+        self._habits = PeriodicTask(_log, *steps)
+        self._beating = PeriodicTask(_log, *([] if alone else [self._beat_step]))
         #: How often the job of a response broke.
         self._broken: Counter[Name] = Counter()
         self._nudged = asyncio.Event()

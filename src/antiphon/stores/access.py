@@ -11,8 +11,8 @@ from antiphon.domain.organisation import AuditEntry
 from antiphon.domain.tenancy import Key
 from antiphon.stores.changes import record
 from antiphon.stores.limits import Limits
-from antiphon.stores.part import possible, require_possible
 from antiphon.stores.query import Query, Session
+from antiphon.stores.section import is_valid_id, require_valid_id
 from antiphon.stores.tables import api_keys
 from antiphon.stores.tenants import add_keys
 
@@ -49,8 +49,8 @@ class Access(Limits):
 
     async def rotate_key(self, key_id: str, successor: Key, until: int, entry: AuditEntry | None = None) -> bool:
         """Add a key in the place of another one; see `ports`."""
-        require_possible(successor.id, successor.name)
-        if not possible(key_id):
+        require_valid_id(successor.id, successor.name)
+        if not is_valid_id(key_id):
             return False
         try:
             return await self._change(lambda session: _rotate(session, key_id, successor, until, entry))

@@ -11,8 +11,8 @@ from antiphon.domain.organisation import Administrator, AuditEntry, User
 from antiphon.domain.records import Page
 from antiphon.domain.tenancy import AdminKey
 from antiphon.stores.changes import Changing, page, record, row_of
-from antiphon.stores.part import Cut, possible, require_possible
 from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import admin_api_keys, users
 from antiphon.stores.users import HOLD_OWNERS, USER, roles_of
 
@@ -51,7 +51,7 @@ class AdminKeys(Changing):
 
     async def create_admin_key(self, key: AdminKey, entries: Sequence[AuditEntry] = ()) -> None:
         """Add an admin key. Raises `Conflict` if it is there already."""
-        require_possible(key.id, key.name)
+        require_valid_id(key.id, key.name)
 
         def change(session: Session) -> None:
             session.run(_ADD, row_of(key, _KEY_FIELDS))
@@ -61,7 +61,7 @@ class AdminKeys(Changing):
 
     async def get_admin_key(self, key_id: str) -> AdminKey | None:
         """The admin key with this id, revoked or not."""
-        return await self._database.read(_get, key_id) if possible(key_id) else None
+        return await self._database.read(_get, key_id) if is_valid_id(key_id) else None
 
     async def find_admin_key(self, digest: bytes) -> AdminKey | None:
         """The admin key with this keyed hash, revoked or not."""
@@ -76,7 +76,9 @@ class AdminKeys(Changing):
     ) -> Page[AdminKey]:
         """A page of admin keys; see `ports`."""
         where = [] if revoked else [admin_api_keys.c.revoked_at.is_(None)]
-        return await self._database.read(page, admin_api_keys, _KEY, where, Cut(after, limit, ascending), AdminKey)
+        return await self._database.read(
+            page, admin_api_keys, _KEY, where, PageCursor(after, limit, ascending), AdminKey
+        )
 
     async def admin_key_used(self, key_id: str, at: int) -> None:
         """Note when an admin key was used last (Unix seconds)."""
@@ -96,7 +98,7 @@ class AdminKeys(Changing):
                 record(session, *entries)
             return found
 
-        return possible(key_id) and await self._change(change)
+        return is_valid_id(key_id) and await self._change(change)
 
 
 def _has_key(session: Session, user_id: str, at: int) -> bool:

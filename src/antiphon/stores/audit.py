@@ -11,8 +11,8 @@ from antiphon.domain.errors import NotFound
 from antiphon.domain.organisation import Actor, AuditEntry, AuditFilter
 from antiphon.domain.records import Page
 from antiphon.stores.changes import Change, Changing, record
-from antiphon.stores.part import possible
 from antiphon.stores.query import Query, Row, Session
+from antiphon.stores.section import is_valid_id
 from antiphon.stores.tables import audit_logs
 
 __all__ = ["Audit", "Change", "record"]
@@ -31,7 +31,7 @@ class Audit(Changing):
     async def list_audit(self, wanted: AuditFilter, *, limit: int) -> Page[AuditEntry]:
         """A page of the log; see `ports`."""
         for cursor, param in ((wanted.after, "after"), (wanted.before, "before")):
-            if cursor is not None and not possible(cursor):
+            if cursor is not None and not is_valid_id(cursor):
                 raise _unknown(cursor, param)
         return await self._database.read(_list, wanted, limit)
 
@@ -86,7 +86,7 @@ def _filtered(wanted: AuditFilter) -> Select[Any]:
 
 def _storable(values: tuple[str, ...]) -> list[str]:
     """Those of these that any row could hold."""
-    return [value for value in values if possible(value)]
+    return [value for value in values if is_valid_id(value)]
 
 
 def _place(session: Session, name: str, param: str) -> int:

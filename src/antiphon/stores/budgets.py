@@ -31,8 +31,8 @@ from antiphon.domain.budgets import Budget, Reservation, Spending, window
 from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import Conflict
 from antiphon.stores.ledger import spent_since
-from antiphon.stores.part import Part, possible, require_possible
 from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.section import StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import UNFINISHED, budgets, reservations, responses
 
 _FIELDS = tuple(Budget.__dataclass_fields__)
@@ -143,12 +143,12 @@ _OF_SUBJECT = and_(
 _FIND_HARD = Query(select(*_BUDGET).where(_OF_SUBJECT, budgets.c.hard == literal_column("1")))
 
 
-class Budgets(Part):
+class Budgets(StoreSection):
     """Implements `ports.BudgetStore`."""
 
     async def put_budget(self, budget: Budget, now: float) -> Budget:
         """Add a budget, or change the one with its id, or the hard one of its scope, subject and period."""
-        require_possible(budget.id, budget.subject)
+        require_valid_id(budget.id, budget.subject)
         # The ledger of a month is added up beside the writes; what comes in meanwhile is added by the write itself.
         spent, last = await self._database.read(spent_since, budget.scope, budget.subject, window(budget.period, now))
         return await self._database.write(_put, _Put(budget, now, spent, last), key="budgets")
@@ -159,7 +159,7 @@ class Budgets(Part):
 
     async def remove_budget(self, budget_id: str) -> bool:
         """Delete one; False if there is none."""
-        if not possible(budget_id):
+        if not is_valid_id(budget_id):
             return False
         return await self._database.write(_remove, budget_id, key="budgets")
 

@@ -9,8 +9,8 @@ from sqlalchemy import BigInteger, Integer, bindparam, delete, func, literal_col
 
 from antiphon.domain import limits
 from antiphon.domain.caching import OFF, CachedAnswer, CacheState
-from antiphon.stores.part import Part, possible
 from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.section import StoreSection, is_valid_id
 from antiphon.stores.tables import cached_answers as answers
 from antiphon.stores.tables import caches
 
@@ -65,7 +65,7 @@ class _Sweep(NamedTuple):
     limit: int
 
 
-class Cached(Part):
+class Cached(StoreSection):
     """Implements `ports.CacheStore`."""
 
     async def get_cached(self, project_id: str, key: bytes, *, now: int) -> CachedAnswer | None:
@@ -78,7 +78,7 @@ class Cached(Part):
 
     async def clear_cached(self, project_id: str) -> int:
         """Forget all answers of a project. Returns how many there were."""
-        if not possible(project_id):
+        if not is_valid_id(project_id):
             return 0
         return await self._database.write(_clear, project_id, key=_order(project_id), erases=True)
 

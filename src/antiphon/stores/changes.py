@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Table, select
 from antiphon.domain.errors import NotFound
 from antiphon.domain.organisation import AuditEntry
 from antiphon.domain.records import Page
-from antiphon.stores.part import Cut, Part, possible
 from antiphon.stores.query import Session, insertion
+from antiphon.stores.section import PageCursor, StoreSection, is_valid_id
 from antiphon.stores.tables import audit_logs
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ Change = Callable[[Session], T]
 _ADD = insertion(audit_logs)
 
 
-class Changing(Part):
+class Changing(StoreSection):
     """A part of the store that is changed by administrators."""
 
     async def _change(self, change: Change[T]) -> T:
@@ -41,7 +41,7 @@ def page(
     table: Table,
     columns: Sequence[ColumnElement[Any]],
     where: Sequence[ColumnElement[bool]],
-    cut: Cut,
+    cut: PageCursor,
     make: Callable[..., T],
     *,
     cursor: ColumnElement[Any] | None = None,
@@ -54,7 +54,7 @@ def page(
     statement = select(*columns).where(*where)
     with session.snapshot():
         if cut.after is not None:
-            found = possible(cut.after) and session.select(select(table.c.seq).where(*where, name == cut.after))
+            found = is_valid_id(cut.after) and session.select(select(table.c.seq).where(*where, name == cut.after))
             if not found:
                 raise NotFound(f"No object with id '{cut.after[:100]}' found.", param="after")
             last = found[0][0]

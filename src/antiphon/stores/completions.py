@@ -10,8 +10,8 @@ from sqlalchemy import Select, bindparam, delete, select, tuple_
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.domain.records import Page, StoredCompletion
-from antiphon.stores.part import Cut, Part, possible, require_possible
 from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.section import PageCursor, StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import chat_completion_metadata as pairs
 from antiphon.stores.tables import chat_completions as completions
 
@@ -40,7 +40,7 @@ _ADD_PAIR = insertion(pairs)
 _CLEAR_PAIRS = Query(delete(pairs).where(*_OF_COMPLETION))
 
 
-class Completions(Part):
+class Completions(StoreSection):
     """Implements `ports.CompletionStore`."""
 
     async def put_completion(self, completion: StoredCompletion) -> None:
@@ -49,7 +49,7 @@ class Completions(Part):
         Raises `InvalidRequest` for an id or metadata that cannot be stored, `StoreFailed` if the project does not
         exist.
         """
-        require_possible(completion.project_id, completion.id)
+        require_valid_id(completion.project_id, completion.id)
         for key, value in completion.metadata.items():
             if len(key) > limits.MAX_METADATA_KEY or len(value) > limits.MAX_METADATA_VALUE:
                 raise InvalidRequest(
@@ -61,13 +61,13 @@ class Completions(Part):
 
     async def get_completion(self, project_id: str, completion_id: str) -> StoredCompletion | None:
         """The completion, or None if this project has none of that id."""
-        if not possible(project_id, completion_id):
+        if not is_valid_id(project_id, completion_id):
             return None
         return await self._database.read(_get, project_id, completion_id)
 
     async def delete_completion(self, project_id: str, completion_id: str) -> bool:
         """Delete one; False if there was none."""
-        if not possible(project_id, completion_id):
+        if not is_valid_id(project_id, completion_id):
             return False
         name = (project_id, completion_id)
         return await self._database.write(_delete, name, key=name, erases=True)
@@ -86,11 +86,11 @@ class Completions(Part):
 
         `after` is a completion's id, which itself need not match (unknown: raises `NotFound` with param "after").
         """
-        if after is not None and not possible(after):
+        if after is not None and not is_valid_id(after):
             raise _unknown_after(after)
-        if not possible(project_id) or not possible(model or ""):
+        if not is_valid_id(project_id) or not is_valid_id(model or ""):
             return Page([], has_more=False)
-        return await self._database.read(_list, project_id, model, metadata, Cut(after, limit, ascending))
+        return await self._database.read(_list, project_id, model, metadata, PageCursor(after, limit, ascending))
 
 
 def _put(session: Session, batch: Sequence[StoredCompletion]) -> list[None]:
@@ -141,7 +141,7 @@ def _delete(session: Session, batch: Sequence[tuple[str, str]]) -> list[bool]:
 
 
 def _list(
-    session: Session, project_id: str, model: str | None, metadata: Mapping[str, str], cut: Cut
+    session: Session, project_id: str, model: str | None, metadata: Mapping[str, str], cut: PageCursor
 ) -> Page[StoredCompletion]:
     after, limit, ascending = cut
     statement = _matching(project_id, model, metadata)

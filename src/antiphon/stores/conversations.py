@@ -9,10 +9,21 @@ from sqlalchemy import Integer, bindparam, delete, func, literal_column, select,
 
 from antiphon.domain.errors import ConversationLocked, InvalidRequest, NotFound
 from antiphon.domain.records import ConversationItem, Page, StoredConversation
-from antiphon.stores.part import Cut, Part, possible, require_possible
+from antiphon.stores.conversation_locks import (
+    THIS,
+    Lock,
+    Name,
+    Outcome,
+    Turn,
+    append,
+    end_turns,
+    lock,
+    state_of,
+    unlock,
+)
 from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.section import PageCursor, StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import conversation_items, conversations
-from antiphon.stores.turns import THIS, Lock, Name, Outcome, Turn, append, end_turns, lock, state_of, unlock
 
 # The columns stand in the order of the dataclasses' fields.
 _CONVERSATION = (
@@ -72,21 +83,21 @@ class _DeleteItem(NamedTuple):
     item_id: str
 
 
-class Conversations(Part):
+class Conversations(StoreSection):
     """Implements `ports.ConversationStore`."""
 
     async def create_conversation(
         self, conversation: StoredConversation, items: Sequence[ConversationItem] = ()
     ) -> None:
         """Add a conversation with its first items. Raises `InvalidRequest` for an id twice."""
-        require_possible(conversation.project_id, conversation.id, *(item.id for item in items))
+        require_valid_id(conversation.project_id, conversation.id, *(item.id for item in items))
         _check_unique(items)
         key = _key(conversation.project_id, conversation.id)
         await self._database.write(_create, _Create(conversation, items), key=key)
 
     async def get_conversation(self, project_id: str, conversation_id: str) -> StoredConversation | None:
         """The conversation, or None if this project has none of that id."""
-        if not possible(project_id, conversation_id):
+        if not is_valid_id(project_id, conversation_id):
             return None
         return await self._database.read(_get, Name(project_id, conversation_id))
 
@@ -94,14 +105,14 @@ class Conversations(Part):
         self, project_id: str, conversation_id: str, metadata: bytes
     ) -> StoredConversation | None:
         """Replace the metadata; None if there is no such conversation."""
-        if not possible(project_id, conversation_id):
+        if not is_valid_id(project_id, conversation_id):
             return None
         name = Name(project_id, conversation_id)
         return await self._database.write(_update, (name, metadata), key=_key(*name), erases=True)
 
     async def delete_conversation(self, project_id: str, conversation_id: str) -> bool:
         """Delete a conversation and its items, whatever is going on in it; False if there was none."""
-        if not possible(project_id, conversation_id):
+        if not is_valid_id(project_id, conversation_id):
             return False
         name = Name(project_id, conversation_id)
         return await self._database.write(_delete, name, key=_key(*name), erases=True)
@@ -111,7 +122,7 @@ class Conversations(Part):
         self, project_id: str, conversation_id: str, items: Sequence[ConversationItem]
     ) -> None:
         """Append items, all or none; see `ports`."""
-        require_possible(*(item.id for item in items))
+        require_valid_id(*(item.id for item in items))
         _check_unique(items)
         name = _possible(project_id, conversation_id)
         outcome = await self._database.write(_add, _Add(name, items), key=_key(*name))
@@ -123,16 +134,16 @@ class Conversations(Part):
         self, project_id: str, conversation_id: str, *, after: str | None, limit: int, ascending: bool
     ) -> Page[ConversationItem]:
         """A page of the items. `after` is an item id (unknown: raises `NotFound`, param "after")."""
-        if after is not None and not possible(after):
+        if after is not None and not is_valid_id(after):
             raise _unknown_after(after)
         name = _possible(project_id, conversation_id)
-        return await self._database.read(_list, name, Cut(after, limit, ascending))
+        return await self._database.read(_list, name, PageCursor(after, limit, ascending))
 
     async def get_conversation_item(
         self, project_id: str, conversation_id: str, item_id: str
     ) -> ConversationItem | None:
         """The item, or None if the conversation has none of that id."""
-        if not possible(project_id, conversation_id, item_id):
+        if not is_valid_id(project_id, conversation_id, item_id):
             return None
         return await self._database.read(_get_item, Name(project_id, conversation_id), item_id)
 
@@ -141,7 +152,7 @@ class Conversations(Part):
     ) -> StoredConversation | None:
         """Delete an item; see `ports`."""
         name = _possible(project_id, conversation_id)
-        if not possible(item_id):
+        if not is_valid_id(item_id):
             return None
         change = _DeleteItem(name, item_id)
         outcome = await self._database.write(_delete_item, change, key=_key(*name), erases=True)
@@ -172,7 +183,7 @@ class Conversations(Part):
         self, project_id: str, conversation_id: str, response_id: str, items: Sequence[ConversationItem]
     ) -> None:
         """Append what a response that is not stored has said, and free the conversation; see `ports`."""
-        require_possible(*(item.id for item in items))
+        require_valid_id(*(item.id for item in items))
         name = Name(project_id, conversation_id)
         await self._database.write(end_turns, Turn(name, response_id, items), key=_key(*name))
 
@@ -182,7 +193,7 @@ def _key(project_id: str, conversation_id: str) -> tuple[str, str, str]:
 
 
 def _possible(project_id: str, conversation_id: str) -> Name:
-    if not possible(project_id, conversation_id):
+    if not is_valid_id(project_id, conversation_id):
         raise unknown_conversation(conversation_id)
     return Name(project_id, conversation_id)
 
@@ -231,7 +242,7 @@ def _get_item(session: Session, name: Name, item_id: str) -> ConversationItem | 
     return ConversationItem(*row) if row else None
 
 
-def _list(session: Session, name: Name, cut: Cut) -> Page[ConversationItem]:
+def _list(session: Session, name: Name, cut: PageCursor) -> Page[ConversationItem]:
     after, limit, ascending = cut
     with session.snapshot():
         if session.one(_GET, name.parameters) is None:

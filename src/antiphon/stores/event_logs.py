@@ -8,8 +8,8 @@ from typing import NamedTuple
 from sqlalchemy import Integer, and_, bindparam, delete, func, literal_column, select, text, update
 
 from antiphon.domain.records import EventBatch, EventPage
-from antiphon.stores.part import Part, possible
 from antiphon.stores.query import Query, Session
+from antiphon.stores.section import StoreSection, is_valid_id
 from antiphon.stores.tables import HAS_LOG, response_events, responses
 
 #: Responses asked about in one statement.
@@ -63,12 +63,12 @@ class _Sweep(NamedTuple):
     limit: int
 
 
-class EventLogs(Part):
+class EventLogs(StoreSection):
     """Implements the event logs of `ports.ResponseStore`."""
 
     async def events(self, project_id: str, response_id: str, *, after: int, limit: int) -> EventPage | None:
         """Up to `limit` batches with events after `after`; see `ports`."""
-        if not possible(project_id, response_id):
+        if not is_valid_id(project_id, response_id):
             return None
         return await self._database.read(_events, project_id, response_id, after, limit)
 

@@ -11,8 +11,8 @@ from sqlalchemy.sql import ClauseElement
 from antiphon.domain import limits
 from antiphon.domain.durations import milliseconds
 from antiphon.domain.records import KeyClaim, KeyState
-from antiphon.stores.part import Part, possible
 from antiphon.stores.query import Query, Session
+from antiphon.stores.section import StoreSection, is_valid_id
 from antiphon.stores.tables import idempotency_keys as keys
 
 _THIS = (keys.c.project_id == bindparam("project_id"), keys.c.key == bindparam("key"))
@@ -90,7 +90,7 @@ class _Settled(NamedTuple):
     object_id: str | None
 
 
-class Keys(Part):
+class Keys(StoreSection):
     """Implements `ports.KeyStore`."""
 
     async def claim_key(self, claim: KeyClaim, *, now: float, until: int) -> KeyState | None:
@@ -106,7 +106,7 @@ class Keys(Part):
     ) -> None:
         """Keep the answer, if the key is still the caller's."""
         # An id that cannot be stored names nothing that is stored.
-        shown = object_id if object_id is not None and possible(object_id) else None
+        shown = object_id if object_id is not None and is_valid_id(object_id) else None
         await self._database.write(_settle, _Settled(claim, status, content_type, body, shown), key=_order(claim))
 
     async def release_key(self, claim: KeyClaim) -> None:
@@ -115,7 +115,7 @@ class Keys(Part):
 
     async def forget_answers(self, project_id: str, object_id: str) -> None:
         """Delete the answers that show this object; their keys stay taken."""
-        if possible(project_id, object_id):
+        if is_valid_id(project_id, object_id):
             name = (project_id, object_id)
             await self._database.write(_forget, name, key=("answers", *name), erases=True)
 

@@ -10,8 +10,8 @@ from sqlalchemy import bindparam, delete, select, update
 from antiphon.domain.organisation import AuditEntry, Invite, Member, User
 from antiphon.domain.records import Page
 from antiphon.stores.changes import Changing, page, record, row_of
-from antiphon.stores.part import Cut, possible, require_possible
 from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import invites
 from antiphon.stores.users import insert_member, insert_user
 
@@ -31,7 +31,7 @@ class Invites(Changing):
 
     async def add_invite(self, invite: Invite, entries: Sequence[AuditEntry] = ()) -> None:
         """Add an invite."""
-        require_possible(invite.id, invite.email)
+        require_valid_id(invite.id, invite.email)
 
         def change(session: Session) -> None:
             session.run(_ADD, {**row_of(invite, _FIELDS), "projects": msgspec.json.encode(invite.projects)})
@@ -41,15 +41,15 @@ class Invites(Changing):
 
     async def get_invite(self, invite_id: str) -> Invite | None:
         """The invite with this id."""
-        return await self._database.read(_get, invite_id) if possible(invite_id) else None
+        return await self._database.read(_get, invite_id) if is_valid_id(invite_id) else None
 
     async def find_invites(self, email: str) -> list[Invite]:
         """All invites of this email, which is in small letters; the newest first."""
-        return await self._database.read(_find, email) if possible(email) else []
+        return await self._database.read(_find, email) if is_valid_id(email) else []
 
     async def list_invites(self, *, after: str | None, limit: int) -> Page[Invite]:
         """A page of invites; see `ports`."""
-        cut = Cut(after, limit, ascending=True)
+        cut = PageCursor(after, limit, ascending=True)
         return await self._database.read(page, invites, _INVITE, [], cut, _invite)
 
     async def accept_invite(
@@ -77,7 +77,7 @@ class Invites(Changing):
                 record(session, *entries)
             return found
 
-        return possible(invite_id) and await self._change(change)
+        return is_valid_id(invite_id) and await self._change(change)
 
 
 def _get(session: Session, invite_id: str) -> Invite | None:

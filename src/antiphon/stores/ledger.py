@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Integer, Select, bindparam, delete, func, 
 
 from antiphon.domain import amounts
 from antiphon.domain.ledger import Asked, Entry, Sum
-from antiphon.stores.part import Part, possible
 from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.section import StoreSection, is_valid_id
 from antiphon.stores.tables import ledger
 
 _COLUMNS = tuple(ledger.c[name] for name in Entry.__struct_fields__)
@@ -48,7 +48,7 @@ _HALF = 2**32
 _DAY = 86_400
 
 
-class Ledger(Part):
+class Ledger(StoreSection):
     """Implements `ports.LedgerStore`."""
 
     async def add_entries(self, entries: Sequence[Entry]) -> None:
@@ -57,11 +57,11 @@ class Ledger(Part):
 
     async def find_entries(self, name: str) -> list[Entry]:
         """The entries that made this object, or have this request id, oldest first."""
-        return await self._database.read(_find, name) if possible(name) else []
+        return await self._database.read(_find, name) if is_valid_id(name) else []
 
     async def usage(self, asked: Asked) -> list[Sum]:
         """Sums of what was asked for, by bucket and then by group; nothing for buckets without entries."""
-        if not possible(*asked.projects, *asked.users, *asked.keys, *asked.models):
+        if not is_valid_id(*asked.projects, *asked.users, *asked.keys, *asked.models):
             return []
         return await self._database.read(_usage, asked)
 

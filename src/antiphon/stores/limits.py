@@ -12,8 +12,8 @@ from antiphon.domain.organisation import AuditEntry
 from antiphon.domain.rates import NO_LIMITS, RateLimit, RateLimits, Scope
 from antiphon.domain.tenancy import Key
 from antiphon.stores.changes import Changing, record
-from antiphon.stores.part import possible, require_possible
 from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.section import is_valid_id, require_valid_id
 from antiphon.stores.tables import rate_limits
 
 _FIELDS = tuple(column.name for column in rate_limits.columns)
@@ -47,12 +47,12 @@ class Limits(Changing):
 
     async def put_rate_limit(self, limit: RateLimit, entry: AuditEntry | None = None) -> None:
         """Set the limits of a subject and a model; see `ports`."""
-        require_possible(limit.subject, limit.model)
+        require_valid_id(limit.subject, limit.model)
         await self._change(lambda session: _put(session, limit, entry))
 
     async def list_rate_limits(self, scope: str | None = None, subject: str | None = None) -> list[RateLimit]:
         """Limits by scope, subject and model; see `ports`."""
-        if subject is not None and not possible(subject):
+        if subject is not None and not is_valid_id(subject):
             return []
         return await self._database.read(_list, scope, subject)
 

@@ -23,11 +23,11 @@ from sqlalchemy import (
 from antiphon.domain import limits
 from antiphon.domain.errors import LeaseLost
 from antiphon.domain.records import ConversationItem, EventBatch, Free, StoredItem, StoredResponse
-from antiphon.stores.part import Part, possible, require_possible
+from antiphon.stores.conversation_locks import keep_turn
 from antiphon.stores.query import Query, Session
 from antiphon.stores.responses import RESPONSE, add_events, add_items, response_of
+from antiphon.stores.section import StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import UNFINISHED, responses, workers
-from antiphon.stores.turns import keep_turn
 
 _THIS = and_(responses.c.project_id == bindparam("project_id"), responses.c.id == bindparam("id"))
 _UNFINISHED = text(f"responses.{UNFINISHED}")
@@ -126,7 +126,7 @@ class _PutOff(NamedTuple):
     request: bytes | None
 
 
-class Making(Part):
+class Making(StoreSection):
     """Implements who makes what of `ports.ResponseStore`."""
 
     async def advance_response(
@@ -138,7 +138,7 @@ class Making(Part):
         appended: Sequence[ConversationItem] = (),
     ) -> None:
         """Change a response that its owner is making; see `ports`. Raises `LeaseLost`."""
-        require_possible(response.project_id, response.id, *(item.id for item in items))
+        require_valid_id(response.project_id, response.id, *(item.id for item in items))
         await self._database.write(
             _advance, _Advance(response, items, events, appended), key=(response.project_id, response.id)
         )
@@ -161,7 +161,7 @@ class Making(Part):
 
     async def request_cancel(self, project_id: str, response_id: str) -> None:
         """Ask whoever makes this background response to stop."""
-        if possible(project_id, response_id):
+        if is_valid_id(project_id, response_id):
             name = (project_id, response_id)
             await self._database.write(_ask_cancel, name, key=name)
 

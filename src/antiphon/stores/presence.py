@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import bindparam, delete, literal_column, select, update
 
-from antiphon.stores.part import Part
 from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.section import StoreSection
 from antiphon.stores.tables import workers
 
 _ENTER = insertion(workers)
@@ -25,7 +25,7 @@ _LEAVE = Query(delete(workers).where(workers.c.id == bindparam("worker")))
 _STRIKE_OTHERS = Query(delete(workers).where(workers.c.id != bindparam("worker")))
 
 
-class Presence(Part):
+class Presence(StoreSection):
     """Implements the workers of `ports.ResponseStore`."""
 
     async def beat(self, worker: str) -> bool:

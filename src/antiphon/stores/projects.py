@@ -11,8 +11,8 @@ from antiphon.domain.organisation import AuditEntry
 from antiphon.domain.records import Page
 from antiphon.domain.tenancy import Key, Project
 from antiphon.stores.changes import Changing, page, record
-from antiphon.stores.part import Cut, possible, require_possible
 from antiphon.stores.query import Query, Session
+from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import api_keys, projects
 from antiphon.stores.tenants import KEY, PROJECT, insert_key, insert_project, key_of, listed
 
@@ -36,7 +36,7 @@ class Projects(Changing):
 
     async def add_project(self, project: Project, entries: Sequence[AuditEntry] = ()) -> None:
         """Add a project; see `ports`."""
-        require_possible(project.id, project.name)
+        require_valid_id(project.id, project.name)
 
         def change(session: Session) -> None:
             insert_project(session, project)
@@ -50,11 +50,11 @@ class Projects(Changing):
     async def page_of_projects(self, *, after: str | None, limit: int, archived: bool) -> Page[Project]:
         """A page of projects; see `ports`."""
         where = [] if archived else [projects.c.archived_at.is_(None)]
-        return await self._database.read(page, projects, PROJECT, where, Cut(after, limit, True), Project)
+        return await self._database.read(page, projects, PROJECT, where, PageCursor(after, limit, True), Project)
 
     async def rename_project(self, project_id: str, name: str, entries: Sequence[AuditEntry] = ()) -> bool:
         """Change a project's name; see `ports`."""
-        require_possible(name)
+        require_valid_id(name)
 
         def change(session: Session) -> bool:
             found = session.run(_RENAME, {"project": project_id, "new_name": name}) > 0
@@ -63,7 +63,7 @@ class Projects(Changing):
             return found
 
         try:
-            return possible(project_id) and await self._change(change)
+            return is_valid_id(project_id) and await self._change(change)
         except Conflict:
             raise _name_taken(name) from None
 
@@ -76,12 +76,12 @@ class Projects(Changing):
                 record(session, *entries)
             return found
 
-        return possible(project_id) and await self._change(change)
+        return is_valid_id(project_id) and await self._change(change)
 
     # --- keys ---------------------------------------------------------------------------------------------------------
     async def add_key(self, key: Key, entries: Sequence[AuditEntry] = ()) -> None:
         """Add a key of a project that is there."""
-        require_possible(key.id, key.project_id, key.name)
+        require_valid_id(key.id, key.project_id, key.name)
 
         def change(session: Session) -> None:
             insert_key(session, key)
@@ -91,14 +91,14 @@ class Projects(Changing):
 
     async def get_project_key(self, project_id: str, key_id: str) -> Key | None:
         """The key, unless it is revoked or another project's."""
-        if not possible(project_id, key_id):
+        if not is_valid_id(project_id, key_id):
             return None
         return await self._database.read(_get_key, project_id, key_id)
 
     async def page_of_keys(self, project_id: str, *, after: str | None, limit: int) -> Page[Key]:
         """A page of a project's keys; see `ports`."""
         where = [api_keys.c.project_id == project_id, api_keys.c.revoked_at.is_(None)]
-        return await self._database.read(page, api_keys, KEY, where, Cut(after, limit, True), key_of)
+        return await self._database.read(page, api_keys, KEY, where, PageCursor(after, limit, True), key_of)
 
     async def revoke_project_key(
         self, project_id: str, key_id: str, at: int, entries: Sequence[AuditEntry] = ()
@@ -111,7 +111,7 @@ class Projects(Changing):
                 record(session, *entries)
             return found
 
-        return possible(project_id, key_id) and await self._change(change)
+        return is_valid_id(project_id, key_id) and await self._change(change)
 
     async def update_project_key(self, key: Key, entries: Sequence[AuditEntry] = ()) -> bool:
         """Change a key's expiry and scopes; False if the project has none of that id that works."""

@@ -9,8 +9,8 @@ from sqlalchemy import bindparam, delete, func, literal_column, select, update
 
 from antiphon.domain.errors import Conflict, NotFound
 from antiphon.domain.records import Page, StoredPrompt, StoredPromptVersion
-from antiphon.stores.part import Cut, Part, possible, require_possible
 from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.section import PageCursor, StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import prompt_versions as versions
 from antiphon.stores.tables import prompts
 
@@ -57,12 +57,12 @@ class _NewVersion(NamedTuple):
     publish: bool
 
 
-class Prompts(Part):
+class Prompts(StoreSection):
     """Implements `ports.PromptStore`."""
 
     async def create_prompt(self, prompt: StoredPrompt, body: bytes) -> None:
         """Add a prompt with its first version. Raises `Conflict` if the project has one with that id."""
-        require_possible(prompt.project_id, prompt.id)
+        require_valid_id(prompt.project_id, prompt.id)
         try:
             await self._database.write(_create, _New(prompt, body), key=_order(prompt.project_id, prompt.id))
         except Conflict:
@@ -70,7 +70,7 @@ class Prompts(Part):
 
     async def get_prompt(self, project_id: str, prompt_id: str) -> StoredPrompt | None:
         """The prompt, or None if this project has none of that id."""
-        if not possible(project_id, prompt_id):
+        if not is_valid_id(project_id, prompt_id):
             return None
         return await self._database.read(_get, project_id, prompt_id)
 
@@ -78,19 +78,19 @@ class Prompts(Part):
         self, project_id: str, *, after: str | None, limit: int, ascending: bool
     ) -> Page[StoredPrompt]:
         """A page by time of creation; see `ports`."""
-        if after is not None and not possible(after):
+        if after is not None and not is_valid_id(after):
             raise _unknown_after(after)
-        return await self._database.read(_list, project_id, Cut(after, limit, ascending))
+        return await self._database.read(_list, project_id, PageCursor(after, limit, ascending))
 
     async def rename_prompt(self, project_id: str, prompt_id: str, name: str) -> bool:
         """Change the name; False if there is no such prompt."""
-        if not possible(project_id, prompt_id):
+        if not is_valid_id(project_id, prompt_id):
             return False
         return await self._database.write(_rename, (project_id, prompt_id, name), key=_order(project_id, prompt_id))
 
     async def delete_prompt(self, project_id: str, prompt_id: str) -> bool:
         """Delete a prompt and its versions; False if there was none."""
-        if not possible(project_id, prompt_id):
+        if not is_valid_id(project_id, prompt_id):
             return False
         name = (project_id, prompt_id)
         return await self._database.write(_delete, name, key=_order(*name), erases=True)
@@ -99,20 +99,20 @@ class Prompts(Part):
         self, project_id: str, prompt_id: str, body: bytes, *, created_at: int, publish: bool
     ) -> int | None:
         """Add the next version and publish it if asked; see `ports`."""
-        if not possible(project_id, prompt_id):
+        if not is_valid_id(project_id, prompt_id):
             return None
         new = _NewVersion(project_id, prompt_id, created_at, body, publish)
         return await self._database.write(_add_versions, new, key=_order(project_id, prompt_id))
 
     async def publish_prompt(self, project_id: str, prompt_id: str, version: int) -> bool:
         """Make this version the one that answers; False if there is no such version."""
-        if not possible(project_id, prompt_id):
+        if not is_valid_id(project_id, prompt_id):
             return False
         return await self._database.write(_publish, (project_id, prompt_id, version), key=_order(project_id, prompt_id))
 
     async def get_prompt_version(self, project_id: str, prompt_id: str, version: int) -> StoredPromptVersion | None:
         """A version, or None if there is none of that number."""
-        if not possible(project_id, prompt_id):
+        if not is_valid_id(project_id, prompt_id):
             return None
         return await self._database.read(_get_version, project_id, prompt_id, version)
 
@@ -120,7 +120,7 @@ class Prompts(Part):
         self, project_id: str, prompt_id: str, *, after: int | None, limit: int, ascending: bool
     ) -> Page[StoredPromptVersion]:
         """A page by number; see `ports`."""
-        if not possible(project_id, prompt_id):
+        if not is_valid_id(project_id, prompt_id):
             return Page([], has_more=False)
         return await self._database.read(_list_versions, project_id, prompt_id, after, limit, ascending)
 
@@ -172,7 +172,7 @@ def _get(session: Session, project_id: str, prompt_id: str) -> StoredPrompt | No
     return StoredPrompt(*row) if row else None
 
 
-def _list(session: Session, project_id: str, cut: Cut) -> Page[StoredPrompt]:
+def _list(session: Session, project_id: str, cut: PageCursor) -> Page[StoredPrompt]:
     after, limit, ascending = cut
     statement = select(*_PROMPT).where(prompts.c.project_id == project_id)
     with session.snapshot():

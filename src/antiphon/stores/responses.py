@@ -9,10 +9,10 @@ from sqlalchemy import CTE, Integer, bindparam, delete, func, literal_column, se
 
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.domain.records import ConversationItem, EventBatch, Page, StoredItem, StoredResponse
-from antiphon.stores.part import Cut, Part, possible, require_possible
+from antiphon.stores.conversation_locks import free_turn, keep_turn
 from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.section import PageCursor, StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import conversation_items, items, response_events, responses
-from antiphon.stores.turns import free_turn, keep_turn
 
 #: Ids looked for in one statement.
 _IDS_AT_ONCE = 500
@@ -98,7 +98,7 @@ _ITEMS_OF = Query(select(*_ITEM).where(*_OF_RESPONSE).order_by(items.c.direction
 _Put = tuple[StoredResponse, Sequence[StoredItem], EventBatch | None, Sequence[ConversationItem]]
 
 
-class Responses(Part):
+class Responses(StoreSection):
     """Implements `ports.ResponseStore`."""
 
     async def put_response(
@@ -113,18 +113,18 @@ class Responses(Part):
 
         Raises `InvalidRequest` for an id that cannot be stored, `StoreFailed` if the project does not exist.
         """
-        require_possible(response.project_id, response.id, *(item.id for item in items))
+        require_valid_id(response.project_id, response.id, *(item.id for item in items))
         await self._database.write(_put, (response, items, events, appended), key=(response.project_id, response.id))
 
     async def get_response(self, project_id: str, response_id: str) -> StoredResponse | None:
         """The response, or None if this project has none of that id."""
-        if not possible(project_id, response_id):
+        if not is_valid_id(project_id, response_id):
             return None
         return await self._database.read(_get, project_id, response_id)
 
     async def delete_response(self, project_id: str, response_id: str) -> bool:
         """Delete a response and its items; False if there was none."""
-        if not possible(project_id, response_id):
+        if not is_valid_id(project_id, response_id):
             return False
         name = (project_id, response_id)
         return await self._database.write(_delete, name, key=name, erases=True)
@@ -133,22 +133,22 @@ class Responses(Part):
         self, project_id: str, response_id: str, *, after: str | None, limit: int, ascending: bool
     ) -> Page[StoredItem]:
         """A page of a response's input items. `after` is an item id (unknown: raises `NotFound`, param "after")."""
-        if after is not None and not possible(after):
+        if after is not None and not is_valid_id(after):
             raise _unknown_after(after)
-        if not possible(project_id, response_id):
+        if not is_valid_id(project_id, response_id):
             return Page([], has_more=False)
-        return await self._database.read(_list_items, project_id, response_id, Cut(after, limit, ascending))
+        return await self._database.read(_list_items, project_id, response_id, PageCursor(after, limit, ascending))
 
     async def chain(self, project_id: str, response_id: str, *, limit: int) -> list[tuple[str, str]]:
         """(id, status) of a response and its ancestors, oldest first; see `ports`."""
-        if not possible(project_id, response_id):
+        if not is_valid_id(project_id, response_id):
             return []
         return await self._database.read(_chain, project_id, response_id, limit)
 
     async def items_of(self, project_id: str, response_ids: Sequence[str]) -> dict[str, list[StoredItem]]:
         """The items of each of these responses that the project has: its input, then its output, in order."""
-        wanted = [response_id for response_id in dict.fromkeys(response_ids) if possible(response_id)]
-        if not wanted or not possible(project_id):
+        wanted = [response_id for response_id in dict.fromkeys(response_ids) if is_valid_id(response_id)]
+        if not wanted or not is_valid_id(project_id):
             return {}
         return await self._database.read(_items_of, project_id, wanted)
 
@@ -157,8 +157,8 @@ class Responses(Part):
 
         Of several with one id, a response's goes before a conversation's, and what was stored last before the others.
         """
-        wanted = [item_id for item_id in dict.fromkeys(item_ids) if possible(item_id)]
-        if not wanted or not possible(project_id):
+        wanted = [item_id for item_id in dict.fromkeys(item_ids) if is_valid_id(item_id)]
+        if not wanted or not is_valid_id(project_id):
             return {}
         return await self._database.read(_get_items, project_id, wanted)
 
@@ -255,7 +255,7 @@ def _delete_one(session: Session, project_id: str, response_id: str) -> bool:
     return session.run(_DELETE, {"project_id": project_id, "id": response_id}) > 0
 
 
-def _list_items(session: Session, project_id: str, response_id: str, cut: Cut) -> Page[StoredItem]:
+def _list_items(session: Session, project_id: str, response_id: str, cut: PageCursor) -> Page[StoredItem]:
     after, limit, ascending = cut
     owner = {"project_id": project_id, "response_id": response_id}
     with session.snapshot():

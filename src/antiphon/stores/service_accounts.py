@@ -10,8 +10,8 @@ from antiphon.domain.organisation import AuditEntry, ServiceAccount
 from antiphon.domain.records import Page
 from antiphon.domain.tenancy import Key
 from antiphon.stores.changes import Changing, page, record, row_of
-from antiphon.stores.part import Cut, possible, require_possible
 from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import api_keys, service_accounts
 from antiphon.stores.tenants import insert_key
 
@@ -44,7 +44,7 @@ class ServiceAccounts(Changing):
         self, account: ServiceAccount, key: Key | None, entries: Sequence[AuditEntry] = ()
     ) -> None:
         """Add a service account, with its first key where one is given."""
-        require_possible(account.id, account.project_id, account.name)
+        require_valid_id(account.id, account.project_id, account.name)
 
         def change(session: Session) -> None:
             session.run(_ADD, row_of(account, _FIELDS))
@@ -56,14 +56,14 @@ class ServiceAccounts(Changing):
 
     async def get_service_account(self, project_id: str, account_id: str) -> ServiceAccount | None:
         """The service account; None if this project has none of that id."""
-        if not possible(project_id, account_id):
+        if not is_valid_id(project_id, account_id):
             return None
         return await self._database.read(_get, project_id, account_id)
 
     async def list_service_accounts(self, project_id: str, *, after: str | None, limit: int) -> Page[ServiceAccount]:
         """A page of a project's service accounts; see `ports`."""
         where = [service_accounts.c.project_id == project_id]
-        cut = Cut(after, limit, ascending=True)
+        cut = PageCursor(after, limit, ascending=True)
         return await self._database.read(page, service_accounts, _ACCOUNT, where, cut, ServiceAccount)
 
     async def update_service_account(self, account: ServiceAccount, entries: Sequence[AuditEntry] = ()) -> bool:
@@ -90,7 +90,7 @@ class ServiceAccounts(Changing):
                 record(session, *entries)
             return found
 
-        return possible(project_id, account_id) and await self._change(change)
+        return is_valid_id(project_id, account_id) and await self._change(change)
 
 
 def _get(session: Session, project_id: str, account_id: str) -> ServiceAccount | None:

@@ -11,8 +11,8 @@ from sqlalchemy import bindparam, func, or_, select, update
 from antiphon.domain.errors import Conflict, NotFound
 from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.stores.limits import limits_of
-from antiphon.stores.part import Part, possible, require_possible
 from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.section import StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import api_keys, projects
 
 # The columns stand in the order of the dataclass' fields.
@@ -55,12 +55,12 @@ _REVOKE_KEY = Query(
 )
 
 
-class Tenants(Part):
+class Tenants(StoreSection):
     """Implements `ports.TenantStore`."""
 
     async def create_project(self, project: Project) -> None:
         """Add a project. Raises `Conflict` if one with that name or id exists."""
-        require_possible(project.id, project.name)
+        require_valid_id(project.id, project.name)
         try:
             await self._database.write(_create_projects, project, key=("project", project.id))
         except Conflict:
@@ -68,7 +68,7 @@ class Tenants(Part):
 
     async def get_project(self, name_or_id: str) -> Project | None:
         """The project with this id or name."""
-        return await self._database.read(_get_project, name_or_id) if possible(name_or_id) else None
+        return await self._database.read(_get_project, name_or_id) if is_valid_id(name_or_id) else None
 
     async def list_projects(self) -> list[Project]:
         """All projects, oldest first."""
@@ -76,13 +76,13 @@ class Tenants(Part):
 
     async def set_response_ttl(self, project_id: str, ttl: int | None) -> bool:
         """How long responses that this project makes from now on are kept; see `Project`. False if there is none."""
-        if not possible(project_id):
+        if not is_valid_id(project_id):
             return False
         return await self._database.write(_set_response_ttl, (project_id, ttl), key=("project", project_id))
 
     async def create_key(self, key: Key) -> None:
         """Add a key. Raises `NotFound` if there is no such project, `Conflict` if the key is there already."""
-        require_possible(key.id, key.project_id, key.name)
+        require_valid_id(key.id, key.project_id, key.name)
         if await self.get_project(key.project_id) is None:
             raise NotFound(f"There is no project '{key.project_id}'.")
         try:
@@ -96,13 +96,13 @@ class Tenants(Part):
 
     async def list_keys(self, project_id: str | None = None) -> list[Key]:
         """All keys, or one project's, oldest first."""
-        if project_id is not None and not possible(project_id):
+        if project_id is not None and not is_valid_id(project_id):
             return []
         return await self._database.read(_list_keys, project_id)
 
     async def revoke_key(self, key_id: str, at: int) -> bool:
         """Revoke a key from `at` (Unix seconds) on. False if there is none; revoking twice keeps the first time."""
-        if not possible(key_id):
+        if not is_valid_id(key_id):
             return False
         return await self._database.write(_revoke_keys, (key_id, at), key=("key", key_id))
 
@@ -112,7 +112,7 @@ class Tenants(Part):
 
     async def get_key(self, key_id: str) -> Key | None:
         """The key with this id, revoked or not."""
-        return await self._database.read(_get_key, key_id) if possible(key_id) else None
+        return await self._database.read(_get_key, key_id) if is_valid_id(key_id) else None
 
 
 def _create_projects(session: Session, batch: Sequence[Project]) -> list[None]:

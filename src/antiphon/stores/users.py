@@ -10,8 +10,8 @@ from antiphon.domain.errors import Conflict
 from antiphon.domain.organisation import AuditEntry, Member, User
 from antiphon.domain.records import Page
 from antiphon.stores.changes import Changing, page, record, row_of
-from antiphon.stores.part import Cut, possible, require_possible
 from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import admin_api_keys, api_keys, project_users, users
 
 _USER_FIELDS = tuple(User.__dataclass_fields__)
@@ -71,7 +71,7 @@ class Users(Changing):
 
     async def add_user(self, user: User, entries: Sequence[AuditEntry] = ()) -> None:
         """Add a user; see `ports`."""
-        require_possible(user.id, user.email)
+        require_valid_id(user.id, user.email)
 
         def change(session: Session) -> None:
             insert_user(session, user)
@@ -84,11 +84,11 @@ class Users(Changing):
 
     async def get_user(self, user_id: str) -> User | None:
         """The user with this id."""
-        return await self._database.read(_get, user_id) if possible(user_id) else None
+        return await self._database.read(_get, user_id) if is_valid_id(user_id) else None
 
     async def find_user(self, email: str) -> User | None:
         """The user with this email, which is in small letters."""
-        return await self._database.read(_find, email) if possible(email) else None
+        return await self._database.read(_find, email) if is_valid_id(email) else None
 
     async def first_user(self) -> User | None:
         """The user who has been here longest; None if there is nobody."""
@@ -98,9 +98,9 @@ class Users(Changing):
         self, emails: Sequence[str] = (), *, after: str | None, limit: int, ascending: bool = True
     ) -> Page[User]:
         """A page of users; see `ports`."""
-        wanted = [email for email in emails if possible(email)]
+        wanted = [email for email in emails if is_valid_id(email)]
         where = [users.c.email.in_(wanted)] if emails else []
-        return await self._database.read(page, users, USER, where, Cut(after, limit, ascending), User)
+        return await self._database.read(page, users, USER, where, PageCursor(after, limit, ascending), User)
 
     async def update_user(self, user: User, entries: Sequence[AuditEntry] = ()) -> bool:
         """Change a user; see `ports`."""
@@ -134,7 +134,7 @@ class Users(Changing):
                 record(session, *entries)
             return found
 
-        return possible(user_id) and await self._change(change)
+        return is_valid_id(user_id) and await self._change(change)
 
     # --- members ------------------------------------------------------------------------------------------------------
     async def add_member(self, member: Member, entries: Sequence[AuditEntry] = ()) -> None:
@@ -151,19 +151,19 @@ class Users(Changing):
 
     async def get_member(self, project_id: str, user_id: str) -> Member | None:
         """A user's place in a project."""
-        if not possible(project_id, user_id):
+        if not is_valid_id(project_id, user_id):
             return None
         return await self._database.read(_get_member, project_id, user_id)
 
     async def list_members(self, project_id: str, *, after: str | None, limit: int) -> Page[Member]:
         """A page of a project's members; see `ports`."""
         where = [project_users.c.project_id == project_id, project_users.c.user_id == users.c.id]
-        cut = Cut(after, limit, ascending=True)
+        cut = PageCursor(after, limit, ascending=True)
         return await self._database.read(_list_members, where, cut)
 
     async def member_roles(self, user_id: str) -> dict[str, str]:
         """The user's role in each project that they are a member of."""
-        return await self._database.read(roles_of, user_id) if possible(user_id) else {}
+        return await self._database.read(roles_of, user_id) if is_valid_id(user_id) else {}
 
     async def set_member_role(
         self, project_id: str, user_id: str, role: str, entries: Sequence[AuditEntry] = ()
@@ -233,7 +233,7 @@ def _get_member(session: Session, project_id: str, user_id: str) -> Member | Non
     return _member(*row) if row else None
 
 
-def _list_members(session: Session, where: Sequence[ColumnElement[bool]], cut: Cut) -> Page[Member]:
+def _list_members(session: Session, where: Sequence[ColumnElement[bool]], cut: PageCursor) -> Page[Member]:
     return page(session, project_users, _MEMBER, where, cut, _member, cursor=project_users.c.user_id)
 
 

@@ -9,8 +9,8 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.sql import ClauseElement
 
 from antiphon.domain.retirement import Use
-from antiphon.stores.part import Part
 from antiphon.stores.query import Query, Session
+from antiphon.stores.section import StoreSection
 from antiphon.stores.tables import retiring_uses as uses
 
 # The columns stand in the order of the dataclass' fields.
@@ -44,7 +44,7 @@ _NOTE = Query(_noting)
 _LIST = Query(select(*_USE).order_by(uses.c.last_day.desc(), uses.c.project_id, uses.c.key_id, uses.c.subject))
 
 
-class Uses(Part):
+class Uses(StoreSection):
     """Implements `ports.UseStore`."""
 
     async def note_use(self, use: Use) -> None:

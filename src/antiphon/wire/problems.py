@@ -22,17 +22,17 @@ class Fault:
     The message is `before` + path + `after`; with `after` None the path is not part of it.
     """
 
-    __slots__ = ("after", "before", "code", "trail")
+    __slots__ = ("after", "before", "code", "trace")
 
-    def __init__(self, code: str, before: str, after: str | None, *trail: str | int) -> None:
+    def __init__(self, code: str, before: str, after: str | None, *trace: str | int) -> None:
         self.code = code
         self.before = before
         self.after = after
-        self.trail: list[str | int] = list(trail)
+        self.trace: list[str | int] = list(trace)
 
     def problem(self) -> Problem:
         """The finished problem."""
-        path = join_path(self.trail[::-1])
+        path = join_path(self.trace[::-1])
         return Problem(self.before + (path + self.after if self.after is not None else ""), path or None, self.code)
 
 

@@ -151,7 +151,7 @@ class Compiler:
             for index, item in enumerate(value):
                 fault = item_rule(item)
                 if fault is not None:
-                    fault.trail.append(index)
+                    fault.trace.append(index)
                     return fault
             return None
 
@@ -187,7 +187,7 @@ class Compiler:
                 rule = members.get(name)
                 fault = rule(item) if rule is not None else unnamed(name, item)
                 if fault is not None:
-                    fault.trail.append(name)
+                    fault.trace.append(name)
                     return fault
             return None
 
@@ -214,7 +214,7 @@ class Compiler:
                 return problems.missing_parameter(on)
             else:
                 fault = problems.wrong_type("a string", tag)
-            fault.trail.append(on)
+            fault.trace.append(on)
             return fault
 
         return check

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.domain import limits
-from antiphon.domain.caching import Wish, wish_of
+from antiphon.domain.caching import CacheControl, cache_control_of
 from antiphon.domain.errors import InvalidRequest
 
 
@@ -15,26 +15,26 @@ from antiphon.domain.errors import InvalidRequest
     ("ours", "common", "expected"),
     [
         (None, None, None),
-        ("on", None, Wish(wanted=True)),
-        (" ON ", None, Wish(wanted=True)),
-        ("off", None, Wish(read=False, keep=False)),
-        ("60", None, Wish(wanted=True, max_age=60)),
-        (None, "no-cache", Wish(read=False)),
-        (None, "No-Store", Wish(read=False, keep=False)),
-        (None, "max-age=5", Wish(max_age=5)),
-        (None, "max-age=0, no-transform", Wish(max_age=0)),
+        ("on", None, CacheControl(wanted=True)),
+        (" ON ", None, CacheControl(wanted=True)),
+        ("off", None, CacheControl(read=False, keep=False)),
+        ("60", None, CacheControl(wanted=True, max_age=60)),
+        (None, "no-cache", CacheControl(read=False)),
+        (None, "No-Store", CacheControl(read=False, keep=False)),
+        (None, "max-age=5", CacheControl(max_age=5)),
+        (None, "max-age=0, no-transform", CacheControl(max_age=0)),
         (None, "max-age=99999999999, public", None),
-        (None, "max-age=9999999999", Wish(max_age=limits.MAX_CACHE_TTL)),
+        (None, "max-age=9999999999", CacheControl(max_age=limits.MAX_CACHE_TTL)),
         (None, "private, only-if-cached", None),
         (None, "", None),
-        ("60", "max-age=5", Wish(wanted=True, max_age=5)),
-        ("60", "max-age=500", Wish(wanted=True, max_age=60)),
-        ("on", "no-store", Wish(read=False, keep=False, wanted=True)),
-        ("off", "max-age=5", Wish(read=False, keep=False, max_age=5)),
+        ("60", "max-age=5", CacheControl(wanted=True, max_age=5)),
+        ("60", "max-age=500", CacheControl(wanted=True, max_age=60)),
+        ("on", "no-store", CacheControl(read=False, keep=False, wanted=True)),
+        ("off", "max-age=5", CacheControl(read=False, keep=False, max_age=5)),
     ],
 )
-def test_headers(ours: str | None, common: str | None, expected: Wish | None) -> None:
-    assert wish_of(ours, common) == expected
+def test_headers(ours: str | None, common: str | None, expected: CacheControl | None) -> None:
+    assert cache_control_of(ours, common) == expected
 
 
 @given(st.text(max_size=20))
@@ -43,16 +43,16 @@ def test_any_other_value_is_refused_by_name(value: str) -> None:
     if plain in {"on", "off"} or (plain.isascii() and plain.isdigit()):
         return
     with pytest.raises(InvalidRequest) as caught:
-        wish_of(value, None)
+        cache_control_of(value, None)
     assert caught.value.param == "X-Antiphon-Cache"
 
 
 @pytest.mark.parametrize("value", ["0", "00", str(limits.MAX_CACHE_TTL + 1), "9" * 5_000, "٣", "1_0", "+5"])
 def test_numbers_have_bounds(value: str) -> None:
     with pytest.raises(InvalidRequest):
-        wish_of(value, None)
+        cache_control_of(value, None)
 
 
 @given(st.text(max_size=50))
 def test_no_cache_control_is_refused(value: str) -> None:
-    wish_of(None, value)
+    cache_control_of(None, value)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from antiphon.domain.errors import InvalidRequest, Overloaded
-from antiphon.domain.turns import WHOSE, FairLock
+from antiphon.domain.fairness import WHOSE, FairLock
 from antiphon.engines.schemas.worker import SchemaWorker
 
 Json = dict[str, Any]

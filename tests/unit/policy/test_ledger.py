@@ -12,10 +12,10 @@ import pytest
 from antiphon.domain import limits
 from antiphon.domain.errors import StoreFailed, Unstorable
 from antiphon.domain.ledger import Asked, Entry, Sum
+from antiphon.domain.route_trace import Attempt, TargetName
 from antiphon.domain.tenancy import Caller, Key, Project
-from antiphon.domain.trail import Attempt, TargetName
 from antiphon.engines.scripted import ScriptedEngine
-from antiphon.policy.call import Admission, Call
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.ledger import Ledger
 from antiphon.policy.money.pricing import Pricing
 from antiphon.protocol.generation import Generation, Usage
@@ -66,7 +66,7 @@ def call(*admissions: Usage | None, status: int = 200) -> Call:
     made = Call(CALLER, "/v1/responses", "req_1", 1_700_000_000.5, model="m")
     made.status = status
     for usage in admissions:
-        admission = Admission(made, ROUTE, Generation("m", ()))
+        admission = GenerationContext(made, ROUTE, Generation("m", ()))
         admission.usage = usage
         admission.finished = usage is not None
         made.admissions.append(admission)
@@ -125,7 +125,7 @@ def test_an_entry_has_no_text_and_no_number_that_a_database_cannot_hold() -> Non
         made = call(Usage(2**70, 2**71, 2**72, 2**73))
         made.asks("x" * 20_000_000, {"service_tier": "a\x00"})
         made.object_id, made.request_id = "chatcmpl\x00", "r" * 10_000
-        made.admissions[0].trail.target = TargetName("up", "m\ud800" + "m" * 10_000)
+        made.admissions[0].trace.target = TargetName("up", "m\ud800" + "m" * 10_000)
         made.admissions[0].tier = "\x00"
         writer.closed(made)
         refused = call(status=404)
@@ -175,10 +175,10 @@ def test_an_entry_says_what_happened_on_the_way() -> None:
         made = call(Usage(10, 1, 5, 2), Usage(20, 0, 7, 0, estimated=True))
         first, second = made.admissions
         one, two = TargetName("a", "m1"), TargetName("b", "m2")
-        first.trail.attempts += [Attempt(one, "upstream_error", 3), Attempt(two, None, 5)]
-        first.trail.target, first.trail.fallback = two, True
-        second.trail.attempts.append(Attempt(two, None, 5))
-        second.trail.target = two
+        first.trace.attempts += [Attempt(one, "upstream_error", 3), Attempt(two, None, 5)]
+        first.trace.target, first.trace.fallback = two, True
+        second.trace.attempts.append(Attempt(two, None, 5))
+        second.trace.target = two
         first.first_at = made.began + 0.25
         writer.closed(made)
         await writer.stop()

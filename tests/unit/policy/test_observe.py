@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from antiphon.domain import limits
+from antiphon.domain.route_trace import Attempt, RouteTrace, TargetName
 from antiphon.domain.routing import RouteSpec, TargetSpec
 from antiphon.domain.tenancy import Caller, Key, Project
-from antiphon.domain.trail import Attempt, TargetName, Trail
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.engines.single import SingleRoute
-from antiphon.policy.call import Admission, Call
-from antiphon.policy.gate import Gate
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.observe import KeyLabel, Observer, Request, Served
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.generation import Generation, Usage
 from support.loglines import logged
 
@@ -32,8 +32,10 @@ def made(name: str = "gpt-5", **fields: Any) -> Call:
     return Call(caller, "/v1/chat/completions", "req_1", time.time(), model=name, status=200, **fields)
 
 
-def generated(call: Call, trail: Trail, *, usage: Usage | None = None, route: SingleRoute | None = None) -> Admission:
-    admission = Admission(call, route or SingleRoute("gpt-5", ScriptedEngine(), 1), ASKED, trail=trail)
+def generated(
+    call: Call, trace: RouteTrace, *, usage: Usage | None = None, route: SingleRoute | None = None
+) -> GenerationContext:
+    admission = GenerationContext(call, route or SingleRoute("gpt-5", ScriptedEngine(), 1), ASKED, trace=trace)
     admission.usage = usage
     admission.first_at = call.began + 0.2
     call.admissions.append(admission)
@@ -43,8 +45,8 @@ def generated(call: Call, trail: Trail, *, usage: Usage | None = None, route: Si
 def test_a_call_is_counted_everywhere() -> None:
     observer = Observer(["gpt-5"], cost=lambda _: 1_500)
     call = made()
-    trail = Trail([Attempt(OPENAI, "upstream_error", 12), Attempt(LOCAL, None, 30)], LOCAL, fallback=True)
-    generated(call, trail, usage=Usage(10, 4, 20, 5, 1, 2, 3))
+    trace = RouteTrace([Attempt(OPENAI, "upstream_error", 12), Attempt(LOCAL, None, 30)], LOCAL, fallback=True)
+    generated(call, trace, usage=Usage(10, 4, 20, 5, 1, 2, 3))
     call.headers.append((b"x-antiphon-cache", b"miss"))
     with logged() as lines:
         observer.closed(call)
@@ -89,7 +91,7 @@ def test_several_generations_are_one_call() -> None:
     observer = Observer(["gpt-5"])
     call = made()
     for _ in range(3):
-        generated(call, Trail(target=LOCAL), usage=Usage(10, 0, 5))
+        generated(call, RouteTrace(target=LOCAL), usage=Usage(10, 0, 5))
     with logged() as lines:
         observer.closed(call)
     row = dict(observer.models)["gpt-5"]
@@ -103,7 +105,7 @@ def test_several_generations_are_one_call() -> None:
 def test_a_cost_that_is_not_known_is_counted_as_such() -> None:
     observer = Observer(["gpt-5"], cost=lambda _: None)
     call = made()
-    generated(call, Trail(target=LOCAL), usage=Usage(10, 0, 5))
+    generated(call, RouteTrace(target=LOCAL), usage=Usage(10, 0, 5))
     with logged() as lines:
         observer.closed(call)
     row = dict(observer.models)["gpt-5"]
@@ -122,7 +124,7 @@ def test_names_that_clients_make_up_are_no_labels() -> None:
         call = made("openai/made-up")
         generated(
             call,
-            Trail([Attempt(TargetName("openai", "made-up"), None, 1)], TargetName("openai", "made-up")),
+            RouteTrace([Attempt(TargetName("openai", "made-up"), None, 1)], TargetName("openai", "made-up")),
             route=star,
         )
         observer.closed(call)
@@ -159,7 +161,7 @@ def test_any_status_can_be_counted(status: int) -> None:
 def test_what_broke_a_stream_off_is_told() -> None:
     observer = Observer(["gpt-5"])
     call = made(streamed=True)
-    generated(call, Trail(target=LOCAL)).error = "upstream_error"
+    generated(call, RouteTrace(target=LOCAL)).error = "upstream_error"
     with logged() as lines:
         observer.closed(call)
     assert lines.all()[0]["error"] == "upstream_error"
@@ -170,7 +172,7 @@ def test_what_broke_a_stream_off_is_told() -> None:
 def test_a_client_that_hung_up_does_not_blame_the_target() -> None:
     observer = Observer(["gpt-5"])
     call = made(streamed=True)
-    generated(call, Trail(target=LOCAL)).error = "cancelled"
+    generated(call, RouteTrace(target=LOCAL)).error = "cancelled"
     observer.closed(call)
     assert dict(observer.targets)["local/small"].failed == 0
 
@@ -179,7 +181,7 @@ def test_generations_in_flight_are_those_that_were_entered_and_not_left() -> Non
     observer = Observer(["gpt-5"])
     engine = ScriptedEngine()
     route = SingleRoute("gpt-5", engine, 1)
-    gate = Gate([observer], [observer])
+    gate = Pipeline([observer], [observer])
 
     async def main() -> None:
         call = made()
@@ -203,7 +205,7 @@ def test_a_call_costs_a_few_microseconds() -> None:
     """Ten times what it is meant to cost at most, since tests run on busy machines."""
     observer = Observer(["gpt-5"], cost=lambda _: 1_500)
     call = made()
-    generated(call, Trail([Attempt(LOCAL, None, 30)], LOCAL), usage=Usage(10, 4, 20))
+    generated(call, RouteTrace([Attempt(LOCAL, None, 30)], LOCAL), usage=Usage(10, 4, 20))
     with logged("warning"):
         best = min(_timed(observer, call) for _ in range(20))
     assert best < 100e-6  # seconds

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.sealing import SealBroken, Sealer
 from antiphon.protocol import compaction
-from antiphon.protocol.compaction import Compacted, Placed, Wish
+from antiphon.protocol.compaction import Compacted, CompactionPolicy, Placed
 from antiphon.protocol.generation import FilePart, ImagePart, Message, ReasoningTurn, TextPart, ToolCall, ToolResult
 
 SEALER = Sealer(bytes(32))
@@ -117,13 +117,13 @@ def test_wishes() -> None:
     entry = {"type": "compaction", "compact_threshold": 5000}
     assert compaction.wish({"input": "hi"}) is None
     assert compaction.wish({"input": "hi", "context_management": []}) is None
-    assert compaction.wish({"input": "hi", "context_management": [entry]}) == Wish(5000)
+    assert compaction.wish({"input": "hi", "context_management": [entry]}) == CompactionPolicy(5000)
     assert compaction.wish(
         {"input": "hi", "context_management": [entry, {**entry, "compact_threshold": 2000}]}
-    ) == Wish(2000)
-    assert compaction.wish({"input": "hi", "context_management": [{"type": "compaction"}]}) == Wish(None)
+    ) == CompactionPolicy(2000)
+    assert compaction.wish({"input": "hi", "context_management": [{"type": "compaction"}]}) == CompactionPolicy(None)
     trigger = {"type": "compaction_trigger"}
-    assert compaction.wish({"input": [message("a"), trigger]}) == Wish(now=True)
+    assert compaction.wish({"input": [message("a"), trigger]}) == CompactionPolicy(now=True)
     assert compaction.without_trigger([message("a"), trigger]) == [message("a")]
 
 

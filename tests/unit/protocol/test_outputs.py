@@ -8,7 +8,7 @@ import pytest
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.protocol import estimate
-from antiphon.protocol.generation import FilePart, Generation, ImagePart, Message, Native, Sampling, TextPart, Tool
+from antiphon.protocol.generation import FilePart, Generation, ImagePart, Message, Passthrough, Sampling, TextPart, Tool
 from antiphon.protocol.outputs import limited, outputs
 
 
@@ -39,11 +39,11 @@ def test_what_is_no_count_is_refused_by_its_path(value: object) -> None:
 
 
 def test_a_limit_is_set_in_our_words_and_in_the_clients() -> None:
-    native = Native("chat", {"messages": [], "max_tokens": 5})
-    made = limited(Generation("m", (), sampling=Sampling(), native=native), 7)
+    passthrough = Passthrough("chat", {"messages": [], "max_tokens": 5})
+    made = limited(Generation("m", (), sampling=Sampling(), passthrough=passthrough), 7)
     assert made.sampling.max_tokens == 7
-    assert made.native is not None
-    assert made.native.body == {"messages": [], "max_completion_tokens": 7}
+    assert made.passthrough is not None
+    assert made.passthrough.body == {"messages": [], "max_completion_tokens": 7}
 
 
 LONG = "word " * 2_000
@@ -57,11 +57,17 @@ LONG = "word " * 2_000
         Generation("m", (), tools=(Tool("f", LONG),)),
         Generation("m", (), tools=(Tool("f", parameters={"title": LONG}),)),
         Generation("m", (), extra={"a": {"b": LONG}}),
-        Generation("m", (), native=Native("chat", {"messages": [{"role": "user", "content": "", "odd": LONG}]})),
-        Generation("m", (), native=Native("responses", {"input": "x", "instructions": LONG})),
+        Generation(
+            "m", (), passthrough=Passthrough("chat", {"messages": [{"role": "user", "content": "", "odd": LONG}]})
+        ),
+        Generation("m", (), passthrough=Passthrough("responses", {"input": "x", "instructions": LONG})),
         # Text does not become an image by looking like one.
         Generation(
-            "m", (), native=Native("chat", {"messages": [{"role": "user", "content": "data:image/png;base64," + LONG}]})
+            "m",
+            (),
+            passthrough=Passthrough(
+                "chat", {"messages": [{"role": "user", "content": "data:image/png;base64," + LONG}]}
+            ),
         ),
     ],
 )
@@ -79,8 +85,8 @@ def test_images_count_as_images_and_files_by_their_size() -> None:
     data = "data:image/png;base64," + "A" * 1_000_000
     image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": data}}]}
     turns = (Message("user", (ImagePart(data),)),)
-    native = Generation("m", turns, native=Native("chat", {"messages": [image]}))
-    assert estimate.input_tokens(native) < 2_000
+    passthrough = Generation("m", turns, passthrough=Passthrough("chat", {"messages": [image]}))
+    assert estimate.input_tokens(passthrough) < 2_000
     assert estimate.input_tokens(Generation("m", turns)) < 2_000
     text = Generation("m", (Message("user", (FilePart("data:text/plain;base64," + "A" * 500_000),)),))
     assert estimate.input_tokens(text) > 90_000

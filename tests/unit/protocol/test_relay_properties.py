@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from antiphon.domain.errors import AntiphonError, UpstreamFailed
 from antiphon.protocol.events import Event
-from antiphon.protocol.generation import Finish, NativeDelta, Usage
+from antiphon.protocol.generation import Finish, PassthroughDelta, Usage
 from antiphon.protocol.responses.ending import Steered
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.protocol.responses.relay import TERMINAL
@@ -105,7 +105,7 @@ def play(events: list[Body], end: str, *, obfuscate: bool) -> tuple[ResponseMach
     out = machine.start()
     try:
         for event in events:
-            out += machine.feed(NativeDelta(json.dumps(event).encode()))
+            out += machine.feed(PassthroughDelta(json.dumps(event).encode()))
         if end in {"finish", "length"}:
             out += machine.feed(Finish("stop" if end == "finish" else "length", Usage(5, 2, 7, 1)))
     except UpstreamFailed as error:

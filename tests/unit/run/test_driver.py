@@ -12,7 +12,7 @@ from antiphon.domain.errors import StoreFailed
 from antiphon.protocol.chat.machine import ChatMachine
 from antiphon.protocol.events import Event
 from antiphon.protocol.generation import Delta, Finish, TextDelta
-from antiphon.run.driver import Keeper, Merged, drive
+from antiphon.run.driver import Merged, Persister, drive
 
 BASE: dict[str, Any] = {"id": "c", "created": 1, "model": "m", "service_tier": None, "system_fingerprint": None}
 
@@ -37,7 +37,7 @@ class Stream(AsyncGenerator[Delta, None]):
         self.closed = True
 
 
-class Failing(Keeper):
+class Failing(Persister):
     """Keeps nothing, and says so."""
 
     async def keep(self, events: list[Event]) -> None:
@@ -51,7 +51,7 @@ def test_every_generation_is_closed_however_little_was_read(choices: int, read: 
 
     async def run() -> None:
         machine = ChatMachine(BASE, choices=choices)
-        events = drive(machine, machine.start(), Merged(streams), Keeper())
+        events = drive(machine, machine.start(), Merged(streams), Persister())
         for _ in range(read):
             await anext(events)
         await events.aclose()

@@ -16,7 +16,7 @@ from antiphon.domain.sealing import Sealer
 from antiphon.domain.tenancy import NEVER, Project
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.engines.single import SingleRoute
-from antiphon.policy.gate import Gate
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.ports import Engine, Route
 from antiphon.protocol.unknown import NOTHING
 from antiphon.run.bus import Bus
@@ -57,7 +57,7 @@ class World:
         self.bus = Bus()
         prompts, compactor = Prompts(store, self.clock), Compactor(Sealer(bytes(32)))
         routes: Routes[Route] = Routes({"m": SingleRoute("m", engine, 1)})
-        self.gate = Gate()
+        self.gate = Pipeline()
         self.preparer = Preparer(store, routes, self.gate, prompts, compactor)
         worker = self._worker()
         self.responses = Responses(store, self.clock, bus=self.bus, worker=worker, preparer=self.preparer)

@@ -6,8 +6,8 @@ import pytest
 
 from antiphon.domain.errors import InvalidRequest, SetupError
 from antiphon.stores.database import driver_for
-from antiphon.stores.part import possible, require_possible
 from antiphon.stores.postgres import PostgresDriver
+from antiphon.stores.section import is_valid_id, require_valid_id
 from antiphon.stores.sqlite import SqliteDriver
 
 
@@ -28,12 +28,12 @@ def test_other_addresses_are_refused_without_repeating_them(url: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "resp_1", "ü" * 256, "x" * 512, "\U0001f600", "\x01\x7f"])
 def test_possible_ids(text: str) -> None:
-    assert possible("resp_1", text)
-    require_possible("resp_1", text)
+    assert is_valid_id("resp_1", text)
+    require_valid_id("resp_1", text)
 
 
 @pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800", "ü" * 257, "x" * 513])
 def test_impossible_ids(text: str) -> None:
-    assert not possible("resp_1", text)
+    assert not is_valid_id("resp_1", text)
     with pytest.raises(InvalidRequest):
-        require_possible("resp_1", text)
+        require_valid_id("resp_1", text)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from antiphon.domain import limits
+from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import RouteSpec, TargetSpec
-from antiphon.domain.trail import TargetName
 from antiphon.engines.routed import affinity
 from antiphon.engines.routed.target import Target
 from antiphon.protocol.generation import Generation

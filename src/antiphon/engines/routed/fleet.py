@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from antiphon.domain.errors import SetupError
+from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import LOCAL, Deadlines, TargetSpec, UpstreamSpec
-from antiphon.domain.trail import TargetName
 from antiphon.engines.routed.health import Healths, TargetState
 from antiphon.engines.routed.route import Surroundings
 from antiphon.engines.routed.target import Target

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from antiphon.domain import limits
-from antiphon.domain.trail import TargetName
+from antiphon.domain.route_trace import TargetName
 from antiphon.engines.routed.breaker import Breaker, State
 
 

@@ -23,8 +23,8 @@ from antiphon.domain.errors import (
     ShuttingDown,
     used_by,
 )
+from antiphon.domain.route_trace import Attempt, RouteTrace
 from antiphon.domain.routing import RouteSpec, TargetSpec
-from antiphon.domain.trail import Attempt, Trail
 from antiphon.engines.routed import retry
 from antiphon.engines.routed.choice import Chance, PriceOf, listed_price, order
 from antiphon.engines.routed.health import TargetState
@@ -108,7 +108,7 @@ class RoutedRoute:
         now = self._around.clock.monotonic()
         return [target.health.snapshot(now) for target in self.targets]
 
-    async def generate(self, generation: Generation, trail: Trail) -> AsyncGenerator[Delta, None]:
+    async def generate(self, generation: Generation, trace: RouteTrace) -> AsyncGenerator[Delta, None]:
         """See the port: the stream has begun when this returns."""
         now = self._around.clock.monotonic()
         self._budget.called(now)
@@ -118,10 +118,10 @@ class RoutedRoute:
         for depth, tier in enumerate(self._tiers):
             fit = [target for target in tier.targets if fits(target.engine.capabilities, generation)]
             fitting = fitting or bool(fit)
-            asking = _Asking(self._around, self._budget, generation, trail, tier, until)
+            asking = _Asking(self._around, self._budget, generation, trace, tier, until)
             stream = await asking.first_of(fit)
             if stream is not None:
-                trail.fallback = depth > 0
+                trace.fallback = depth > 0
                 return stream
             last = asking.error or last
         if not fitting:
@@ -181,14 +181,14 @@ class _Asking:
         around: Surroundings,
         budget: retry.RetryBudget,
         generation: Generation,
-        trail: Trail,
+        trace: RouteTrace,
         tier: Tier,
         until: float,
     ) -> None:
         self._around = around
         self._budget = budget
         self._generation = generation
-        self._trail = trail
+        self._trail = trace
         self._tier = tier
         self._until = until
         #: The last thing that went wrong.

@@ -8,9 +8,9 @@ from functools import partial
 
 from antiphon.domain import limits
 from antiphon.domain.errors import SetupError
+from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routes import Names, Routes
 from antiphon.domain.routing import RouteSpec
-from antiphon.domain.trail import TargetName
 from antiphon.engines.routed.fleet import Fleet
 from antiphon.engines.routed.route import RoutedRoute, Tier
 from antiphon.engines.single import SingleRoute

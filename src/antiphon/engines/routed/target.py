@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import TargetSpec
-from antiphon.domain.trail import TargetName
 from antiphon.engines.routed.health import Health
 from antiphon.ports import Capabilities, Engine
 from antiphon.protocol.generation import AudioPart, FilePart, Generation, ImagePart, Message
@@ -30,8 +30,8 @@ def fits(can: Capabilities, generation: Generation) -> bool:
     """Whether a target can do what is asked, as far as its capabilities tell."""
     if generation.foreign and not can.passes_extra:
         return False
-    native = generation.native
-    if native is not None and native.only and native.surface not in can.native:
+    passthrough = generation.passthrough
+    if passthrough is not None and passthrough.only and passthrough.surface not in can.passthrough:
         return False
     if generation.sampling.top_logprobs is not None and not can.logprobs:
         return False

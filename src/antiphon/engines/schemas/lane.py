@@ -13,7 +13,7 @@ import msgspec
 
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineUnavailable
-from antiphon.domain.turns import FairLock
+from antiphon.domain.fairness import FairLock
 
 Json = dict[str, Any]
 

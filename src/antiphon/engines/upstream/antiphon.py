@@ -49,7 +49,7 @@ class AntiphonEngine:
             worker=worker,
         )
         chat, responses = self._chat.capabilities, self._responses.capabilities
-        self._capabilities = replace(chat, native=chat.native | responses.native)
+        self._capabilities = replace(chat, passthrough=chat.passthrough | responses.passthrough)
 
     @property
     def name(self) -> str:
@@ -63,8 +63,8 @@ class AntiphonEngine:
 
     def _engine(self, generation: Generation) -> Engine:
         """Chat Completions has samplings and recordings that Responses does not have; Responses has all else."""
-        if generation.native is not None:
-            return self._chat if generation.native.surface == "chat" else self._responses
+        if generation.passthrough is not None:
+            return self._chat if generation.passthrough.surface == "chat" else self._responses
         sampling = generation.sampling
         chat_only = sampling.stop or sampling.logit_bias or sampling.seed is not None
         return self._chat if chat_only or _speaks_of_names_or_recordings(generation) else self._responses

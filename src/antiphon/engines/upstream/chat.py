@@ -12,7 +12,7 @@ from antiphon.domain.routing import Deadlines
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.engines.upstream import chat_request, tokens
 from antiphon.engines.upstream.chat_answer import Answer, NeutralAnswer
-from antiphon.engines.upstream.chat_native import NativeAnswer
+from antiphon.engines.upstream.chat_passthrough import PassthroughAnswer
 from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.enforced import Enforced
 from antiphon.engines.upstream.loose import Loose, in_shared_words
@@ -21,7 +21,7 @@ from antiphon.engines.upstream.reply import Reply
 from antiphon.engines.upstream.used import Counted
 from antiphon.ports import Capabilities
 from antiphon.protocol.chat.request import check_neutral
-from antiphon.protocol.generation import Batch, Delta, Finish, Generation, Native
+from antiphon.protocol.generation import Batch, Delta, Finish, Generation, Passthrough
 from antiphon.protocol.streams import Stream
 
 _PATH = "/chat/completions"
@@ -183,7 +183,7 @@ class LooseChat(Loose):
             logit_bias=profile.logit_bias,
             constrains=False,
             passes_extra=profile.extra,
-            native=frozenset({"chat"}),
+            passthrough=frozenset({"chat"}),
         )
 
     async def check(self, generation: Generation) -> None:
@@ -202,18 +202,18 @@ class LooseChat(Loose):
         counted = tokens.counted(generation, self.capabilities.context_tokens)
         return self._stream(generation, reply, self._neutral(generation, counted), counted)
 
-    async def relay(self, generation: Generation, native: Native) -> AsyncGenerator[Delta, None]:
+    async def relay(self, generation: Generation, passthrough: Passthrough) -> AsyncGenerator[Delta, None]:
         """Ask in the client's own words, and pass on the answer."""
-        given = native.body
+        given = passthrough.body
         model = self._model_of(generation)
-        body = chat_request.native_body(given, self._profile, model, streamed=generation.streamed)
+        body = chat_request.passthrough_body(given, self._profile, model, streamed=generation.streamed)
         reply = await self._post(_PATH, body, streamed=generation.streamed)
         counted = tokens.counted(generation, self.capabilities.context_tokens)
         if reply.streamed and not generation.streamed:
             # A server that streams whatever it is asked for: its chunks must become one answer.
             return self._stream(generation, reply, self._neutral(generation, counted), counted)
         shown = generation.streamed and bool((given.get("stream_options") or {}).get("include_usage"))
-        answer = NativeAnswer(
+        answer = PassthroughAnswer(
             self._client.scrubber,
             counted,
             show_usage=shown,
@@ -270,9 +270,9 @@ class ChatEngine(Enforced[LooseChat]):
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Ask the upstream: see the port. Raises also what `UpstreamClient.post` does, while awaited or iterated."""
-        native = self._relayed(generation)
-        if native is not None:
-            return await self._loose.relay(generation, native)
+        passthrough = self._relayed(generation)
+        if passthrough is not None:
+            return await self._loose.relay(generation, passthrough)
         return await self._translating(generation).generate(generation)
 
     async def check(self, generation: Generation) -> None:
@@ -280,18 +280,18 @@ class ChatEngine(Enforced[LooseChat]):
         if self._relayed(generation) is None:
             await self._translating(generation).check(generation)
 
-    def _relayed(self, generation: Generation) -> Native | None:
+    def _relayed(self, generation: Generation) -> Passthrough | None:
         """The client's own words, if they can be sent on; or raise `InvalidRequest` for what only they can say."""
-        native = generation.native
-        if native is None or native.surface != "chat":
+        passthrough = generation.passthrough
+        if passthrough is None or passthrough.surface != "chat":
             return None
-        if native.only:
-            return native
+        if passthrough.only:
+            return passthrough
         if (
             self._profile.keeps(generation)
-            and chat_request.speaks(native.body, self._profile)
+            and chat_request.speaks(passthrough.body, self._profile)
             and chat_request.takes_content(generation, self._profile)
         ):
-            return native
-        check_neutral(dict(native.body))
+            return passthrough
+        check_neutral(dict(passthrough.body))
         return None

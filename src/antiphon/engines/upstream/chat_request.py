@@ -60,7 +60,7 @@ def body_of(generation: Generation, profile: Profile, model: str) -> Json:
     return body | asked_by(generation, profile)
 
 
-def native_body(given: Mapping[str, Any], profile: Profile, model: str, *, streamed: bool) -> Json:
+def passthrough_body(given: Mapping[str, Any], profile: Profile, model: str, *, streamed: bool) -> Json:
     """A client's own request, as it is sent on: with the upstream's name of the model, and without what is for us."""
     body = {name: value for name, value in given.items() if name not in _OURS and value is not None}
     body["model"] = model
@@ -94,7 +94,7 @@ def _bare(body: Json, profile: Profile) -> Json:
 
 
 def speaks(given: Mapping[str, Any], profile: Profile) -> bool:
-    """Whether a client's own request can be sent to this kind of server with no more changes than `native_body`'s."""
+    """Whether a client's own request can be sent to this kind of server with `passthrough_body`'s changes alone."""
     if given.get("seed") is not None and profile.seed_field != "seed":
         return False
     if given.get("verbosity") not in (None, "medium") and profile.strict and not profile.verbosity:

@@ -19,11 +19,11 @@ from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.enforced import Enforced
 from antiphon.engines.upstream.loose import Loose, in_shared_words
 from antiphon.engines.upstream.profiles import Profile, profile_named
-from antiphon.engines.upstream.responses_native import NativeEvents
+from antiphon.engines.upstream.responses_passthrough import PassthroughEvents
 from antiphon.engines.upstream.responses_stream import NeutralEvents
 from antiphon.engines.upstream.used import Counted
 from antiphon.ports import Capabilities
-from antiphon.protocol.generation import Delta, Generation, Native
+from antiphon.protocol.generation import Delta, Generation, Passthrough
 
 _PATH = "/responses"
 _COUNT_PATH = "/responses/input_tokens"
@@ -70,7 +70,7 @@ class LooseResponses(Loose):
             logit_bias=False,
             constrains=False,
             passes_extra=profile.extra,
-            native=frozenset({SURFACE}),
+            passthrough=frozenset({SURFACE}),
         )
 
     async def check(self, generation: Generation) -> None:
@@ -93,9 +93,9 @@ class LooseResponses(Loose):
 
     async def _count(self, generation: Generation) -> int:
         model = self._model_of(generation)
-        native = generation.native
-        if native is not None and native.surface == SURFACE:
-            body = responses_request.native_body(native.body, self._profile, model, streamed=False)
+        passthrough = generation.passthrough
+        if passthrough is not None and passthrough.surface == SURFACE:
+            body = responses_request.passthrough_body(passthrough.body, self._profile, model, streamed=False)
         else:
             body = responses_request.body_of(generation, self._profile, model)
         data = msgspec.json.encode(responses_request.counted(body))
@@ -110,12 +110,12 @@ class LooseResponses(Loose):
         with in_shared_words():
             return await self._ask(body, answer, counted, generation)
 
-    async def relay(self, generation: Generation, native: Native) -> AsyncGenerator[Delta, None]:
+    async def relay(self, generation: Generation, passthrough: Passthrough) -> AsyncGenerator[Delta, None]:
         """Ask in the client's own words, and pass on the answer."""
         model = self._model_of(generation)
-        body = responses_request.native_body(native.body, self._profile, model, streamed=generation.streamed)
+        body = responses_request.passthrough_body(passthrough.body, self._profile, model, streamed=generation.streamed)
         counted = tokens.counted(generation, self.capabilities.context_tokens)
-        return await self._ask(body, NativeEvents(self._client.scrubber, counted), counted, generation)
+        return await self._ask(body, PassthroughEvents(self._client.scrubber, counted), counted, generation)
 
     async def _ask(
         self, body: dict[str, Any], answer: Answer, counted: Counted, generation: Generation
@@ -154,24 +154,24 @@ class ResponsesEngine(Enforced[LooseResponses]):
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Ask the upstream: see the port. Raises also what `UpstreamClient.post` does, while awaited or iterated."""
-        native = self._native(generation)
-        if native is not None:
-            return await self._loose.relay(generation, native)
+        passthrough = self._passthrough(generation)
+        if passthrough is not None:
+            return await self._loose.relay(generation, passthrough)
         return await self._translating(generation).generate(generation)
 
-    def _native(self, generation: Generation) -> Native | None:
+    def _passthrough(self, generation: Generation) -> Passthrough | None:
         """The client's own words, if they are to be sent on."""
-        native = generation.native
-        if native is None or native.surface != SURFACE:
+        passthrough = generation.passthrough
+        if passthrough is None or passthrough.surface != SURFACE:
             return None
         # Tools of other types than functions have no other words; a server that knows them runs, or relays, them.
-        tools = native.body.get("tools") or ()
-        whole = native.only or any(tool["type"] not in _TRANSLATED for tool in tools)
-        return native if whole or self._profile.keeps(generation) else None
+        tools = passthrough.body.get("tools") or ()
+        whole = passthrough.only or any(tool["type"] not in _TRANSLATED for tool in tools)
+        return passthrough if whole or self._profile.keeps(generation) else None
 
     async def check(self, generation: Generation) -> None:
         """Raise what can be told without asking the upstream."""
-        if self._native(generation) is None:
+        if self._passthrough(generation) is None:
             await self._translating(generation).check(generation)
 
 

@@ -58,7 +58,7 @@ def body_of(generation: Generation, profile: Profile, model: str) -> Json:
     return body | asked_by(generation, profile) | _sampling(generation, profile)
 
 
-def native_body(given: Mapping[str, Any], profile: Profile, model: str, *, streamed: bool) -> Json:
+def passthrough_body(given: Mapping[str, Any], profile: Profile, model: str, *, streamed: bool) -> Json:
     """A client's own request, as it is sent on: with the upstream's name of the model, and to be forgotten there."""
     body = dict(given)
     if not _takes_reasoning_text(profile):

@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 
 from antiphon.domain import limits
-from antiphon.policy.call import Admission
+from antiphon.policy.call import GenerationContext
 from antiphon.protocol.generation import (
     AudioPart,
     FilePart,
     Generation,
     ImagePart,
     Message,
-    Native,
     Part,
+    Passthrough,
     ToolCall,
     ToolResult,
     Turn,
@@ -40,7 +40,7 @@ class Keys:
     def __init__(self, server_secret: bytes) -> None:
         self._secret = hmac.digest(server_secret, b"antiphon cached answers", "sha256")
 
-    async def key(self, admission: Admission) -> bytes:
+    async def key(self, admission: GenerationContext) -> bytes:
         """32 bytes, equal for equal generations of one project on one route.
 
         Several of one call that are equal (the choices of a chat completion) are meant to differ: each has its own key.
@@ -63,7 +63,7 @@ class Keys:
         return hmac.digest(self._secret, content, "sha256")
 
 
-def _is_twin(earlier: Admission, asked: bytes) -> bool:
+def _is_twin(earlier: GenerationContext, asked: bytes) -> bool:
     """Whether an earlier generation of the call is equal to the one that `asked` stands for.
 
     One that was refused does not count: it is asked again as it was. What is begun beside it and has no key yet is
@@ -76,14 +76,14 @@ def _is_twin(earlier: Admission, asked: bytes) -> bool:
 
 def cacheable(generation: Generation) -> bool:
     """Whether an answer to this may be given again, and may be asked for without the request's own words."""
-    return not generation.progress and (generation.native is None or _neutral(generation.native))
+    return not generation.progress and (generation.passthrough is None or _neutral(generation.passthrough))
 
 
-def _neutral(native: Native) -> bool:
+def _neutral(passthrough: Passthrough) -> bool:
     """Whether nothing of the request is lost in the neutral exchange, and no tool acts on the way to its answer."""
-    if native.only:
+    if passthrough.only:
         return False
-    body = native.body
+    body = passthrough.body
     tools = body.get("tools") or ()
     if any(not isinstance(tool, Mapping) or tool.get("type") not in _RUN_BY_CLIENT for tool in tools):
         return False
@@ -94,10 +94,10 @@ def _neutral(native: Native) -> bool:
 
 def plain(generation: Generation) -> Generation:
     """The generation without its request's own words: an answer in those would fit one surface only."""
-    return generation if generation.native is None else msgspec.structs.replace(generation, native=None)
+    return generation if generation.passthrough is None else msgspec.structs.replace(generation, passthrough=None)
 
 
-def _targets(admission: Admission) -> list[tuple[str, str | None]]:
+def _targets(admission: GenerationContext) -> list[tuple[str, str | None]]:
     """What may answer: with other targets behind its name, a route gives other answers."""
     spec = admission.route.spec
     return [] if spec is None else [(target.upstream, target.model) for target in (*spec.targets, *spec.fallbacks)]
@@ -108,7 +108,7 @@ def _canonical(generation: Generation) -> Generation:
     return msgspec.structs.replace(
         generation,
         turns=tuple(_turns(generation.turns)),
-        native=None,
+        passthrough=None,
         streamed=True,
         affinity=None,
         track=False,

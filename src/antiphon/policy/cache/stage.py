@@ -16,17 +16,17 @@ import msgspec
 from antiphon.domain import limits
 from antiphon.domain.caching import OFF, CachedAnswer
 from antiphon.domain.errors import AntiphonError
-from antiphon.domain.trail import TargetName
-from antiphon.policy.cache.flight import Flight, Listener, as_new, joined, whole
+from antiphon.domain.route_trace import TargetName
 from antiphon.policy.cache.key import Keys, cacheable, plain
-from antiphon.policy.call import Admission, Call
+from antiphon.policy.cache.single_flight import SharedGeneration, Subscriber, as_new, joined, whole
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.ports import CacheStore, Clock
 from antiphon.protocol.generation import (
     AnswerDelta,
     CallStart,
     Delta,
     Finish,
-    NativeDelta,
+    PassthroughDelta,
     Progress,
     RefusalDelta,
     TextDelta,
@@ -56,21 +56,21 @@ _BYPASS = Terms(0, 0, read=False, allowed=False)
 
 
 class Cache:
-    """Implements `stage.Answering`."""
+    """Implements `stage.Answerer`."""
 
     def __init__(self, store: CacheStore, clock: Clock, server_secret: bytes) -> None:
         self._store = store
         self._clock = clock
         self._keys = Keys(server_secret)
-        self._flights: dict[bytes, Flight] = {}
-        self._all: set[Flight] = set()
+        self._flights: dict[bytes, SharedGeneration] = {}
+        self._all: set[SharedGeneration] = set()
         self._rules: dict[str, tuple[float, int | None]] = {}
 
     async def close(self) -> None:
         """End what is shared and still under way. What is finished is kept first."""
         await asyncio.gather(*(flight.close(limits.CLOSE_TIMEOUT * flight.finished) for flight in self._all))
 
-    async def answer(self, admission: Admission) -> AsyncGenerator[Delta, None] | None:
+    async def answer(self, admission: GenerationContext) -> AsyncGenerator[Delta, None] | None:
         """The answer that was kept, or one that others listen to as well; None to ask on."""
         terms = await self._terms(admission)
         if terms is None:
@@ -85,7 +85,7 @@ class Cache:
             admission.generation = asked
         return stream
 
-    async def _shared(self, admission: Admission, terms: Terms) -> AsyncGenerator[Delta, None] | None:
+    async def _shared(self, admission: GenerationContext, terms: Terms) -> AsyncGenerator[Delta, None] | None:
         key = await self._keys.key(admission)
         if not terms.read:
             return await self._ask(key, admission, terms)
@@ -99,7 +99,7 @@ class Cache:
         return await self._join(flight, admission)
 
     # --- what is asked of it ------------------------------------------------------------------------------------------
-    async def _terms(self, admission: Admission) -> Terms | None:
+    async def _terms(self, admission: GenerationContext) -> Terms | None:
         """What holds for this generation; None: nobody has asked for the cache."""
         call, spec = admission.call, admission.route.spec
         wish = call.cache_control
@@ -144,7 +144,7 @@ class Cache:
         return rule
 
     # --- what was kept ------------------------------------------------------------------------------------------------
-    async def _kept(self, key: bytes, admission: Admission, terms: Terms) -> AsyncGenerator[Delta, None] | None:
+    async def _kept(self, key: bytes, admission: GenerationContext, terms: Terms) -> AsyncGenerator[Delta, None] | None:
         now = int(self._clock.now())
         try:
             kept = await self._store.get_cached(admission.call.project_id, key, now=now)
@@ -160,12 +160,12 @@ class Cache:
             return None
         admission.cached = True
         admission.usage = Usage()
-        admission.trail.target = TargetName(kept.upstream, kept.model)
+        admission.trace.target = TargetName(kept.upstream, kept.model)
         _tell(admission.call, b"hit", max(0, now - kept.created_at))
         return _replay(deltas, batches=admission.generation.batches)
 
     # --- what is made now ---------------------------------------------------------------------------------------------
-    async def _join(self, flight: Flight, admission: Admission) -> AsyncGenerator[Delta, None]:
+    async def _join(self, flight: SharedGeneration, admission: GenerationContext) -> AsyncGenerator[Delta, None]:
         """Listen to what another call has asked for; if nothing comes of that, ask alone."""
         listener = flight.listen(admission)
         admission.cached = True
@@ -176,7 +176,7 @@ class Cache:
             await listener.aclose()
             raise
         if under_way:
-            admission.trail.target = flight.trail.target
+            admission.trace.target = flight.trace.target
             # Who has become the payer meanwhile is not given anything: it is made for him.
             _tell(admission.call, b"hit" if admission.cached else b"miss", 0)
             return listener
@@ -184,17 +184,17 @@ class Cache:
         admission.cached = False
         admission.usage = None
         _tell(admission.call, b"miss")
-        return await admission.route.generate(admission.generation, admission.trail)
+        return await admission.route.generate(admission.generation, admission.trace)
 
-    async def _ask(self, key: bytes, admission: Admission, terms: Terms) -> Listener | None:
+    async def _ask(self, key: bytes, admission: GenerationContext, terms: Terms) -> Subscriber | None:
         if len(self._all) >= limits.CACHE_FLIGHTS:
             _tell(admission.call, b"bypass")
             return None
 
-        async def landed(flight: Flight) -> None:
+        async def completed(flight: SharedGeneration) -> None:
             await self._keep(key, flight, admission.call.project_id, terms)
 
-        flight = Flight(admission, landed)
+        flight = SharedGeneration(admission, completed)
         # One that does not read what others have made replaces it for those who come; both may be under way at once.
         self._flights[key] = flight
         self._all.add(flight)
@@ -207,15 +207,15 @@ class Cache:
         _tell(admission.call, b"miss")
         return listener
 
-    def _forget(self, key: bytes, flight: Flight) -> None:
+    def _forget(self, key: bytes, flight: SharedGeneration) -> None:
         self._all.discard(flight)
         if self._flights.get(key) is flight:
             del self._flights[key]
 
-    async def _keep(self, key: bytes, flight: Flight, project_id: str, terms: Terms) -> None:
+    async def _keep(self, key: bytes, flight: SharedGeneration, project_id: str, terms: Terms) -> None:
         """Keep a finished answer, if it is one that may be given again."""
         deltas = [delta for delta in flight.deltas if not isinstance(delta, Progress)]
-        target = flight.trail.target
+        target = flight.trace.target
         if target is None or not _worth_keeping(deltas):
             return
         body = msgspec.msgpack.encode(deltas)
@@ -235,7 +235,7 @@ def _worth_keeping(deltas: Sequence[Delta]) -> bool:
     end = deltas[-1]
     if not isinstance(end, Finish) or end.reason not in _GOOD_ENDS:
         return False
-    if any(isinstance(delta, RefusalDelta | NativeDelta) for delta in deltas):
+    if any(isinstance(delta, RefusalDelta | PassthroughDelta) for delta in deltas):
         return False
     return any(isinstance(delta, CallStart) or (isinstance(delta, TextDelta) and delta.text) for delta in deltas)
 

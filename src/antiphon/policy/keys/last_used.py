@@ -6,7 +6,7 @@ import asyncio
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, Unstorable
-from antiphon.policy.habits import Habit
+from antiphon.periodic import PeriodicTask
 from antiphon.ports import AccessStore
 from antiphon.telemetry.logs import logger
 
@@ -24,7 +24,7 @@ class LastUsed:
         self.uses: dict[str, float] = {}
         self._store = store
         self._tick = tick
-        self._writing = Habit(_log, self._write_later)
+        self._writing = PeriodicTask(_log, self._write_later)
 
     async def start(self) -> None:
         """Begin to write."""

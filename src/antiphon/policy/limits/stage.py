@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from antiphon.domain import limits
 from antiphon.domain.errors import NeverFits, RateLimited
 from antiphon.domain.rates import NANOSECONDS, Applying, Demand, Reading, Refusal, duration
-from antiphon.policy.call import Admission, Call, Headers
+from antiphon.policy.call import Call, GenerationContext, Headers
 from antiphon.ports import RateCounters
 
 _SHOWN = {
@@ -29,7 +29,7 @@ class Limits:
     def __init__(self, counters: RateCounters) -> None:
         self._counters = counters
 
-    async def enter(self, admission: Admission) -> None:
+    async def enter(self, admission: GenerationContext) -> None:
         """Let it pass, or raise `RateLimited` (`NeverFits`: it is larger than a whole limit). All or nothing."""
         call = admission.call
         if not call.caller.limits:
@@ -58,7 +58,7 @@ class Limits:
             call.places = call.places or places
             admission.held = tokens
 
-    def finish(self, admission: Admission) -> None:
+    def finish(self, admission: GenerationContext) -> None:
         """Count what was used."""
         held, admission.held = admission.held, ()
         if held:
@@ -67,7 +67,7 @@ class Limits:
             used = 0 if usage is None else usage.input_tokens + usage.output_tokens
             self._counters.give_back(held, used)
 
-    def leave(self, admission: Admission) -> None:
+    def leave(self, admission: GenerationContext) -> None:
         """The same, for what did not come to its end."""
         self.finish(admission)
 
@@ -78,13 +78,13 @@ class Limits:
             self._counters.give_back(places, 0)
 
 
-def most_tokens(admission: Admission) -> int:
+def most_tokens(admission: GenerationContext) -> int:
     """Tokens that a generation may come to use, as far as can be told before: its input, and what it asks for."""
     generation, asked = admission.generation, admission.outputs
     output = generation.sampling.max_tokens
     output = max(limits.RATE_OUTPUT_DEFAULT if output is None else output, asked.tokens)
     # A request that is passed on as it came may ask for several choices at once.
-    choices = 1 if generation.native is None else generation.native.body.get("n") or 1
+    choices = 1 if generation.passthrough is None else generation.passthrough.body.get("n") or 1
     most = choices * asked.times * (admission.expected_input + min(output, limits.RATE_OUTPUT_CAP))
     return min(most, limits.MAX_TOKENS)
 

@@ -15,8 +15,8 @@ from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import AntiphonError, PermissionDenied, SpendLimitReached, Unstorable
 from antiphon.domain.ids import new_id
 from antiphon.domain.tenancy import Caller
-from antiphon.policy.call import Admission
-from antiphon.policy.habits import Habit
+from antiphon.periodic import PeriodicTask
+from antiphon.policy.call import GenerationContext
 from antiphon.policy.money import costs
 from antiphon.policy.money.pricing import Pricing
 from antiphon.ports import BudgetStore, Clock
@@ -50,11 +50,11 @@ class BudgetStage:
         self._loading = asyncio.Lock()
         self._held: dict[int, _Held] = {}
         self._settling: set[asyncio.Task[None]] = set()
-        self._keeping = Habit(_log, self._keep)
+        self._keeping = PeriodicTask(_log, self._keep)
         self._stopping = False
 
     # --- the stage ----------------------------------------------------------------------------------------------------
-    async def enter(self, admission: Admission) -> None:
+    async def enter(self, admission: GenerationContext) -> None:
         """Reserve what it may come to cost.
 
         Raises `SpendLimitReached`, and `PermissionDenied` (code "price_unknown").
@@ -70,10 +70,10 @@ class BudgetStage:
         reservation = await self._reserve(admission, hard, alerts) if hard else None
         self._held[id(admission)] = _Held(reservation, alerts)
 
-    def finish(self, admission: Admission) -> None:
+    def finish(self, admission: GenerationContext) -> None:
         """Settled when it is left."""
 
-    def leave(self, admission: Admission) -> None:
+    def leave(self, admission: GenerationContext) -> None:
         """Settle with what it did cost."""
         held = self._held.pop(id(admission), None)
         if held is None:
@@ -95,7 +95,9 @@ class BudgetStage:
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
-    async def _reserve(self, admission: Admission, hard: list[Budget], alerts: tuple[str, ...]) -> Reservation | None:
+    async def _reserve(
+        self, admission: GenerationContext, hard: list[Budget], alerts: tuple[str, ...]
+    ) -> Reservation | None:
         call, spec = admission.call, admission.route.spec
         model = call.model or admission.generation.model
         guess = expected(admission)
@@ -161,7 +163,7 @@ class BudgetStage:
             )
             self.changed()
 
-    def _tell(self, admission: Admission, budgets: list[Budget]) -> None:
+    def _tell(self, admission: GenerationContext, budgets: list[Budget]) -> None:
         """An alert that is reached stands on every answer until its window ends."""
         now = self._clock.now()
         for budget in budgets:
@@ -230,11 +232,11 @@ class BudgetStage:
             pass
 
 
-def expected(admission: Admission) -> Usage:
+def expected(admission: GenerationContext) -> Usage:
     """What a generation may come to use: its input at a guess, and all the output that it may have."""
     asked, most = admission.outputs, admission.generation.sampling.max_tokens
     most = limits.BUDGET_OUTPUT_TOKENS if most is None else most
-    if most < limits.LEAST_OUTPUT and "responses" in admission.route.capabilities.native:
+    if most < limits.LEAST_OUTPUT and "responses" in admission.route.capabilities.passthrough:
         most = limits.LEAST_OUTPUT
     return Usage(admission.expected_input * asked.times, output_tokens=max(most, asked.tokens) * asked.times).bounded()
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from antiphon.domain import amounts, money
 from antiphon.domain.money import MILLION, Cost, Rates
+from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import LOCAL, PriceSpec, RouteSpec, TargetSpec, UpstreamSpec
-from antiphon.domain.trail import TargetName
 from antiphon.protocol.generation import Usage
 
 if TYPE_CHECKING:

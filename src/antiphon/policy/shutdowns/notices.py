@@ -12,9 +12,9 @@ from email.utils import format_datetime
 from urllib.parse import urlsplit
 
 from antiphon.domain.retirement import Retirement, Retirements, seconds
+from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import RouteSpec, TargetSpec, UpstreamSpec
-from antiphon.domain.trail import TargetName
-from antiphon.policy.call import Admission, Headers
+from antiphon.policy.call import GenerationContext, Headers
 from antiphon.ports import Route
 
 _PROFILE = "openai"
@@ -24,7 +24,7 @@ _NAMES = frozenset({b"deprecation", _SUNSET, b"link", b"x-antiphon-replacement"}
 
 
 class Shutdowns:
-    """Answers what is known of shutdowns. Implements `stage.Herald`."""
+    """Answers what is known of shutdowns. Implements `stage.StartListener`."""
 
     def __init__(self, known: Retirements, upstreams: Iterable[UpstreamSpec] = ()) -> None:
         self.known = known
@@ -58,9 +58,9 @@ class Shutdowns:
         found = self.known.endpoint(path)
         return [] if found is None else self.headers(found)
 
-    def begun(self, admission: Admission) -> None:
+    def begun(self, admission: GenerationContext) -> None:
         """Say it in the call's headers, if the target that answers goes. Of several dates, the first one is told."""
-        target = admission.trail.target
+        target = admission.trace.target
         found = None if target is None else self.target(target)
         if found is None:
             return

@@ -7,8 +7,8 @@ import asyncio
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.retirement import Use, day_of
+from antiphon.periodic import PeriodicTask
 from antiphon.policy.call import Call
-from antiphon.policy.habits import Habit
 from antiphon.policy.shutdowns.notices import Shutdowns
 from antiphon.ports import Clock, UseStore
 from antiphon.telemetry.logs import logger
@@ -17,7 +17,7 @@ _log = logger(__name__)
 
 
 class UseLog:
-    """Implements `stage.Witness`. Uses are gathered in memory and written every `limits.USES_TICK` seconds."""
+    """Implements `stage.CallListener`. Uses are gathered in memory and written every `limits.USES_TICK` seconds."""
 
     def __init__(self, shutdowns: Shutdowns, store: UseStore, clock: Clock) -> None:
         self._shutdowns = shutdowns
@@ -25,7 +25,7 @@ class UseLog:
         self._clock = clock
         self._pending: dict[tuple[str, str, str], int] = {}
         self._endpoints: dict[str, str | None] = {}
-        self._writing = Habit(_log, self._write_later)
+        self._writing = PeriodicTask(_log, self._write_later)
 
     async def start(self) -> None:
         """Begin to write what is gathered."""
@@ -41,7 +41,7 @@ class UseLog:
         subject = self._endpoint(call.endpoint)
         subjects = set() if subject is None else {subject}
         for admission in call.admissions:
-            target = admission.trail.target
+            target = admission.trace.target
             if target is not None and (found := self._shutdowns.target(target)) is not None:
                 subjects.add(found.subject)
         for each in subjects:

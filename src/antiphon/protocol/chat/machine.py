@@ -17,7 +17,7 @@ from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
     Finish,
-    NativeDelta,
+    PassthroughDelta,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -130,7 +130,7 @@ class ChatMachine:
             events.append(self._chunk(index, {"role": "assistant", "content": None, "refusal": None}))
         return events
 
-    def feed(self, fact: tuple[int, AnswerDelta | NativeDelta | Batch]) -> list[Event]:
+    def feed(self, fact: tuple[int, AnswerDelta | PassthroughDelta | Batch]) -> list[Event]:
         """One delta of one choice: (index, delta). Raises `MachineError` if it has no row in the table."""
         index, delta = fact
         if isinstance(delta, Batch):
@@ -139,7 +139,7 @@ class ChatMachine:
         if isinstance(delta, TextDelta) and not delta.text and not delta.logprobs:
             return []  # as above
         row = TRANSITIONS[choice.state].get(type(delta))
-        if row is None or isinstance(delta, NativeDelta):
+        if row is None or isinstance(delta, PassthroughDelta):
             raise MachineError(f"{type(delta).__name__} while {choice.state.name}")
         choice.state, action = row
         events = [_ACTIONS[action](self, index, choice, delta)]

@@ -18,7 +18,7 @@ from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
     Finish,
-    NativeDelta,
+    PassthroughDelta,
 )
 from antiphon.protocol.responses import objects
 from antiphon.protocol.responses.client_tools import Form
@@ -282,7 +282,7 @@ class ResponseMachine(Output):
         return self._relay
 
     def _do_relay(self, delta: ResponseDelta | None) -> None:
-        assert isinstance(delta, NativeDelta)
+        assert isinstance(delta, PassthroughDelta)
         done = len(self.output)
         try:
             self._relayed().take(delta.data)

@@ -70,7 +70,7 @@ class ResponseRequest(msgspec.Struct, frozen=True):
     sampling: Sampling
     extra: Mapping[str, Any]
     body: Json
-    compact: compaction.Wish | None = None
+    compact: compaction.CompactionPolicy | None = None
 
     def generation(self, engine_model: str, conversation: Sequence[Turn]) -> Generation:
         """What the engine is asked: instructions first, then the whole conversation."""

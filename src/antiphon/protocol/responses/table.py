@@ -19,7 +19,7 @@ from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
     Finish,
-    NativeDelta,
+    PassthroughDelta,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -71,7 +71,7 @@ class ItemDelta(msgspec.Struct, frozen=True):
     item: Mapping[str, Any]
 
 
-ResponseDelta = AnswerDelta | NativeDelta | ItemDelta
+ResponseDelta = AnswerDelta | PassthroughDelta | ItemDelta
 _Row = tuple[State, tuple[str, ...]]
 
 _S, _F = State, Fact
@@ -216,7 +216,7 @@ def fact_of(delta: ResponseDelta) -> Fact:
             return Fact.CUSTOM if delta.kind == "custom" else Fact.CALL
         case Finish():
             return Fact.FINISH
-        case NativeDelta():
+        case PassthroughDelta():
             return Fact.RELAY
         case ItemDelta():
             return Fact.ITEM

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from antiphon.domain.route_trace import RouteTrace, TargetName
 from antiphon.domain.routing import RouteSpec, TargetSpec
-from antiphon.domain.trail import TargetName, Trail
 from antiphon.engines.routed.health import Health
 from antiphon.engines.routed.route import RoutedRoute, Surroundings, Tier
 from antiphon.engines.routed.target import Target
@@ -77,10 +77,10 @@ def asking(text: str = "hello", **more: Any) -> Generation:
     return Generation("r", (Message("user", (TextPart(text),)),), **more)
 
 
-async def ask(route: RoutedRoute, generation: Generation | None = None, trail: Trail | None = None) -> str:
+async def ask(route: RoutedRoute, generation: Generation | None = None, trace: RouteTrace | None = None) -> str:
     """What the route says to it."""
     deltas: list[Delta] = []
-    async with aclosing(await route.generate(generation or asking(), trail or Trail())) as stream:
+    async with aclosing(await route.generate(generation or asking(), trace or RouteTrace())) as stream:
         deltas += [delta async for delta in stream]
     return "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
 

@@ -9,8 +9,8 @@ import pytest
 
 from antiphon.domain import limits
 from antiphon.domain.errors import UpstreamFailed
+from antiphon.domain.route_trace import RouteTrace, TargetName
 from antiphon.domain.routing import PriceSpec, RouteSpec, TargetSpec
-from antiphon.domain.trail import TargetName, Trail
 from antiphon.engines.routed import affinity, choice
 from antiphon.engines.routed.health import Health, Healths
 from antiphon.engines.routed.target import Target
@@ -201,8 +201,8 @@ def test_equal_targets_of_several_routes_share_their_health() -> None:
 def test_trail_keeps_targets_apart(world: Play) -> None:
     async def main(world: World) -> None:
         a, b = Fickle("a", UpstreamFailed("x")), Fickle("b", UpstreamFailed("x"))
-        trail = Trail()
-        await ask(world.route(a, b), trail=trail)
-        assert {attempt.target.upstream for attempt in trail.attempts[:2]} == {"a", "b"}
+        trace = RouteTrace()
+        await ask(world.route(a, b), trace=trace)
+        assert {attempt.target.upstream for attempt in trace.attempts[:2]} == {"a", "b"}
 
     world(main)

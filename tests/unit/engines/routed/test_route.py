@@ -23,8 +23,8 @@ from antiphon.domain.errors import (
     UpstreamBroken,
     UpstreamFailed,
 )
+from antiphon.domain.route_trace import RouteTrace
 from antiphon.domain.routing import Deadlines
-from antiphon.domain.trail import Trail
 from antiphon.engines.upstream import errors
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Finish, ImagePart, Message, TextDelta, TextPart
@@ -46,11 +46,11 @@ async def error_of(world: World, *engines: Fickle, **spec: object) -> AntiphonEr
 
 def test_the_first_delta_is_there_and_the_trail_says_from_where(world: Play) -> None:
     async def main(world: World) -> None:
-        trail = Trail()
-        assert await ask(world.route(Fickle("a")), trail=trail) == "a"
-        assert str(trail.target) == "a/m"
-        assert not trail.fallback
-        assert [(str(attempt.target), attempt.error) for attempt in trail.attempts] == [("a/m", None)]
+        trace = RouteTrace()
+        assert await ask(world.route(Fickle("a")), trace=trace) == "a"
+        assert str(trace.target) == "a/m"
+        assert not trace.fallback
+        assert [(str(attempt.target), attempt.error) for attempt in trace.attempts] == [("a/m", None)]
 
     world(main)
 
@@ -58,10 +58,10 @@ def test_the_first_delta_is_there_and_the_trail_says_from_where(world: Play) -> 
 def test_a_failure_before_the_first_delta_is_tried_again(world: Play) -> None:
     async def main(world: World) -> None:
         engine = Fickle("a", BROKEN, [BROKEN])
-        trail = Trail()
+        trace = RouteTrace()
         began = world.loop.time()
-        assert await ask(world.route(engine), trail=trail) == "a"
-        assert [attempt.error for attempt in trail.attempts] == ["upstream_error", "upstream_error", None]
+        assert await ask(world.route(engine), trace=trace) == "a"
+        assert [attempt.error for attempt in trace.attempts] == ["upstream_error", "upstream_error", None]
         assert 0 < world.loop.time() - began <= 0.3, "backoff with jitter"
 
     world(main)
@@ -98,10 +98,10 @@ def test_a_request_that_was_not_taken_is_asked_again_at_once_as_one_more_attempt
             engine = Fickle("a", *[errors.not_taken()] * 9)
             assert (await error_of(world, engine, retries=retries)).code == "upstream_error"
             assert engine.calls == retries + 1
-        engine, trail = Fickle("a", errors.not_taken()), Trail()
+        engine, trace = Fickle("a", errors.not_taken()), RouteTrace()
         route = world.route(engine, Fickle("b"))
-        assert await ask(route, trail=trail) in ("a", "b")
-        assert len(trail.attempts) == engine.calls
+        assert await ask(route, trace=trace) in ("a", "b")
+        assert len(trace.attempts) == engine.calls
         # It says nothing of how the target is, and is no load on it: neither breaker nor budget knows of it.
         for _ in range(40):
             engine = Fickle("a", errors.not_taken())
@@ -117,7 +117,7 @@ def test_nothing_is_tried_again_after_the_first_delta(world: Play) -> None:
     async def main(world: World) -> None:
         engine = Fickle("a", [TextDelta("half"), BROKEN])
         route = world.route(engine, Fickle("b", BROKEN), fallbacks=[Fickle("c")])
-        stream = await world.route(engine).generate(asking(), Trail())
+        stream = await world.route(engine).generate(asking(), RouteTrace())
         assert await anext(stream) == TextDelta("half")
         with pytest.raises(UpstreamFailed):
             await anext(stream)
@@ -140,10 +140,10 @@ def test_what_the_client_did_wrong_is_not_tried_again(world: Play, error: Antiph
 def test_a_bad_secret_is_not_tried_again_there_but_elsewhere(world: Play) -> None:
     async def main(world: World) -> None:
         a = Fickle("a", *[refused()] * 9)
-        trail = Trail()
-        assert await ask(world.route(a, fallbacks=[Fickle("b")]), trail=trail) == "b"
+        trace = RouteTrace()
+        assert await ask(world.route(a, fallbacks=[Fickle("b")]), trace=trace) == "b"
         assert a.calls == 1
-        assert trail.fallback
+        assert trace.fallback
         assert (await error_of(world, Fickle("a", *[refused()] * 9))).status == 502
 
     world(main)
@@ -161,10 +161,10 @@ def test_a_model_that_one_target_does_not_have_is_asked_of_the_next(world: Play)
 def test_fallbacks_are_tried_in_order_once_each(world: Play) -> None:
     async def main(world: World) -> None:
         a, b, c = Fickle("a", *[BROKEN] * 9), Fickle("b", *[BROKEN] * 9), Fickle("c")
-        trail = Trail()
-        assert await ask(world.route(a, fallbacks=[b, c], retries=1), trail=trail) == "c"
-        assert [attempt.target.upstream for attempt in trail.attempts] == ["a", "a", "b", "c"]
-        assert trail.fallback
+        trace = RouteTrace()
+        assert await ask(world.route(a, fallbacks=[b, c], retries=1), trace=trace) == "c"
+        assert [attempt.target.upstream for attempt in trace.attempts] == ["a", "a", "b", "c"]
+        assert trace.fallback
 
     world(main)
 
@@ -289,12 +289,12 @@ DEADLINES = Deadlines(first=3, between=2, whole=10)
 def test_a_target_that_does_not_begin_is_given_up_and_another_asked(world: Play) -> None:
     async def main(world: World) -> None:
         stuck = Fickle("a", [asyncio.Event()])
-        trail = Trail()
+        trace = RouteTrace()
         began = world.loop.time()
-        assert await ask(world.route(stuck, fallbacks=[Fickle("b")], deadlines=DEADLINES), trail=trail) == "b"
+        assert await ask(world.route(stuck, fallbacks=[Fickle("b")], deadlines=DEADLINES), trace=trace) == "b"
         assert world.loop.time() - began == pytest.approx(3, abs=0.1)
-        assert trail.attempts[0].error == "upstream_timeout"
-        assert trail.attempts[0].ms == pytest.approx(3000, abs=100)
+        assert trace.attempts[0].error == "upstream_timeout"
+        assert trace.attempts[0].ms == pytest.approx(3000, abs=100)
         assert stuck.closed == 1
 
     world(main)
@@ -303,7 +303,7 @@ def test_a_target_that_does_not_begin_is_given_up_and_another_asked(world: Play)
 def test_a_stream_that_stalls_ends_as_a_deadline(world: Play) -> None:
     async def main(world: World) -> None:
         stuck = Fickle("a", [TextDelta("x"), asyncio.Event()])
-        stream = await world.route(stuck, deadlines=DEADLINES).generate(asking(), Trail())
+        stream = await world.route(stuck, deadlines=DEADLINES).generate(asking(), RouteTrace())
         assert await anext(stream) == TextDelta("x")
         began = world.loop.time()
         with pytest.raises(DeadlineExceeded):
@@ -317,7 +317,7 @@ def test_a_stream_that_stalls_ends_as_a_deadline(world: Play) -> None:
 def test_a_slow_reader_does_not_use_up_the_time_between_deltas(world: Play) -> None:
     async def main(world: World) -> None:
         script = [TextDelta("x"), TextDelta("y"), Finish("stop")]
-        stream = await world.route(Fickle("a", script), deadlines=DEADLINES).generate(asking(), Trail())
+        stream = await world.route(Fickle("a", script), deadlines=DEADLINES).generate(asking(), RouteTrace())
         for expected in script:
             assert await anext(stream) == expected
             await asyncio.sleep(2.5)
@@ -368,10 +368,10 @@ def test_a_cancel_from_outside_is_no_deadline(world: Play) -> None:
 def test_a_stream_that_is_left_gives_its_place_back(world: Play) -> None:
     async def main(world: World) -> None:
         route = world.route(Fickle("a"))
-        async with aclosing(await route.generate(asking(), Trail())):
+        async with aclosing(await route.generate(asking(), RouteTrace())):
             assert route.snapshot()[0].outstanding == 1
         assert route.snapshot()[0].outstanding == 0
-        await route.generate(asking(), Trail())  # forgotten at once
+        await route.generate(asking(), RouteTrace())  # forgotten at once
         assert route.snapshot()[0].outstanding == 0
 
     world(main)
@@ -390,11 +390,11 @@ def test_targets_that_cannot_are_skipped(world: Play) -> None:
         assert await ask(route, asking(extra={"top_k": 3})) == "seeing"
         assert route.capabilities.images
         assert route.capabilities.context_tokens == 5000
-        trail = Trail()
+        trace = RouteTrace()
         assert (
-            await ask(world.route(Fickle("blind"), fallbacks=[Fickle("b", capabilities=SEEING)]), IMAGE, trail) == "b"
+            await ask(world.route(Fickle("blind"), fallbacks=[Fickle("b", capabilities=SEEING)]), IMAGE, trace) == "b"
         )
-        assert trail.fallback
+        assert trace.fallback
 
     world(main)
 

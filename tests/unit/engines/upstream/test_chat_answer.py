@@ -18,7 +18,7 @@ from antiphon.domain.errors import (
     UpstreamFailed,
 )
 from antiphon.engines.upstream.chat_answer import NeutralAnswer
-from antiphon.engines.upstream.chat_native import NativeAnswer
+from antiphon.engines.upstream.chat_passthrough import PassthroughAnswer
 from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.used import Counted
 from antiphon.protocol.generation import (
@@ -26,7 +26,7 @@ from antiphon.protocol.generation import (
     CallStart,
     Delta,
     Finish,
-    NativeDelta,
+    PassthroughDelta,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -314,7 +314,7 @@ def test_a_whole_answer() -> None:
     "body", [b"{}", b'{"choices": []}', b"[]", b"null", b"<html>", b'{"choices": 7}', b"\xff", b""]
 )
 def test_a_whole_answer_that_is_none(body: bytes) -> None:
-    for machine in (NeutralAnswer(SCRUBBER, counted()), NativeAnswer(SCRUBBER, counted(), show_usage=True)):
+    for machine in (NeutralAnswer(SCRUBBER, counted()), PassthroughAnswer(SCRUBBER, counted(), show_usage=True)):
         with pytest.raises(UpstreamFailed) as caught:
             machine.whole(body)
         assert caught.value.code == "upstream_invalid"
@@ -362,8 +362,8 @@ def test_errors_that_are_null_are_none() -> None:
 
 
 # --- in the server's own words ----------------------------------------------------------------------------------------
-def native(*chunks: bytes, show_usage: bool = False, tools: tuple[str, ...] = ()) -> list[Delta]:
-    machine = NativeAnswer(SCRUBBER, counted(), show_usage=show_usage, model="asked", tools=tools)
+def passthrough(*chunks: bytes, show_usage: bool = False, tools: tuple[str, ...] = ()) -> list[Delta]:
+    machine = PassthroughAnswer(SCRUBBER, counted(), show_usage=show_usage, model="asked", tools=tools)
     return [*(delta for each in chunks for delta in machine.feed(each)), *machine.finish()]
 
 
@@ -375,20 +375,27 @@ def test_chunks_are_passed_on_as_they_came() -> None:
         b'{ "model": "m", "object":"chat.completion.chunk","created":1, "id":"x", "choices":[{"index":0, '
         b'"delta":{"content":"Hi","x":[1]},"finish_reason":null}], "provider": {"a": 1e2} }'
     )
-    deltas = native(FIRST, odd, END, usage_chunk())
-    assert deltas == [NativeDelta(FIRST), NativeDelta(odd, "Hi"), NativeDelta(END), Finish("stop", Usage(5, 0, 3))]
+    deltas = passthrough(FIRST, odd, END, usage_chunk())
+    assert deltas == [
+        PassthroughDelta(FIRST),
+        PassthroughDelta(odd, "Hi"),
+        PassthroughDelta(END),
+        Finish("stop", Usage(5, 0, 3)),
+    ]
 
 
 def test_the_chunk_with_the_usage_is_shown_to_whom_asked_for_it() -> None:
-    assert native(FIRST, chunk({"content": "a"}), END, usage_chunk(), show_usage=True)[3] == NativeDelta(usage_chunk())
+    assert passthrough(FIRST, chunk({"content": "a"}), END, usage_chunk(), show_usage=True)[3] == PassthroughDelta(
+        usage_chunk()
+    )
 
 
 def test_pings_are_not_passed_on() -> None:
-    assert len(native(b'{"type": "ping"}', b'{"choices": []}', chunk({"content": "a"}), END)) == 3
+    assert len(passthrough(b'{"type": "ping"}', b'{"choices": []}', chunk({"content": "a"}), END)) == 3
 
 
 def test_the_text_of_a_chunk_is_all_that_it_says() -> None:
-    deltas = native(
+    deltas = passthrough(
         chunk({"reasoning_content": "Hm", "content": "a"}),
         chunk({"refusal": "No"}),
         calls(call(0, "add", "{}", "x")),
@@ -396,7 +403,7 @@ def test_the_text_of_a_chunk_is_all_that_it_says() -> None:
         chunk({"function_call": {"name": "f", "arguments": "{}"}}),
         CALLED,
     )
-    assert [delta.text for delta in deltas if isinstance(delta, NativeDelta)] == [
+    assert [delta.text for delta in deltas if isinstance(delta, PassthroughDelta)] == [
         "Hma",
         "No",
         "add{}",
@@ -409,15 +416,15 @@ def test_the_text_of_a_chunk_is_all_that_it_says() -> None:
 
 
 def test_a_chunk_of_several_lines_becomes_one_line() -> None:
-    [delta, _] = native(json.dumps(json.loads(chunk({"content": "a\nb"}, finish="stop")), indent=1).encode())
-    assert isinstance(delta, NativeDelta)
+    [delta, _] = passthrough(json.dumps(json.loads(chunk({"content": "a\nb"}, finish="stop")), indent=1).encode())
+    assert isinstance(delta, PassthroughDelta)
     assert b"\n" not in delta.data
     assert json.loads(delta.data)["choices"][0]["delta"]["content"] == "a\nb"
 
 
 def test_a_native_stream_that_is_cut_off() -> None:
     with pytest.raises(UpstreamFailed):
-        native(chunk({"content": "a"}))
+        passthrough(chunk({"content": "a"}))
 
 
 # --- anything ---------------------------------------------------------------------------------------------------------
@@ -461,7 +468,7 @@ anything = st.recursive(
 @given(st.lists(st.one_of(chunks_, anything), max_size=8), st.booleans())
 def test_whatever_comes_makes_a_legal_sequence_or_a_clean_error(said: list[Any], ended: bool) -> None:
     data = [json.dumps(each).encode() for each in said] + [END] * ended
-    for machine in (NeutralAnswer(SCRUBBER, counted()), NativeAnswer(SCRUBBER, counted(), show_usage=True)):
+    for machine in (NeutralAnswer(SCRUBBER, counted()), PassthroughAnswer(SCRUBBER, counted(), show_usage=True)):
         deltas: list[Delta] = []
         try:
             for each in data:

@@ -22,9 +22,9 @@ from antiphon.protocol.generation import (
     Grammar,
     ImagePart,
     Message,
-    Native,
-    NativeDelta,
     OutputFormat,
+    Passthrough,
+    PassthroughDelta,
     TextDelta,
     Tool,
     ToolChoice,
@@ -34,8 +34,8 @@ from contract.engine_contract import Run, asking, calls_of, collect, finish_of, 
 from support.chat_engines import HASTY, chat_engine
 from support.upstreams import (
     ChatUpstream,
-    Cut,
     Json,
+    PageCursor,
     Says,
     Stall,
     chat_upstream,
@@ -72,16 +72,16 @@ def engine(run: Run, upstream: ChatUpstream) -> Iterator[ChatEngine]:
         yield engine
 
 
-def native(**more: Any) -> Generation:
+def passthrough(**more: Any) -> Generation:
     body = {**BODY, **more}
-    return asking("Hi", native=Native("chat", body), streamed=bool(body.get("stream")))
+    return asking("Hi", passthrough=Passthrough("chat", body), streamed=bool(body.get("stream")))
 
 
 # --- whose words ------------------------------------------------------------------------------------------------------
 def test_a_clients_own_words_are_sent_and_the_servers_are_passed_on(
     run: Run, upstream: ChatUpstream, engine: ChatEngine
 ) -> None:
-    deltas = run(collect(engine, native(stream=True, vendor={"x": 1}, store=False)))
+    deltas = run(collect(engine, passthrough(stream=True, vendor={"x": 1}, store=False)))
     assert upstream.last == {
         "model": "up-model",
         "messages": BODY["messages"],
@@ -89,15 +89,15 @@ def test_a_clients_own_words_are_sent_and_the_servers_are_passed_on(
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    assert [delta.text for delta in deltas if isinstance(delta, NativeDelta)] == ["", "Hel", "lo", ""]
+    assert [delta.text for delta in deltas if isinstance(delta, PassthroughDelta)] == ["", "Hel", "lo", ""]
     assert finish_of(deltas) == Finish("stop", Usage(5, 0, 3))
-    shown = run(collect(engine, native(stream=True, stream_options={"include_usage": True})))
-    assert NativeDelta(usage_chunk()) in shown
+    shown = run(collect(engine, passthrough(stream=True, stream_options={"include_usage": True})))
+    assert PassthroughDelta(usage_chunk()) in shown
 
 
 def test_a_whole_answer_is_passed_on_as_it_is(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:
-    [delta, finish] = run(collect(engine, native()))
-    assert isinstance(delta, NativeDelta)
+    [delta, finish] = run(collect(engine, passthrough()))
+    assert isinstance(delta, PassthroughDelta)
     assert delta.text == "Hello"
     assert json.loads(delta.data)["choices"][0]["message"]["content"] == "Hello"
     assert finish == Finish("stop", Usage(5, 0, 3))
@@ -105,8 +105,8 @@ def test_a_whole_answer_is_passed_on_as_it_is(run: Run, upstream: ChatUpstream, 
 
 def test_a_server_that_does_not_stream_is_made_to(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:
     upstream.behave = lambda _: completed({"content": "Hello"})
-    [delta, _] = run(collect(engine, native(stream=True)))
-    assert isinstance(delta, NativeDelta)
+    [delta, _] = run(collect(engine, passthrough(stream=True)))
+    assert isinstance(delta, PassthroughDelta)
     made = json.loads(delta.data)
     assert made["object"] == "chat.completion.chunk"
     assert made["choices"][0]["delta"] == {"role": "assistant", "content": "Hello"}
@@ -119,13 +119,13 @@ def test_what_must_be_enforced_is_asked_in_our_words(
     run: Run, upstream: ChatUpstream, engine: ChatEngine, more: dict[str, Any]
 ) -> None:
     upstream.behave = saying("{}")
-    deltas = run(collect(engine, asking("Hi", native=Native("chat", {**BODY, "x": 1}), **more)))
+    deltas = run(collect(engine, asking("Hi", passthrough=Passthrough("chat", {**BODY, "x": 1}), **more)))
     assert text_of(deltas) == "{}"
     assert "x" not in upstream.last
 
 
 def test_what_only_the_clients_own_words_can_say_is_refused_in_ours(run: Run, engine: ChatEngine) -> None:
-    generation = asking("Hi", native=Native("chat", {**BODY, "web_search_options": {"a": 1}}), tools=(ADD,))
+    generation = asking("Hi", passthrough=Passthrough("chat", {**BODY, "web_search_options": {"a": 1}}), tools=(ADD,))
     for ask in (engine.generate(generation), engine.check(generation)):
         with pytest.raises(InvalidRequest) as caught:
             run(ask)
@@ -137,13 +137,13 @@ def test_content_that_is_not_taken_is_refused_also_in_the_clients_own_words(run:
         image = Message("user", (ImagePart("https://x.test/a.png", path="messages[0].content[0]"),))
         assert not engine.capabilities.images
         with pytest.raises(InvalidRequest, match="images"):
-            run(engine.generate(asking(image, native=Native("chat", BODY))))
+            run(engine.generate(asking(image, passthrough=Passthrough("chat", BODY))))
         with pytest.raises(InvalidRequest, match="images"):
-            run(engine.check(asking(image, native=Native("chat", BODY))))
+            run(engine.check(asking(image, passthrough=Passthrough("chat", BODY))))
 
 
 def test_another_surfaces_words_are_translated(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:
-    deltas = run(collect(engine, asking("Hi", native=Native("responses", {"input": "Hi"}))))
+    deltas = run(collect(engine, asking("Hi", passthrough=Passthrough("responses", {"input": "Hi"}))))
     assert text_of(deltas) == "Hello"
 
 
@@ -155,16 +155,16 @@ def test_what_comes_at_once_is_given_at_once_to_whom_wants_it(
     [batch, finish] = run(collect(engine, asking("Hi", batches=True)))
     assert batch == Batch((TextDelta("a"), TextDelta("b")))
     assert isinstance(finish, Finish)
-    [batch, _] = run(collect(engine, msgspec.structs.replace(native(stream=True), batches=True)))
+    [batch, _] = run(collect(engine, msgspec.structs.replace(passthrough(stream=True), batches=True)))
     assert isinstance(batch, Batch)
-    assert [delta.text for delta in batch.deltas if isinstance(delta, NativeDelta)] == ["a", "b", ""]
+    assert [delta.text for delta in batch.deltas if isinstance(delta, PassthroughDelta)] == ["a", "b", ""]
     upstream.behave = saying("Hi")
     assert isinstance(run(collect(engine, asking("Hi", batches=True)))[0], TextDelta)
 
 
 def test_without_a_name_of_its_own_the_model_is_as_asked(run: Run, upstream: ChatUpstream) -> None:
     with chat_engine(run, upstream.url, model=None) as engine:
-        for generation in (asking("Hi"), native()):
+        for generation in (asking("Hi"), passthrough()):
             run(collect(engine, generation))
             assert upstream.last["model"] == "model"
         assert engine.name == "route"
@@ -205,8 +205,8 @@ def test_a_server_that_keeps_its_word_is_believed(run: Run, upstream: ChatUpstre
         deltas = run(collect(engine, asking("Hi", tools=(ADD,), tool_choice=ToolChoice("required"))))
         assert len(deltas) == 4, "arguments come as they are made"
         body = {**BODY, "stream": True, "tools": [], "tool_choice": "required"}
-        deltas = run(collect(engine, asking("Hi", tools=(ADD,), native=Native("chat", body))))
-        assert isinstance(deltas[0], NativeDelta)
+        deltas = run(collect(engine, asking("Hi", tools=(ADD,), passthrough=Passthrough("chat", body))))
+        assert isinstance(deltas[0], PassthroughDelta)
         assert finish_of(deltas).reason == "tool_calls"
 
 
@@ -227,7 +227,7 @@ async def until_fault(engine: ChatEngine, generation: Generation) -> tuple[list[
     [
         ([b"data: {\n\n"], "upstream_invalid"),
         ([b'data: {"error": {"message": "x"}}\n\n'], "upstream_error"),
-        ([Cut()], "upstream_error"),
+        ([PageCursor()], "upstream_error"),
         ([], "upstream_truncated"),
         ([Stall()], "upstream_timeout"),
     ],
@@ -238,13 +238,13 @@ def test_what_came_before_a_fault_is_given(
     said = b"".join(sse(chunk({"content": "a"}), chunk({"content": "b"}), done=False))
     pieces = [said + tail[0]] if tail and isinstance(tail[0], bytes) else [said, *tail]
     upstream.behave = lambda _: Says(pieces, kind="text/event-stream")
-    deltas, error = run(until_fault(engine, native(stream=True) if own else asking("Hi")))
+    deltas, error = run(until_fault(engine, passthrough(stream=True) if own else asking("Hi")))
     assert isinstance(error, UpstreamFailed | DeadlineExceeded)
     assert error.code == code
-    assert [delta.text for delta in deltas if isinstance(delta, TextDelta | NativeDelta)] == ["a", "b"]
+    assert [delta.text for delta in deltas if isinstance(delta, TextDelta | PassthroughDelta)] == ["a", "b"]
 
 
-@pytest.mark.parametrize("tail", [Cut(), Stall()])
+@pytest.mark.parametrize("tail", [PageCursor(), Stall()])
 def test_an_answer_that_was_whole_but_for_its_usage_is_not_lost(
     run: Run, upstream: ChatUpstream, engine: ChatEngine, tail: Any
 ) -> None:
@@ -259,7 +259,7 @@ def test_an_answer_that_was_whole_but_for_its_usage_is_not_lost(
 def test_refusals_come_before_the_stream(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:
     upstream.behave = failing(400, {"message": "no", "param": "messages[0].content"})
     with pytest.raises(InvalidRequest) as caught:
-        run(engine.generate(native()))
+        run(engine.generate(passthrough()))
     assert caught.value.param == "messages[0].content"
     with pytest.raises(InvalidRequest) as caught:
         run(engine.generate(asking("Hi")))
@@ -304,7 +304,7 @@ def test_an_answer_leaves_nothing_to_the_garbage_collector(
         return [each for each in gc.get_objects() if isinstance(each, Reply | ChatStream)]
 
     async def main() -> None:
-        for generation in (asking("Hi"), native(), native(stream=True)):
+        for generation in (asking("Hi"), passthrough(), passthrough(stream=True)):
             await collect(engine, generation)
             stream = await engine.generate(generation)
             await anext(stream)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from antiphon.domain.errors import InvalidRequest, SetupError
-from antiphon.engines.upstream.chat_request import body_of, messages_of, native_body, speaks, takes_content
+from antiphon.engines.upstream.chat_request import body_of, messages_of, passthrough_body, speaks, takes_content
 from antiphon.engines.upstream.profiles import GENERIC, PROFILES, Profile, profile_named
 from antiphon.protocol.generation import (
     AudioPart,
@@ -310,7 +310,7 @@ GIVEN: dict[str, Any] = {
 def test_what_is_for_us_is_not_sent_on() -> None:
     given = {**GIVEN, "stream": True, "stream_options": {"include_obfuscation": False}}
     before = msgspec.json.encode(given)
-    assert native_body(given, GENERIC, "up-model", streamed=True) == {
+    assert passthrough_body(given, GENERIC, "up-model", streamed=True) == {
         "model": "up-model",
         "messages": [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}],
         "max_tokens": 5,
@@ -318,7 +318,7 @@ def test_what_is_for_us_is_not_sent_on() -> None:
         "stream": True,
         "stream_options": {"include_obfuscation": False, "include_usage": True},
     }
-    sent = native_body(GIVEN, OPENAI, "up-model", streamed=False)
+    sent = passthrough_body(GIVEN, OPENAI, "up-model", streamed=False)
     assert sent == {
         "model": "up-model",
         "messages": GIVEN["messages"],
@@ -330,8 +330,12 @@ def test_what_is_for_us_is_not_sent_on() -> None:
 
 def test_max_tokens_of_either_name() -> None:
     given = {"messages": [], "max_tokens": 4}
-    assert native_body(given, OPENAI, "m", streamed=False) == {"messages": [], "model": "m", "max_completion_tokens": 4}
-    assert native_body(given, GENERIC, "m", streamed=False)["max_tokens"] == 4
+    assert passthrough_body(given, OPENAI, "m", streamed=False) == {
+        "messages": [],
+        "model": "m",
+        "max_completion_tokens": 4,
+    }
+    assert passthrough_body(given, GENERIC, "m", streamed=False)["max_tokens"] == 4
 
 
 @pytest.mark.parametrize(

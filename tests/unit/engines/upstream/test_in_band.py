@@ -17,8 +17,8 @@ from antiphon.domain.errors import (
     UpstreamFailed,
 )
 from antiphon.engines.upstream.chat_answer import Answer, NeutralAnswer
-from antiphon.engines.upstream.chat_native import NativeAnswer
-from antiphon.engines.upstream.responses_native import NativeEvents
+from antiphon.engines.upstream.chat_passthrough import PassthroughAnswer
+from antiphon.engines.upstream.responses_passthrough import PassthroughEvents
 from antiphon.engines.upstream.responses_stream import NeutralEvents
 from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.used import Counted
@@ -39,10 +39,10 @@ def counted() -> Counted:
 
 CHAT: list[Make] = [
     lambda: NeutralAnswer(SCRUBBER, counted()),
-    lambda: NativeAnswer(SCRUBBER, counted(), show_usage=True),
-    lambda: NativeAnswer(SCRUBBER, counted(), show_usage=False, streamed=False),
+    lambda: PassthroughAnswer(SCRUBBER, counted(), show_usage=True),
+    lambda: PassthroughAnswer(SCRUBBER, counted(), show_usage=False, streamed=False),
 ]
-RESPONSES: list[Make] = [lambda: NeutralEvents(SCRUBBER, counted()), lambda: NativeEvents(SCRUBBER, counted())]
+RESPONSES: list[Make] = [lambda: NeutralEvents(SCRUBBER, counted()), lambda: PassthroughEvents(SCRUBBER, counted())]
 ALL = [
     *((make, chunk({"role": "assistant", "content": "Hel"})) for make in CHAT),
     *((make, TEXT_EVENT) for make in RESPONSES),

@@ -8,7 +8,7 @@ import pytest
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.engines.upstream.profiles import PROFILES
-from antiphon.engines.upstream.responses_request import body_of, counted, native_body
+from antiphon.engines.upstream.responses_request import body_of, counted, passthrough_body
 from antiphon.protocol.generation import (
     AudioPart,
     FilePart,
@@ -27,7 +27,7 @@ from antiphon.protocol.generation import (
     ToolResult,
 )
 from antiphon.protocol.responses.items import normalize_input
-from antiphon.protocol.responses.native import native
+from antiphon.protocol.responses.passthrough import passthrough
 from antiphon.protocol.responses.request import parse
 from antiphon.wire import schema
 from support.item_samples import FUNCTION, HOSTED
@@ -119,8 +119,8 @@ def test_what_the_api_does_not_have_is_refused(more: Body, param: str) -> None:
 # --- the client's own words -------------------------------------------------------------------------------------------
 def sent(body: Body, items: list[Body] | None = None, profile: Any = ANTIPHON) -> Body:
     request = parse({"model": "mine", "input": "hi", **body}, {"brand_new": 1})
-    given = native(request, request.items if items is None else items, only=False)
-    return native_body(given.body, profile, "up-1", streamed=True)
+    given = passthrough(request, request.items if items is None else items, only=False)
+    return passthrough_body(given.body, profile, "up-1", streamed=True)
 
 
 def test_every_type_of_item_goes_back_as_the_schema_has_it() -> None:

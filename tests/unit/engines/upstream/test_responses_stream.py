@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.domain.errors import AntiphonError, InvalidRequest, RateLimited, UpstreamFailed
-from antiphon.engines.upstream.responses_native import NativeEvents
+from antiphon.engines.upstream.responses_passthrough import PassthroughEvents
 from antiphon.engines.upstream.responses_stream import NeutralEvents
 from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.used import Counted
@@ -19,7 +19,7 @@ from antiphon.protocol.generation import (
     CallStart,
     Delta,
     Finish,
-    NativeDelta,
+    PassthroughDelta,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -150,7 +150,9 @@ def test_a_stream_that_only_ends() -> None:
     assert caught.value.code == "upstream_truncated"
 
 
-@pytest.mark.parametrize("events", [answer, lambda: NativeEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))])
+@pytest.mark.parametrize(
+    "events", [answer, lambda: PassthroughEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))]
+)
 @pytest.mark.parametrize(
     ("said", "kind", "code"),
     [
@@ -174,8 +176,8 @@ def test_errors(events: Any, said: Body, kind: type[AntiphonError], code: str) -
 WHOLE = message()
 
 
-def native(*events: Body | bytes, name: str = "message") -> list[Delta]:
-    machine = NativeEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))
+def passthrough(*events: Body | bytes, name: str = "message") -> list[Delta]:
+    machine = PassthroughEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))
     data = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in events]
     return [*(delta for each in data for delta in machine.feed(each, name)), *machine.finish()]
 
@@ -186,8 +188,8 @@ def test_the_end_may_be_told_in_other_words(status: str | None) -> None:
     reason = "length" if status == "incomplete" else "stop"
     assert told([last])[:-1] == [TextDelta("Hello")]
     assert told([last])[-1] == Finish(reason, Usage(9, 0, 2, estimated=True))  # type: ignore[arg-type]
-    [event, finish] = native(last)
-    assert isinstance(event, NativeDelta)
+    [event, finish] = passthrough(last)
+    assert isinstance(event, PassthroughDelta)
     made = json.loads(event.data)
     assert (made["type"], made["response"]["status"]) == (f"response.{status or 'completed'}", status or "completed")
     assert finish == Finish(reason, Usage(9, 0, 2, estimated=True))  # type: ignore[arg-type]
@@ -196,9 +198,9 @@ def test_the_end_may_be_told_in_other_words(status: str | None) -> None:
 def test_a_type_may_stand_in_the_events_own_line_alone() -> None:
     machine = answer()
     assert machine.feed(b'{"output_index": 0, "delta": "a"}', "response.output_text.delta") == [TextDelta("a")]
-    events = NativeEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))
+    events = PassthroughEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))
     [delta] = events.feed(b'{"output_index": 0, "delta": "a"}', "response.output_text.delta")
-    assert isinstance(delta, NativeDelta)
+    assert isinstance(delta, PassthroughDelta)
     assert json.loads(delta.data)["type"] == "response.output_text.delta"
 
 
@@ -216,7 +218,7 @@ def test_a_type_may_stand_in_the_events_own_line_alone() -> None:
     ],
 )
 def test_usage_in_other_words_or_beyond_belief(usage: Any, expected: Usage) -> None:
-    for deltas in (told([end(WHOLE, usage=usage)]), native(end(WHOLE, usage=usage))):
+    for deltas in (told([end(WHOLE, usage=usage)]), passthrough(end(WHOLE, usage=usage))):
         assert isinstance(deltas[-1], Finish)
         assert deltas[-1].usage == expected
 
@@ -226,13 +228,17 @@ def test_halves_of_characters() -> None:
     data = [pieces[0].replace(b"HERE", rb"A\ud83d"), pieces[1].replace(b"HERE", rb"\ude00B")]
     machine = answer()
     assert [delta for each in data for delta in machine.feed(each)] == [TextDelta("A"), TextDelta("😀B")]
-    assert [delta.text for delta in native(*data, end()) if isinstance(delta, NativeDelta)] == ["A", "😀B", ""]
+    assert [delta.text for delta in passthrough(*data, end()) if isinstance(delta, PassthroughDelta)] == [
+        "A",
+        "😀B",
+        "",
+    ]
 
 
 def test_an_answer_that_goes_on_and_on_ends_as_one_that_is_out_of_tokens() -> None:
     for machine in (
         NeutralEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9, 10)),
-        NativeEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9, 10)),
+        PassthroughEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9, 10)),
     ):
         said, deltas = 0, []
         while not machine.finished:
@@ -240,7 +246,7 @@ def test_an_answer_that_goes_on_and_on_ends_as_one_that_is_out_of_tokens() -> No
             deltas = machine.feed(json.dumps(event("output_text.delta", delta="twelve chars")).encode())
             assert said < 10_000
         assert machine.finish() == [Finish("length", Usage(9, 0, said // 4, estimated=True))]
-        if isinstance(deltas[-1], NativeDelta):
+        if isinstance(deltas[-1], PassthroughDelta):
             assert json.loads(deltas[-1].data)["type"] == "response.incomplete"
 
 
@@ -251,7 +257,7 @@ def test_calls_are_told_apart_and_called_with_something() -> None:
     assert len({start.call_id for start in starts}) == 3
     assert [delta.text for delta in deltas if isinstance(delta, CallArguments)] == ["{}"] * 3
     cut = call(arguments='{"path": "/ho')
-    for made in (told([end(cut)]), native(end(cut))):
+    for made in (told([end(cut)]), passthrough(end(cut))):
         assert isinstance(made[-1], Finish)
         assert made[-1].reason == "length"
 
@@ -267,11 +273,11 @@ def test_items_without_places_or_beginnings() -> None:
 
 
 def test_native_events_are_passed_on_from_the_first_that_says_something() -> None:
-    events = NativeEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))
+    events = PassthroughEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))
     given = [json.dumps(event).encode() for event in searching()]
     deltas = [delta for data in given for delta in events.feed(data)]
-    assert [delta.data for delta in deltas if isinstance(delta, NativeDelta)] == given[2:]
-    assert "".join(delta.text for delta in deltas if isinstance(delta, NativeDelta)) == "Cats sleep."
+    assert [delta.data for delta in deltas if isinstance(delta, PassthroughDelta)] == given[2:]
+    assert "".join(delta.text for delta in deltas if isinstance(delta, PassthroughDelta)) == "Cats sleep."
     assert events.finish() == [Finish("stop", USED, "priority")]
 
 

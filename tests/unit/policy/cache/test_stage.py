@@ -12,15 +12,15 @@ import msgspec
 import pytest
 
 from antiphon.domain import limits
-from antiphon.domain.caching import OFF, Wish
+from antiphon.domain.caching import OFF, CacheControl
 from antiphon.domain.errors import EngineFailed, InvalidRequest, StoreFailed
+from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import TargetSpec
-from antiphon.domain.trail import TargetName
 from antiphon.engines.scripted import Script, ScriptedEngine, Step, saying
 from antiphon.models.tokens import count_text
 from antiphon.policy.cache.stage import Cache
-from antiphon.policy.call import Admission, Call
-from antiphon.policy.gate import Gate
+from antiphon.policy.call import Call, GenerationContext
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.generation import (
     Batch,
     Delta,
@@ -28,7 +28,7 @@ from antiphon.protocol.generation import (
     Generation,
     ImagePart,
     Message,
-    Native,
+    Passthrough,
     Progress,
     TextDelta,
     Tool,
@@ -50,7 +50,7 @@ class World:
         self.engine = ScriptedEngine(script or saying("some words", pieces=2))
         self.route = ScriptedRoute(self.engine, **route)
         self.cache = Cache(self.store, self.clock, b"s" * 32)
-        self.gate = Gate(answering=self.cache)
+        self.gate = Pipeline(answering=self.cache)
 
     async def ask(self, generation: Generation | None = None, call: Call | None = None) -> tuple[list[Delta], bytes]:
         """The whole answer, and where it says that it came from."""
@@ -96,7 +96,7 @@ def test_usage_of_a_cached_answer_is_saved_not_used() -> None:
         assert (first.admissions[0].usage, first.admissions[0].saved) == (usage, None)
         cached = second.admissions[0]
         assert (cached.cached, cached.usage, cached.saved) == (True, Usage(), usage)
-        assert cached.trail.target == TargetName("openai", "gpt-4o")
+        assert cached.trace.target == TargetName("openai", "gpt-4o")
 
     run(test)
 
@@ -109,8 +109,8 @@ def test_an_answer_is_given_for_as_long_as_was_said_and_tells_its_age() -> None:
         call = a_call()
         assert (await world.ask(call=call))[1] == HIT
         assert (b"age", b"99") in call.headers
-        assert (await world.ask(call=a_call(wish=Wish(max_age=98))))[1] == MISS
-        assert (await world.ask(call=a_call(wish=Wish(max_age=98))))[1] == HIT
+        assert (await world.ask(call=a_call(wish=CacheControl(max_age=98))))[1] == MISS
+        assert (await world.ask(call=a_call(wish=CacheControl(max_age=98))))[1] == HIT
         world.clock.time += 100
         assert (await world.ask())[1] == MISS
 
@@ -120,12 +120,14 @@ def test_an_answer_is_given_for_as_long_as_was_said_and_tells_its_age() -> None:
 def test_a_requests_own_seconds_go_before_the_routes() -> None:
     async def test() -> None:
         world = World(cache=100)
-        await world.ask(call=a_call(wish=Wish(wanted=True, max_age=500)))
+        await world.ask(call=a_call(wish=CacheControl(wanted=True, max_age=500)))
         world.clock.time += 400
         assert (await world.ask())[1] == MISS, "older than the route allows"
-        await world.ask(call=a_call(wish=Wish(wanted=True, max_age=500)))
+        await world.ask(call=a_call(wish=CacheControl(wanted=True, max_age=500)))
         world.clock.time += 400
-        assert (await world.ask(call=a_call(wish=Wish(wanted=True, max_age=500))))[1] == MISS, "kept for 100 seconds"
+        assert (await world.ask(call=a_call(wish=CacheControl(wanted=True, max_age=500))))[1] == MISS, (
+            "kept for 100 seconds"
+        )
 
     run(test)
 
@@ -134,23 +136,27 @@ def test_a_requests_own_seconds_go_before_the_routes() -> None:
     ("route", "project", "wish", "store", "expected"),
     [
         (None, None, None, None, (b"", b"")),
-        (None, None, Wish(max_age=5), None, (b"", b"")),
-        (None, None, Wish(read=False), None, (b"", b"")),
+        (None, None, CacheControl(max_age=5), None, (b"", b"")),
+        (None, None, CacheControl(read=False), None, (b"", b"")),
         (600, None, None, None, (MISS, HIT)),
         (None, 600, None, None, (MISS, HIT)),
         (600, OFF, None, None, (b"", b"")),
-        (600, OFF, Wish(wanted=True), None, (BYPASS, BYPASS)),
-        (None, None, Wish(wanted=True), None, (MISS, HIT)),
-        (600, None, Wish(read=False, keep=False), None, (BYPASS, BYPASS)),
-        (600, None, Wish(read=False), None, (MISS, MISS)),
-        (600, None, Wish(max_age=0), None, (MISS, MISS)),
+        (600, OFF, CacheControl(wanted=True), None, (BYPASS, BYPASS)),
+        (None, None, CacheControl(wanted=True), None, (MISS, HIT)),
+        (600, None, CacheControl(read=False, keep=False), None, (BYPASS, BYPASS)),
+        (600, None, CacheControl(read=False), None, (MISS, MISS)),
+        (600, None, CacheControl(max_age=0), None, (MISS, MISS)),
         (600, None, None, False, (BYPASS, BYPASS)),
         (600, None, None, True, (MISS, HIT)),
-        (600, None, Wish(wanted=True), False, (MISS, HIT)),
+        (600, None, CacheControl(wanted=True), False, (MISS, HIT)),
     ],
 )
 def test_who_turns_it_on_and_off(
-    route: float | None, project: int | None, wish: Wish | None, store: bool | None, expected: tuple[bytes, bytes]
+    route: float | None,
+    project: int | None,
+    wish: CacheControl | None,
+    store: bool | None,
+    expected: tuple[bytes, bytes],
 ) -> None:
     async def test() -> None:
         world = World(cache=route)
@@ -186,7 +192,7 @@ def changed(**changes: Any) -> Generation:
         (asking(), changed(streamed=False), True),
         (asking(), changed(batches=True), True),
         (asking(), changed(affinity="somewhere"), True),
-        (asking(), changed(native=Native("chat", {"model": "x", "user": "me"})), True),
+        (asking(), changed(passthrough=Passthrough("chat", {"model": "x", "user": "me"})), True),
         (with_image("messages[0]"), with_image("input[7]"), True),
         (after_call("call_1"), after_call("call_2"), True),
         (after_call("call_1"), after_call("call_1", "43"), False),
@@ -219,10 +225,10 @@ def test_a_route_with_other_targets_gives_other_answers() -> None:
 @pytest.mark.parametrize(
     "generation",
     [
-        changed(native=Native("responses", {"tools": [{"type": "web_search"}]})),
-        changed(native=Native("responses", {"tools": [{"type": "function", "name": "f"}, {"type": "mcp"}]})),
-        changed(native=Native("chat", {"web_search_options": {}, "modalities": ["text", "audio"]})),
-        changed(native=Native("chat", {"audio": {"voice": "x"}})),
+        changed(passthrough=Passthrough("responses", {"tools": [{"type": "web_search"}]})),
+        changed(passthrough=Passthrough("responses", {"tools": [{"type": "function", "name": "f"}, {"type": "mcp"}]})),
+        changed(passthrough=Passthrough("chat", {"web_search_options": {}, "modalities": ["text", "audio"]})),
+        changed(passthrough=Passthrough("chat", {"audio": {"voice": "x"}})),
         changed(progress=(b"1",)),
     ],
 )
@@ -232,7 +238,7 @@ def test_what_acts_or_goes_on_is_never_cached(generation: Generation) -> None:
         for count in (1, 2):
             assert (await world.ask(generation))[1] == BYPASS
             assert world.asked == count
-        assert world.engine.asked[0].native == generation.native, "it must be asked for as it was"
+        assert world.engine.asked[0].passthrough == generation.passthrough, "it must be asked for as it was"
 
     run(test)
 
@@ -240,8 +246,8 @@ def test_what_acts_or_goes_on_is_never_cached(generation: Generation) -> None:
 def test_the_engine_is_asked_in_neutral_words() -> None:
     async def test() -> None:
         world = World()
-        await world.ask(changed(native=Native("chat", {"tools": [{"type": "function"}, {"type": "custom"}]})))
-        assert world.engine.asked[0].native is None
+        await world.ask(changed(passthrough=Passthrough("chat", {"tools": [{"type": "function"}, {"type": "custom"}]})))
+        assert world.engine.asked[0].passthrough is None
 
     run(test)
 
@@ -358,9 +364,9 @@ def test_who_joins_late_gets_everything_and_who_leaves_pays_nothing() -> None:
         event.set()
         for stream in streams[1:]:
             assert [delta async for delta in stream] == [TextDelta("two"), Finish("stop", Usage(5, 0, 2))]
-        left, heir, other = [call.admissions[0] for call in calls]
+        left, next_payer, other = [call.admissions[0] for call in calls]
         assert (left.usage, left.error) == (Usage(), "cancelled")
-        assert (heir.cached, heir.usage, heir.saved) == (False, Usage(5, 0, 2), None)
+        assert (next_payer.cached, next_payer.usage, next_payer.saved) == (False, Usage(5, 0, 2), None)
         assert (other.cached, other.usage, other.saved) == (True, Usage(), Usage(5, 0, 2))
         assert world.asked == 1
 
@@ -526,7 +532,7 @@ def test_keys_are_each_servers_and_each_projects_own() -> None:
 
     async def key(secret: bytes, project: str) -> bytes:
         call = a_call(project)
-        admission = Admission(call, World().route, asking())
+        admission = GenerationContext(call, World().route, asking())
         return await Keys(secret).key(admission)
 
     async def test() -> None:

@@ -16,16 +16,16 @@ from antiphon.domain.scopes import Permits
 from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.engines.scripted import ScriptedEngine, Step, saying
 from antiphon.engines.single import SingleRoute
-from antiphon.policy.call import Admission, Call
-from antiphon.policy.gate import Gate
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.limits.counters import Counters
 from antiphon.policy.limits.stage import Limits, most_tokens
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.generation import (
     Delta,
     Finish,
     Generation,
     Message,
-    Native,
+    Passthrough,
     Sampling,
     TextDelta,
     TextPart,
@@ -40,7 +40,7 @@ TEN = RateLimit("project", "proj_1", tpm=10)
 
 
 def most(generation: Generation) -> int:
-    return most_tokens(Admission(World().call(), World().route, generation))
+    return most_tokens(GenerationContext(World().call(), World().route, generation))
 
 
 class World:
@@ -51,7 +51,7 @@ class World:
         self.found = found
         self.counters = Counters(lambda: self.now)
         stage = Limits(self.counters)
-        self.gate = Gate([stage, *more], [stage])
+        self.gate = Pipeline([stage, *more], [stage])
         self.route = SingleRoute("scripted", engine or ScriptedEngine(saying("hi")), 0)
 
     def call(self, model: str = "scripted", permits: Permits | None = None) -> Call:
@@ -223,7 +223,7 @@ def test_what_is_held_is_bounded() -> None:
     assert most(Generation("m", text)) == 7 + bounds.RATE_OUTPUT_DEFAULT
     large = Generation("m", text, sampling=Sampling(max_tokens=10**9))
     assert most(large) == 7 + bounds.RATE_OUTPUT_CAP
-    three = Generation("m", text, sampling=Sampling(max_tokens=3), native=Native("chat", {"n": 3}))
+    three = Generation("m", text, sampling=Sampling(max_tokens=3), passthrough=Passthrough("chat", {"n": 3}))
     assert most(three) == 30
 
 
@@ -275,11 +275,11 @@ def test_a_trial_leaves_nothing_but_that_the_call_was_counted() -> None:
 
 def test_what_others_refuse_leaves_no_tokens_behind() -> None:
     class Refusing:
-        async def enter(self, admission: Admission) -> None:
+        async def enter(self, admission: GenerationContext) -> None:
             raise Overloaded("no")
 
-        def finish(self, admission: Admission) -> None: ...
-        def leave(self, admission: Admission) -> None: ...
+        def finish(self, admission: GenerationContext) -> None: ...
+        def leave(self, admission: GenerationContext) -> None: ...
 
     async def test() -> None:
         limit = RateLimit("key", "key_1", tpm=10, concurrent=1)
@@ -324,7 +324,7 @@ def test_what_is_broken_off_costs_what_was_said(end: str) -> None:
 
 def test_what_the_cache_answers_costs_no_tokens() -> None:
     class Cache:
-        async def answer(self, admission: Admission) -> AsyncGenerator[Delta, None]:
+        async def answer(self, admission: GenerationContext) -> AsyncGenerator[Delta, None]:
             admission.cached = True
             return await ScriptedEngine(saying("hi", input_tokens=9)).generate(admission.generation)
 
@@ -332,7 +332,7 @@ def test_what_the_cache_answers_costs_no_tokens() -> None:
         limit = RateLimit("key", "key_1", tpm=10, rpm=5)
         world = World(limit)
         stage = Limits(world.counters)
-        world.gate = Gate([stage], [stage], Cache())
+        world.gate = Pipeline([stage], [stage], Cache())
         await world.whole()
         assert await world.left(limit, "tokens") == [10]
         assert await world.left(limit, "requests") == [4]

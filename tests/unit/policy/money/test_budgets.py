@@ -10,10 +10,10 @@ import pytest
 from antiphon.domain import limits
 from antiphon.domain.budgets import Budget, Reservation, Spending
 from antiphon.domain.errors import PermissionDenied, SpendLimitReached, StoreFailed, Unstorable
+from antiphon.domain.route_trace import TargetName
 from antiphon.domain.tenancy import Caller, Key, Project
-from antiphon.domain.trail import TargetName
 from antiphon.engines.scripted import ScriptedEngine
-from antiphon.policy.call import Admission, Call
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.money.budgets import BudgetStage, expected
 from antiphon.policy.money.pricing import Pricing
 from antiphon.protocol.generation import Generation, ImagePart, Message, Sampling, TextPart, Usage
@@ -79,17 +79,17 @@ def budget(name: str = "b", *, hard: bool = True, allow_unknown: bool = False, s
     return Budget(name, scope, subject, "month", 10 * DOLLAR, hard, allow_unknown, 1)  # type: ignore[arg-type]
 
 
-def admission(route: PricedRoute = PRICED, tokens: int | None = 4) -> Admission:
+def admission(route: PricedRoute = PRICED, tokens: int | None = 4) -> GenerationContext:
     call = Call(CALLER, "/v1/responses", "req", 1.0, model="scripted")
-    made = Admission(call, route, Generation("scripted", (), sampling=Sampling(max_tokens=tokens)))
-    made.trail.target = TargetName(route.spec.targets[0].upstream, "scripted")  # type: ignore[union-attr]
+    made = GenerationContext(call, route, Generation("scripted", (), sampling=Sampling(max_tokens=tokens)))
+    made.trace.target = TargetName(route.spec.targets[0].upstream, "scripted")  # type: ignore[union-attr]
     call.admissions.append(made)
     return made
 
 
-def asking(*turns: Message, tokens: int | None = None) -> Admission:
+def asking(*turns: Message, tokens: int | None = None) -> GenerationContext:
     call = Call(CALLER, "/v1/responses", "req", 1.0, model="scripted")
-    return Admission(call, PRICED, Generation("m", turns, sampling=Sampling(max_tokens=tokens)))
+    return GenerationContext(call, PRICED, Generation("m", turns, sampling=Sampling(max_tokens=tokens)))
 
 
 def run(store: Store, test: Callable[[BudgetStage], Awaitable[None]]) -> None:

@@ -12,8 +12,8 @@ from genai_prices.data import providers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import LOCAL, PriceSpec, RouteSpec, TargetSpec, UpstreamSpec
-from antiphon.domain.trail import TargetName
 from antiphon.policy.money.pricing import Pricing, charged, listed, version
 from antiphon.protocol.generation import Usage
 

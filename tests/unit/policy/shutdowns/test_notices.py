@@ -11,12 +11,12 @@ import pytest
 from antiphon.domain import limits
 from antiphon.domain.errors import StoreFailed
 from antiphon.domain.retirement import Retirement, Retirements, Use
+from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import LOCAL, TargetSpec, UpstreamSpec
-from antiphon.domain.trail import TargetName
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.engines.single import SingleRoute
-from antiphon.policy.call import Admission, Call
-from antiphon.policy.gate import Gate
+from antiphon.policy.call import Call, GenerationContext
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.policy.shutdowns.notices import Shutdowns, is_openai
 from antiphon.policy.shutdowns.uses import UseLog
 from support.caching import ScriptedRoute, SetClock, a_call, asking
@@ -120,10 +120,10 @@ def test_an_endpoint_names_its_successor() -> None:
     assert SHUTDOWNS.endpoint("/v1/new") == []
 
 
-def served_by(upstream: str, model: str, call: Call | None = None) -> Admission:
+def served_by(upstream: str, model: str, call: Call | None = None) -> GenerationContext:
     call = call or a_call()
-    admission = Admission(call, ScriptedRoute(ScriptedEngine()), asking())
-    admission.trail.target = TargetName(upstream, model)
+    admission = GenerationContext(call, ScriptedRoute(ScriptedEngine()), asking())
+    admission.trace.target = TargetName(upstream, model)
     call.admissions.append(admission)
     return admission
 
@@ -145,13 +145,13 @@ def test_a_call_says_it_once_and_the_first_date() -> None:
 def test_a_call_that_nothing_is_known_of_says_nothing() -> None:
     call = a_call()
     SHUTDOWNS.begun(served_by(LOCAL, "gpt-4o", call))
-    SHUTDOWNS.begun(Admission(call, ScriptedRoute(ScriptedEngine()), asking()))
+    SHUTDOWNS.begun(GenerationContext(call, ScriptedRoute(ScriptedEngine()), asking()))
     assert call.headers == []
 
 
 def test_the_gate_has_it_said() -> None:
     async def test() -> None:
-        gate = Gate(heralds=(SHUTDOWNS,))
+        gate = Pipeline(start_listeners=(SHUTDOWNS,))
         call = a_call()
         stream = await gate.begin(call, ScriptedRoute(ScriptedEngine()), asking())
         assert sunset(call) == [b"Thu, 14 Jan 2027 00:00:00 GMT"], "it must be there before the first delta is sent"

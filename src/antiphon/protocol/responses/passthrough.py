@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from antiphon.protocol.generation import Native
+from antiphon.protocol.generation import Passthrough
 from antiphon.protocol.responses.request import ResponseRequest
 
 Json = dict[str, Any]
@@ -31,8 +31,8 @@ _STORED: dict[str, tuple[str, ...]] = {
 _SEALED = "reasoning.encrypted_content"
 
 
-def native(request: ResponseRequest, items: Iterable[Json], *, only: bool) -> Native:
-    """The request over these items: history and input, with every reference resolved. `only`: see `Native`."""
+def passthrough(request: ResponseRequest, items: Iterable[Json], *, only: bool) -> Passthrough:
+    """The request over these items: history and input, with every reference resolved. `only`: see `Passthrough`."""
     body = {name: value for name, value in request.body.items() if name not in _OURS and value is not None}
     orders: list[Json] = []
     if isinstance(request.instructions, list):
@@ -42,7 +42,7 @@ def native(request: ResponseRequest, items: Iterable[Json], *, only: bool) -> Na
     include = body.get("include") or []
     body["input"] = list(shown)
     body["include"] = [*include, *(() if _SEALED in include else (_SEALED,))]
-    return Native("responses", {**request.extra, **body}, only=only)
+    return Passthrough("responses", {**request.extra, **body}, only=only)
 
 
 def _sent(item: Json) -> Json | None:

@@ -32,7 +32,7 @@ class Attempt:
 
 
 @dataclass(slots=True)
-class Trail:
+class RouteTrace:
     """The attempts of one generation, in order. `target`: the one that serves it; None while none does.
 
     `fallback`: whether that is not one of the route's first choice.

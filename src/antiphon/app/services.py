@@ -13,7 +13,7 @@ from antiphon.telemetry import logs
 _log = logs.logger(__name__)
 
 
-class Part(Protocol):
+class Service(Protocol):
     """Something that works beside the calls, from its start to its stop."""
 
     async def start(self) -> None:
@@ -23,7 +23,7 @@ class Part(Protocol):
         """End, and leave nothing undone that must last."""
 
 
-class Ending:
+class ShutdownHook:
     """A part that works only when it is asked, but has something to do at the end."""
 
     def __init__(self, end: Callable[[], Awaitable[None] | None]) -> None:
@@ -39,10 +39,10 @@ class Ending:
             await ending
 
 
-class Group:
-    """Parts by name that need one another: each starts after those before it, and stops before them."""
+class ServiceGroup:
+    """Services by name that need one another: each starts after those before it, and stops before them."""
 
-    def __init__(self, parts: Mapping[str, Part]) -> None:
+    def __init__(self, parts: Mapping[str, Service]) -> None:
         self.parts = parts
         self._running: list[str] = []
 
@@ -73,7 +73,7 @@ class Unattended(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Services:
     """A server's parts, put together and not yet started.
 
     `lasting`: what calls need for as long as any is under way. `background`: work that no client waits for.
@@ -82,8 +82,8 @@ class Parts:
 
     api: Api
     engine: Fleet
-    lasting: Group
-    background: Group
+    lasting: ServiceGroup
+    background: ServiceGroup
     unattended: Unattended
 
     async def start(self) -> None:

@@ -30,7 +30,7 @@ from antiphon.engines.upstream.chat_reading import Reader
 from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.used import Counted
 from antiphon.protocol.chat.machine import usage_object
-from antiphon.protocol.generation import Delta, NativeDelta
+from antiphon.protocol.generation import Delta, PassthroughDelta
 
 Json = dict[str, Any]
 
@@ -39,7 +39,7 @@ _NULLS = re.compile(rb'"(?:id|type|name|arguments|input)"\s*:\s*null')
 _CHUNK, _WHOLE = "chat.completion.chunk", "chat.completion"
 
 
-class NativeAnswer:
+class PassthroughAnswer:
     """Passes on what the server says, once it is known to be what it must be."""
 
     def __init__(
@@ -80,7 +80,7 @@ class NativeAnswer:
             deltas = self._look_into(data, name)
         else:
             self._counted.characters += len(text)
-            deltas = [NativeDelta(data, text)]
+            deltas = [PassthroughDelta(data, text)]
         if self._counted.characters > self._counted.most and not self.finished:
             self._ending.reason, self.finished = "length", True
             deltas.append(self._made({}, "length"))
@@ -121,7 +121,7 @@ class NativeAnswer:
         if not self._streamed or not self._show_usage or self._usage_shown:
             return [finish]
         last = {**self._envelope.members(_CHUNK), "choices": [], "usage": usage_object(finish.usage)}
-        return [NativeDelta(loosely.written(last)), finish]
+        return [PassthroughDelta(loosely.written(last)), finish]
 
     # --- chunks -------------------------------------------------------------------------------------------------------
     def _without_choices(self, data: bytes, completion: Completion) -> list[Delta]:
@@ -130,7 +130,7 @@ class NativeAnswer:
         if not shown or not self._has_envelope(completion, _CHUNK) or not self._is_exact(completion.usage):
             return []
         self._usage_shown = True
-        return [NativeDelta(_line(data))]
+        return [PassthroughDelta(_line(data))]
 
     def _is_exact(self, usage: Any) -> bool:
         """Whether the usage, which was read last, is told in the published words, is believed, and adds up."""
@@ -150,7 +150,7 @@ class NativeAnswer:
             data = _line(data)
             if completion.usage is None and choice.finish_reason is None:
                 self._pattern.learn(data, text)
-            return [NativeDelta(data, text)]
+            return [PassthroughDelta(data, text)]
         ours = self._ours(choices)
         return [] if ours is None else self._chunk(data, completion, *ours)
 
@@ -185,7 +185,7 @@ class NativeAnswer:
         else:
             made = self._mended(data, completion, place, joined(pieces))
         self._introduced = True
-        return [*before, NativeDelta(made, text)]
+        return [*before, PassthroughDelta(made, text)]
 
     def _is_sound(self, completion: Completion, choice: Choice) -> bool:
         """Whether the chunk is what it must be, but for its calls."""
@@ -223,10 +223,10 @@ class NativeAnswer:
         delta = {**({"tool_calls": rest} if rest else {}), **({"function_call": legacy} if legacy else {})}
         return [self._made(delta, None)] if delta else []
 
-    def _made(self, delta: Json, reason: str | None) -> NativeDelta:
+    def _made(self, delta: Json, reason: str | None) -> PassthroughDelta:
         """A chunk of ours."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return NativeDelta(loosely.written({**self._envelope.members(_CHUNK), "choices": [choice]}))
+        return PassthroughDelta(loosely.written({**self._envelope.members(_CHUNK), "choices": [choice]}))
 
     # --- put right ----------------------------------------------------------------------------------------------------
     def _mended(self, data: bytes, completion: Completion, place: int, calls: list[Json]) -> bytes:
@@ -267,7 +267,7 @@ class NativeAnswer:
         exact = self._is_exact(completion.usage)
         if plain and exact and self._is_whole(completion, choice):
             self._ending.reason = reason_of(choice.finish_reason or "")
-            return NativeDelta(data, text)
+            return PassthroughDelta(data, text)
         separate(said)
         self._envelope.note(completion)
         calls, same = self._calls.take(said)
@@ -278,7 +278,7 @@ class NativeAnswer:
         legacy = self._calls.rest_of_legacy(cut=cut_off(choice.finish_reason))
         self._ending.reason = reason_of(choice.finish_reason or ("tool_calls" if self._calls.any else "stop"))
         if same and exact and not rest and not legacy and self._is_whole(completion, choice):
-            return NativeDelta(data, text)
+            return PassthroughDelta(data, text)
         value, given, _ = self._given(data, 0, choice)
         message = message_of(given.pop("delta"), said, _without_index(joined([*calls, *rest])))
         if legacy:
@@ -289,7 +289,7 @@ class NativeAnswer:
         value["choices"] = [{**given, "index": 0, "message": message, "finish_reason": reason}]
         if not exact:
             value["usage"] = usage_object(self._ending.finish(calls=self._calls.any).usage)
-        return NativeDelta(loosely.written(value), text)
+        return PassthroughDelta(loosely.written(value), text)
 
     def _is_whole(self, completion: Completion, choice: Choice) -> bool:
         """Whether the completion is what it must be, but for its calls and its usage."""

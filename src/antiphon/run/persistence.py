@@ -16,8 +16,8 @@ from antiphon.ports import ResponseStore
 from antiphon.protocol.events import Event
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.run.bus import Bus
-from antiphon.run.driver import Keeper, Machine
-from antiphon.run.turns import Turn
+from antiphon.run.conversation_lock import ConversationLock
+from antiphon.run.driver import Machine, Persister
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
 from antiphon.wire.large import encoded
@@ -27,7 +27,7 @@ Json = dict[str, Any]
 _SAID = frozenset({"completed", "incomplete"})
 
 
-class ResponseKeeper(Keeper):
+class ResponseWriter(Persister):
     """Keeps a response: its id, each finished item, its end. Single deltas are not stored.
 
     `record` is the response as it is to be stored at first; None as `store` keeps nothing. `turn` is its turn in its
@@ -41,7 +41,7 @@ class ResponseKeeper(Keeper):
         machine: ResponseMachine,
         record: StoredResponse,
         items: list[Json],
-        turn: Turn | None = None,
+        turn: ConversationLock | None = None,
     ) -> None:
         self.body = b""
         self._store = store
@@ -106,7 +106,7 @@ class ResponseKeeper(Keeper):
         return [*inputs, *outputs]
 
 
-class ResultKeeper(ResponseKeeper):
+class FinalResponseWriter(ResponseWriter):
     """Keeps a response whose client waits for the whole: nobody has seen its id, so it is stored once, at its end."""
 
     async def keep(self, events: list[Event]) -> None:
@@ -116,7 +116,7 @@ class ResultKeeper(ResponseKeeper):
         self._machine.unsaved = False
 
 
-class JournalKeeper(ResponseKeeper):
+class EventLogWriter(ResponseWriter):
     """Keeps every event as it will be sent, so that a stream can be gone on with by anybody, anywhere, at any time."""
 
     def __init__(

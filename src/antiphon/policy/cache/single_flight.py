@@ -13,31 +13,33 @@ import msgspec
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed
 from antiphon.domain.ids import new_id
-from antiphon.domain.trail import Trail
-from antiphon.policy.call import Admission
+from antiphon.domain.route_trace import RouteTrace
+from antiphon.policy.call import GenerationContext
 from antiphon.protocol.generation import Batch, CallStart, Delta, Finish, Progress, Usage
 from antiphon.protocol.streams import Stream
 
 
-class Flight:
+class SharedGeneration:
     """A generation under way. It goes on for as long as somebody listens, whoever asked for it first.
 
     What it uses is billed to one call, the payer: the one that asked; if that leaves, the next one that listens.
     """
 
-    def __init__(self, admission: Admission, landed: Callable[[Flight], Coroutine[Any, Any, None]]) -> None:
-        """`admission`: the first call's. `landed` is awaited when the answer is whole, before the flight is over."""
+    def __init__(
+        self, admission: GenerationContext, completed: Callable[[SharedGeneration], Coroutine[Any, Any, None]]
+    ) -> None:
+        """`admission`: the first call's. `completed` is awaited when the answer is whole, before the flight is over."""
         self.deltas: list[Delta] = []
         #: Whether its `Finish` is here, so that nothing more can go wrong.
         self.finished = False
         #: Whether nothing more will come, for whatever reason.
         self.over = False
         self.error: BaseException | None = None
-        self.trail: Trail = admission.trail
+        self.trace: RouteTrace = admission.trace
         self._admission = admission
-        self._landed = landed
-        self._listeners: list[Listener] = []
-        self._payer: Listener | None = None
+        self._landed = completed
+        self._listeners: list[Subscriber] = []
+        self._payer: Subscriber | None = None
         self._news: asyncio.Future[None] | None = None
         self._room = asyncio.Event()
         self._furthest = 0
@@ -50,7 +52,7 @@ class Flight:
         """Whether one more call may listen."""
         return (not self.over or self.finished) and len(self._listeners) < limits.CACHE_LISTENERS
 
-    def begin(self, over: Callable[[], None]) -> Listener:
+    def begin(self, over: Callable[[], None]) -> Subscriber:
         """Ask the engine; the listener is the first call's. `over` is called when nobody may join any more."""
         listener = self._payer = self.listen(self._admission)
         self._pump = asyncio.create_task(self._run())
@@ -58,9 +60,9 @@ class Flight:
         self._pump.add_done_callback(lambda _: self._end(over))
         return listener
 
-    def listen(self, admission: Admission) -> Listener:
+    def listen(self, admission: GenerationContext) -> Subscriber:
         """One more call listens, from the beginning."""
-        listener = Listener(self, admission)
+        listener = Subscriber(self, admission)
         self._listeners.append(listener)
         return listener
 
@@ -88,7 +90,7 @@ class Flight:
 
     async def _fly(self) -> None:
         admission = self._admission
-        stream = await admission.route.generate(admission.generation, self.trail)
+        stream = await admission.route.generate(admission.generation, self.trace)
         async with aclosing(stream):
             self.begun = True
             self.tell()
@@ -127,7 +129,7 @@ class Flight:
             self._furthest = count
             self._room.set()
 
-    async def leave(self, listener: Listener) -> None:
+    async def leave(self, listener: Subscriber) -> None:
         """A listener goes; the last one ends the generation, unless it has come to its end."""
         self._listeners.remove(listener)
         paying = listener is self._payer
@@ -144,7 +146,7 @@ class Flight:
         self._furthest = max((each.at for each in self._listeners), default=0)
         self._room.set()
 
-    def _settle(self, payer: Listener) -> None:
+    def _settle(self, payer: Subscriber) -> None:
         """The payer leaves before it has taken all that was made: that is billed all the same."""
         admission = payer.admission
         for delta in self.deltas[payer.at :]:
@@ -154,18 +156,18 @@ class Flight:
             else:
                 admission.said.add(getattr(delta, "text", ""))
 
-    def _hand_over(self, leaver: Listener) -> None:
+    def _hand_over(self, leaver: Subscriber) -> None:
         """The next listener pays for the whole, and who leaves for nothing: so it is billed once."""
-        heir = self._payer = self._listeners[0]
+        next_payer = self._payer = self._listeners[0]
         leaver.admission.usage = Usage()
-        heir.admission.cached = False
-        heir.admission.usage = None
+        next_payer.admission.cached = False
+        next_payer.admission.usage = None
 
 
-class Listener(Stream[Delta]):
+class Subscriber(Stream[Delta]):
     """One call's view of a flight: all its deltas, from the first."""
 
-    def __init__(self, flight: Flight, admission: Admission) -> None:
+    def __init__(self, flight: SharedGeneration, admission: GenerationContext) -> None:
         self.admission = admission
         #: How many deltas it has taken.
         self.at = 0

@@ -9,14 +9,14 @@ import pytest
 
 from antiphon.domain.errors import Overloaded
 from antiphon.domain.ledger import Entry
+from antiphon.domain.route_trace import Attempt, RouteTrace, TargetName
 from antiphon.domain.tenancy import Caller, Key, Project
-from antiphon.domain.trail import Attempt, TargetName, Trail
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.engines.single import SingleRoute
 from antiphon.policy.call import Call
-from antiphon.policy.gate import Gate
 from antiphon.policy.ledger import Ledger
 from antiphon.policy.money.pricing import Pricing
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.generation import Generation, TextDelta
 from antiphon.run.clock import SystemClock
 
@@ -27,14 +27,14 @@ TARGET = TargetName("up", "m")
 class Busy(SingleRoute):
     """Each time, its target is tried twice, and is busy."""
 
-    async def generate(self, generation: Generation, trail: Trail) -> NoReturn:
-        trail.attempts += [Attempt(TARGET, "server_is_overloaded", 1)] * 2
+    async def generate(self, generation: Generation, trace: RouteTrace) -> NoReturn:
+        trace.attempts += [Attempt(TARGET, "server_is_overloaded", 1)] * 2
         raise Overloaded("busy")
 
 
 def test_what_is_refused_for_days_is_summed_up() -> None:
     async def main() -> Entry:
-        gate = Gate()
+        gate = Pipeline()
         call = Call(CALLER, "/v1/responses", "req", 1.0, model="m")
         route = Busy("m", ScriptedEngine(), 1)
         for _ in range(10_000):

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.texts import label
-from antiphon.policy.call import Admission, Call
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.protocol.generation import Delta
 from antiphon.telemetry.logs import logger
 
@@ -17,41 +17,41 @@ _log = logger(__name__)
 class Stage(Protocol):
     """One rule that every generation passes."""
 
-    async def enter(self, admission: Admission) -> None:
+    async def enter(self, admission: GenerationContext) -> None:
         """Let it pass, or raise the domain error that refuses it. Nothing of a refused one may be left behind.
 
         Nor of one that is only a trial, once it was left; but that its call is a request may be counted then.
         """
 
-    def finish(self, admission: Admission) -> None:
+    def finish(self, admission: GenerationContext) -> None:
         """The engine has finished, and `admission.usage` is known. Before the end of the answer is sent."""
 
-    def leave(self, admission: Admission) -> None:
+    def leave(self, admission: GenerationContext) -> None:
         """It is over, however it went. Called once for each stage that was entered, the last one first."""
 
 
-class Witness(Protocol):
+class CallListener(Protocol):
     """Who is told of every call that is over: the ledger, the metrics."""
 
     def closed(self, call: Call) -> None:
         """A call is over. Must not fail, and must not wait."""
 
 
-class Answering(Protocol):
+class Answerer(Protocol):
     """A stage that may answer in the engine's place."""
 
-    async def answer(self, admission: Admission) -> AsyncGenerator[Delta, None] | None:
+    async def answer(self, admission: GenerationContext) -> AsyncGenerator[Delta, None] | None:
         """The answer, or None to ask on."""
 
 
-class Herald(Protocol):
+class StartListener(Protocol):
     """Who is told when an answer begins: what it adds to the call's headers is sent with it."""
 
-    def begun(self, admission: Admission) -> None:
+    def begun(self, admission: GenerationContext) -> None:
         """The engine, or a stage in its place, has taken the generation on. Must not fail, and must not wait."""
 
 
-def leave(entered: list[Stage], admission: Admission) -> None:
+def leave(entered: list[Stage], admission: GenerationContext) -> None:
     """Leave the stages that were entered, the last one first."""
     while entered:
         stage = entered.pop()

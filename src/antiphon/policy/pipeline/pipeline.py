@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator, Sequence
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
+from antiphon.domain.fairness import WHOSE
 from antiphon.domain.texts import label
-from antiphon.domain.turns import WHOSE
-from antiphon.policy.call import Admission, Call
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.keys.permit import permit_model
-from antiphon.policy.metered import Metered, wasted
-from antiphon.policy.stage import Answering, Herald, Stage, Witness, code_of, leave
+from antiphon.policy.pipeline.metered import MeteredStream, wasted
+from antiphon.policy.pipeline.stages import Answerer, CallListener, Stage, StartListener, code_of, leave
 from antiphon.ports import Capabilities, Route
 from antiphon.protocol.generation import Delta, Generation
 from antiphon.telemetry import logs
@@ -22,41 +22,41 @@ from antiphon.telemetry.logs import logger
 _log = logger(__name__)
 
 
-class Gate:
-    """Lets generations through its stages, and tells its witnesses of calls."""
+class Pipeline:
+    """Lets generations through its stages, and tells its call_listeners of calls."""
 
     def __init__(
         self,
         stages: Sequence[Stage] = (),
-        witnesses: Sequence[Witness] = (),
-        answering: Answering | None = None,
-        heralds: Sequence[Herald] = (),
-        chroniclers: Sequence[Witness] = (),
+        call_listeners: Sequence[CallListener] = (),
+        answering: Answerer | None = None,
+        start_listeners: Sequence[StartListener] = (),
+        deferred_listeners: Sequence[CallListener] = (),
     ) -> None:
         """`stages` in the order they are entered; then `answering` is asked, and only then the engine.
 
-        `witnesses` are told at once that a call is over. `chroniclers` are told of many calls together, within
-        `limits.CALLS_TICK`: what they do costs half as much then.
+        `call_listeners` are told at once that a call is over. `deferred_listeners` are told of many calls together,
+        within `limits.CALLS_TICK`: what they do costs half as much then.
         """
         self._stages = tuple(stages)
-        self._witnesses = tuple(witnesses)
+        self._witnesses = tuple(call_listeners)
         self._answering = answering
-        self._heralds = tuple(heralds)
-        self._chroniclers = tuple(chroniclers)
+        self._heralds = tuple(start_listeners)
+        self._chroniclers = tuple(deferred_listeners)
         self._over: list[Call] = []
 
-    def bound(self, call: Call, route: Route) -> Bound:
+    def bound(self, call: Call, route: Route) -> PipelineEngine:
         """The route as an engine for this call: whatever it generates goes through the stages.
 
         Raises `ModelNotFound` if the call's key may not ask for it: it might as well not be there.
         """
         permit_model(call.caller, call.model, route.name)
-        return Bound(self, call, route)
+        return PipelineEngine(self, call, route)
 
     async def begin(self, call: Call, route: Route, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Admit a generation, and give its stream. Raises what a stage or the engine refuses it with."""
         WHOSE.set(call.project_id)
-        admission = Admission(call, route, generation, tier=call.service_tier)
+        admission = GenerationContext(call, route, generation, tier=call.service_tier)
         call.admit(admission)
         entered: list[Stage] = []
         try:
@@ -65,7 +65,7 @@ class Gate:
                 entered.append(stage)
             stream = await self._answering.answer(admission) if self._answering is not None else None
             if stream is None:
-                stream = await route.generate(admission.generation, admission.trail)
+                stream = await route.generate(admission.generation, admission.trace)
         except BaseException as error:
             admission.error = code_of(error)
             admission.wasted = wasted(admission)
@@ -79,7 +79,7 @@ class Gate:
                 herald.begun(admission)
             except Exception as broken:  # an answer is there, and worth more than what is said of it
                 _log.error("an answer's headers are not complete", herald=type(herald).__name__, exc_info=broken)
-        return Metered(admission, entered, stream)
+        return MeteredStream(admission, entered, stream)
 
     async def check(self, call: Call, route: Route, generation: Generation) -> None:
         """Raise what a stage or the engine would refuse this with now. Nothing is generated.
@@ -87,7 +87,7 @@ class Gate:
         It is an admission that is marked as a trial, and not one of the call's. That the call is a request is counted.
         """
         WHOSE.set(call.project_id)
-        admission = Admission(call, route, generation, trial=True)
+        admission = GenerationContext(call, route, generation, trial=True)
         entered: list[Stage] = []
         try:
             for stage in self._stages:
@@ -127,7 +127,7 @@ class Gate:
             call.admissions = []
 
     def settle(self) -> None:
-        """Tell the chroniclers of all calls that are over."""
+        """Tell the deferred_listeners of all calls that are over."""
         calls, self._over = self._over, []
         for call in calls:
             _tell_of(call, self._chroniclers)
@@ -136,18 +136,18 @@ class Gate:
         logs.flush()
 
 
-def _tell_of(call: Call, witnesses: Sequence[Witness]) -> None:
-    for witness in witnesses:
+def _tell_of(call: Call, call_listeners: Sequence[CallListener]) -> None:
+    for witness in call_listeners:
         try:
             witness.closed(call)
         except Exception as broken:  # what is over cannot be refused any more
             _log.error("a call could not be noted", witness=type(witness).__name__, exc_info=broken)
 
 
-class Bound:
+class PipelineEngine:
     """An engine as one call has it: see `ports.Engine`."""
 
-    def __init__(self, gate: Gate, call: Call, route: Route) -> None:
+    def __init__(self, gate: Pipeline, call: Call, route: Route) -> None:
         self._gate = gate
         self._call = call
         self.route = route
@@ -188,24 +188,24 @@ class Bound:
 _TOLD = (b"x-antiphon-target", b"x-antiphon-attempts", b"x-antiphon-fallback")
 
 
-def tell(admission: Admission) -> None:
+def tell(admission: GenerationContext) -> None:
     """Put into the call's headers which target serves it, after how many tries, and whether it is a fallback.
 
     Only for routes that were configured: the built-in model alone has nothing to tell. Of several generations, the last
     one's target is told, and the tries of all.
     """
-    call, trail = admission.call, admission.trail
-    call.attempts += len(trail.attempts)
+    call, trace = admission.call, admission.trace
+    call.attempts += len(trace.attempts)
     if not call.attempts:
         return
     headers = call.headers
-    fallback = trail.fallback
+    fallback = trace.fallback
     if call.told:
         fallback = fallback or (_TOLD[2], b"true") in headers
         headers[:] = [header for header in headers if header[0] not in _TOLD]
     call.told = True
     headers.append((_TOLD[1], b"%d" % call.attempts))
-    if trail.target is not None:
-        headers.append((_TOLD[0], str(trail.target).encode("ascii", "backslashreplace")))
+    if trace.target is not None:
+        headers.append((_TOLD[0], str(trace.target).encode("ascii", "backslashreplace")))
     if fallback:
         headers.append((_TOLD[2], b"true"))

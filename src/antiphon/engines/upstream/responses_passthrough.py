@@ -21,7 +21,7 @@ from antiphon.engines.upstream.responses_events import (
 )
 from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.used import Counted
-from antiphon.protocol.generation import Delta, Finish, NativeDelta
+from antiphon.protocol.generation import Delta, Finish, PassthroughDelta
 
 
 class _Head(msgspec.Struct, gc=False):
@@ -35,7 +35,7 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 _OUT_OF_TOKENS: Json = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
 
 
-class NativeEvents:
+class PassthroughEvents:
     """Passes on what the server says. Whether it may be said now is for the surface's machine to know."""
 
     def __init__(self, scrubber: Scrubber, counted: Counted) -> None:
@@ -77,10 +77,10 @@ class NativeEvents:
         text = delta if isinstance(delta, str) else ""
         self._counted.say(text)
         if not self._counted.too_much:
-            return [NativeDelta(data, text)]
+            return [PassthroughDelta(data, text)]
         self._end = Finish("length", self._counted.usage())
         end = {"type": "response.incomplete", "response": {**_OUT_OF_TOKENS, "output": []}}
-        return [NativeDelta(data, text), NativeDelta(loosely.written(end))]
+        return [PassthroughDelta(data, text), PassthroughDelta(loosely.written(end))]
 
     def _terminal(self, kind: str, data: bytes) -> list[Delta]:
         event = read(data)
@@ -92,7 +92,7 @@ class NativeEvents:
         self._end = finish_of(response, self._counted)
         if kind == "response.done" or response != before:
             data = loosely.written({**event, "type": f"response.{response['status']}", "response": response})
-        return [NativeDelta(data)]
+        return [PassthroughDelta(data)]
 
     def whole(self, data: bytes) -> list[Delta]:
         """The response as it is. Raises the error that it has ended with."""
@@ -103,7 +103,7 @@ class NativeEvents:
             as_it_came = msgspec.json.decode(data) == response
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             as_it_came = False
-        return [NativeDelta(data if as_it_came else loosely.written(response))]
+        return [PassthroughDelta(data if as_it_came else loosely.written(response))]
 
     def finish(self) -> list[Delta]:
         """The end."""

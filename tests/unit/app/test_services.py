@@ -1,4 +1,4 @@
-"""Parts start in one order and stop in the reverse one, whatever becomes of each."""
+"""Services start in one order and stop in the reverse one, whatever becomes of each."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.app.compose import Switch, compose
+from antiphon.app.compose import Readiness, compose
 from antiphon.app.engines import upstream_engine
-from antiphon.app.parts import Ending, Group, Parts
+from antiphon.app.services import ServiceGroup, Services, ShutdownHook
 from antiphon.engines.routed.fleet import Fleet
 from antiphon.engines.routed.route import Surroundings
 from antiphon.engines.scripted import ScriptedEngine
@@ -39,11 +39,11 @@ class Noted:
             raise RuntimeError(what)
 
 
-def group(notes: list[str], **fails: str) -> Group:
-    return Group({name: Noted(name, notes, fails.get(name, "")) for name in "abc"})
+def group(notes: list[str], **fails: str) -> ServiceGroup:
+    return ServiceGroup({name: Noted(name, notes, fails.get(name, "")) for name in "abc"})
 
 
-async def started_and_stopped(parts: Group) -> None:
+async def started_and_stopped(parts: ServiceGroup) -> None:
     try:
         await parts.start()
     finally:
@@ -77,18 +77,20 @@ def test_an_end_may_have_to_be_waited_for() -> None:
         await asyncio.sleep(0)
         notes.append("waited for")
 
-    asyncio.run(started_and_stopped(Group({"a": Ending(end), "b": Ending(lambda: notes.append("at once"))})))
+    asyncio.run(
+        started_and_stopped(ServiceGroup({"a": ShutdownHook(end), "b": ShutdownHook(lambda: notes.append("at once"))}))
+    )
     assert notes == ["at once", "waited for"]
 
 
-def composed(path: Path, database: str) -> Parts:
+def composed(path: Path, database: str) -> Services:
     settings = Settings(data_dir=path, database=database)
     pricing = Pricing({})
     fleet = Fleet(ScriptedEngine(), {}, upstream_engine, Surroundings(SystemClock(), price=pricing.to_compare))
-    return compose(settings, b"secret" * 8, SqlStore(database, backups=None), fleet, Switch(), pricing, {})
+    return compose(settings, b"secret" * 8, SqlStore(database, backups=None), fleet, Readiness(), pricing, {})
 
 
-def stopped(group: Group) -> list[str]:
+def stopped(group: ServiceGroup) -> list[str]:
     return list(group.parts)[::-1]
 
 

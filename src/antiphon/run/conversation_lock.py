@@ -15,7 +15,7 @@ from antiphon.protocol.responses import request as requests
 from antiphon.telemetry.logs import logger
 
 if TYPE_CHECKING:
-    # A worker's jobs have keepers, and those know turns.
+    # A worker's jobs have persisters, and those know turns.
     from antiphon.run.worker import Worker
 
 Json = dict[str, Any]
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 _log = logger(__name__)
 
 
-class Turn:
+class ConversationLock:
     """The hold of the response `response_id` on its conversation. Nothing else changes the conversation meanwhile.
 
     `settled`: the store has ended it, or holds it by itself from now on, in the same transaction as the response's own
@@ -77,7 +77,7 @@ class Turn:
         await self._store.unlock_conversation(self._project_id, self.conversation_id, self.response_id)
 
 
-class Turns:
+class ConversationLocks:
     """Gives responses their turns."""
 
     def __init__(self, store: ConversationStore, worker: Worker) -> None:
@@ -85,7 +85,7 @@ class Turns:
         self._worker = worker
 
     @asynccontextmanager
-    async def taken(self, project_id: str, body: Json) -> AsyncIterator[Turn | None]:
+    async def taken(self, project_id: str, body: Json) -> AsyncIterator[ConversationLock | None]:
         """The turn of a response that is asked for in a conversation; it is released here only if the block raises.
 
         None: the request names no conversation. Raises `NotFound` and `ConversationLocked`.
@@ -94,7 +94,7 @@ class Turns:
         if conversation_id is None:
             yield None
             return
-        turn = Turn(self._store, self._worker, project_id, conversation_id)
+        turn = ConversationLock(self._store, self._worker, project_id, conversation_id)
         try:
             await turn.take()
             yield turn

@@ -9,14 +9,14 @@ from collections.abc import AsyncGenerator
 from antiphon.domain import limits
 from antiphon.domain.errors import used_by
 from antiphon.domain.routing import LOCAL
-from antiphon.policy.call import Admission, Spent
-from antiphon.policy.stage import Stage, code_of, leave
+from antiphon.policy.call import GenerationContext, Spent
+from antiphon.policy.pipeline.stages import Stage, code_of, leave
 from antiphon.protocol.generation import (
     Batch,
     CallArguments,
     Delta,
     Finish,
-    NativeDelta,
+    PassthroughDelta,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -26,13 +26,13 @@ from antiphon.protocol.streams import Stream
 
 #: Tells that an answer does not fit a schema that is not strict.
 UNMET = (b"x-antiphon-schema", b"unmet")
-_SAYS = (TextDelta, NativeDelta, ReasoningDelta, CallArguments, RefusalDelta)
+_SAYS = (TextDelta, PassthroughDelta, ReasoningDelta, CallArguments, RefusalDelta)
 
 
-class Metered(Stream[Delta]):
+class MeteredStream(Stream[Delta]):
     """A generation's stream that notes what came of it, and leaves the stages at its end, however that comes."""
 
-    def __init__(self, admission: Admission, entered: list[Stage], stream: AsyncGenerator[Delta, None]) -> None:
+    def __init__(self, admission: GenerationContext, entered: list[Stage], stream: AsyncGenerator[Delta, None]) -> None:
         self._admission = admission
         self._entered = entered
         self._stream = stream
@@ -111,13 +111,13 @@ class Metered(Stream[Delta]):
             return
 
 
-def estimated(admission: Admission) -> Usage | None:
+def estimated(admission: GenerationContext) -> Usage | None:
     """What an answer that was broken off has used, as far as that can be told from outside.
 
     An upstream that was asked for the whole of an answer has worked on it, and nobody can say how far: it counts as
     long as it might have been. None: nothing was generated.
     """
-    target, said = admission.trail.target, admission.said
+    target, said = admission.trace.target, admission.said
     elsewhere = target is not None and target.upstream != LOCAL
     if said.pieces:
         output = said.tokens(None if target is None else target.model)
@@ -130,16 +130,16 @@ def estimated(admission: Admission) -> Usage | None:
     return Usage(admission.expected_input, output_tokens=output, estimated=True).bounded()
 
 
-def _unknown_output(admission: Admission) -> int:
+def _unknown_output(admission: GenerationContext) -> int:
     """Output tokens of an answer of which nothing is known: as many as it might have had."""
     most = admission.generation.sampling.max_tokens
     return limits.BUDGET_OUTPUT_TOKENS if most is None else most
 
 
-def wasted(admission: Admission) -> list[Spent]:
+def wasted(admission: GenerationContext) -> list[Spent]:
     """What targets used that were asked and gave no answer, where they may have to be paid for it all the same."""
     spent: list[Spent] = []
-    for attempt in admission.trail.attempts:
+    for attempt in admission.trace.attempts:
         if isinstance(attempt.used, Usage):
             spent.append(Spent(attempt.target, attempt.used.bounded()))
         elif attempt.paid and attempt.target.upstream != LOCAL:

@@ -10,7 +10,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 
 
-async def for_ever(step: Callable[[], Coroutine[Any, Any, None]], log: Any) -> None:
+async def run_forever(step: Callable[[], Coroutine[Any, Any, None]], log: Any) -> None:
     """Do something until cancelled; a fault of the database must not be the end of it."""
     while True:
         try:
@@ -23,7 +23,7 @@ async def for_ever(step: Callable[[], Coroutine[Any, Any, None]], log: Any) -> N
             await asyncio.sleep(limits.CLAIM_TICK)
 
 
-class Habit:
+class PeriodicTask:
     """Steps that are done one after the other, from its start to its stop. A step waits for its time by itself."""
 
     def __init__(self, log: Any, *steps: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -34,7 +34,7 @@ class Habit:
 
     async def start(self) -> None:
         """Begin, in the running loop."""
-        self._tasks = [asyncio.create_task(for_ever(step, self._log)) for step in self._steps]
+        self._tasks = [asyncio.create_task(run_forever(step, self._log)) for step in self._steps]
 
     async def stop(self) -> None:
         """End, in the middle of a step if need be. Safe to call twice, and if it was never started."""

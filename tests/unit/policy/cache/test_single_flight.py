@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from antiphon.domain.errors import EngineFailed
 from antiphon.engines.scripted import ScriptedEngine, Step
 from antiphon.policy.cache.stage import Cache
-from antiphon.policy.gate import Gate
+from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.generation import Batch, Delta, Finish, TextDelta, Usage
 from support.caching import MemoryCache, ScriptedRoute, SetClock, a_call, asking
 
@@ -32,7 +32,7 @@ ACTIONS = st.lists(
 class Reader:
     """A call with its stream, and what it has got. `batches`: whether it can take several deltas at once."""
 
-    def __init__(self, world: tuple[Gate, ScriptedRoute], *, batches: bool) -> None:
+    def __init__(self, world: tuple[Pipeline, ScriptedRoute], *, batches: bool) -> None:
         self.gate, self.route = world
         self.batches = batches
         self.call = a_call()
@@ -67,7 +67,7 @@ class Reader:
         self.left = True
 
 
-async def play(actions: list[tuple[str, int]], world: tuple[Gate, ScriptedRoute]) -> list[Reader]:
+async def play(actions: list[tuple[str, int]], world: tuple[Pipeline, ScriptedRoute]) -> list[Reader]:
     """Have it all happen. The first call is always there."""
     readers: list[Reader] = []
     for action, number in [("join", 0), *actions, ("turns", 50)]:
@@ -94,7 +94,7 @@ def test_everybody_gets_the_same_and_each_generation_is_billed_once(
     async def main() -> None:
         engine = ScriptedEngine(lambda _: script)
         cache = Cache(MemoryCache(), SetClock(), b"s" * 32)
-        world = (Gate(answering=cache), ScriptedRoute(engine))
+        world = (Pipeline(answering=cache), ScriptedRoute(engine))
         readers = await play(actions, world)
         left_early = {reader for reader in readers if reader.left and len(reader.got) <= length}
         for reader in readers:

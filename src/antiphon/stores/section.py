@@ -9,7 +9,7 @@ from antiphon.domain.errors import InvalidRequest
 from antiphon.stores.database import Database
 
 
-class Cut(NamedTuple):
+class PageCursor(NamedTuple):
     """Which part of a list is wanted: `limit` entries in this order, after the entry with the id `after`."""
 
     after: str | None
@@ -17,14 +17,14 @@ class Cut(NamedTuple):
     ascending: bool
 
 
-class Part:
+class StoreSection:
     """A part of the store."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
 
-def possible(*texts: str) -> bool:
+def is_valid_id(*texts: str) -> bool:
     """Whether objects with these ids or names could be stored at all: any others are unknown without looking.
 
     PostgreSQL cannot hold a NUL in its text, and neither database half of a surrogate pair. Both databases follow
@@ -42,9 +42,9 @@ def possible(*texts: str) -> bool:
     return True
 
 
-def require_possible(*texts: str) -> None:
+def require_valid_id(*texts: str) -> None:
     """Raise `InvalidRequest` unless these can be stored as ids or names."""
-    if not possible(*texts):
+    if not is_valid_id(*texts):
         raise InvalidRequest(
             f"An id is too long (at most {limits.MAX_ID} bytes) or holds characters that no id may have.",
             code="invalid_id",

@@ -10,10 +10,10 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from antiphon.domain.errors import UpstreamFailed
-from antiphon.engines.upstream.chat_native import NativeAnswer
+from antiphon.engines.upstream.chat_passthrough import PassthroughAnswer
 from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.used import Counted
-from antiphon.protocol.generation import Delta, Finish, NativeDelta, Usage
+from antiphon.protocol.generation import Delta, Finish, PassthroughDelta, Usage
 from conformance.spec import check_chat_chunk
 from support.call_pieces import OSLO, ROME, WAYS, piece
 from support.upstreams import ENVELOPE, Json, chunk, usage_chunk
@@ -23,9 +23,9 @@ FIRST = chunk({"role": "assistant", "content": ""})
 END, CALLED = chunk(finish="stop"), chunk(finish="tool_calls")
 
 
-def machine(*, most: int | None = None, **options: Any) -> NativeAnswer:
+def machine(*, most: int | None = None, **options: Any) -> PassthroughAnswer:
     settings: Json = {"show_usage": False, "model": "asked", "tools": ("get_weather", "get_time"), **options}
-    return NativeAnswer(Scrubber(SECRET, "up.example"), Counted(lambda: 7, most), **settings)
+    return PassthroughAnswer(Scrubber(SECRET, "up.example"), Counted(lambda: 7, most), **settings)
 
 
 def streamed(*events: bytes | Json, **options: Any) -> tuple[list[Json], Finish]:
@@ -37,7 +37,7 @@ def streamed(*events: bytes | Json, **options: Any) -> tuple[list[Json], Finish]
     deltas += answer.finish()
     *said, finish = deltas
     assert isinstance(finish, Finish)
-    chunks = [json.loads(delta.data) for delta in said if isinstance(delta, NativeDelta)]
+    chunks = [json.loads(delta.data) for delta in said if isinstance(delta, PassthroughDelta)]
     for each in chunks:
         check_chat_chunk(each)
     return chunks, finish
@@ -121,7 +121,9 @@ def test_unknown_members_go_on_with_what_is_put_right() -> None:
 def test_what_is_right_is_passed_on_byte_by_byte() -> None:
     answer = machine()
     events = [FIRST, *(chunk({"content": f"w{n} "}) for n in range(20)), chunk({"content": '"\\\n'}), END]
-    assert [delta.data for event in events for delta in answer.feed(event) if isinstance(delta, NativeDelta)] == events
+    assert [
+        delta.data for event in events for delta in answer.feed(event) if isinstance(delta, PassthroughDelta)
+    ] == events
 
 
 def test_chunks_known_by_their_bytes_are_no_others() -> None:
@@ -138,7 +140,7 @@ def test_chunks_known_by_their_bytes_are_no_others() -> None:
         for _ in range(3):
             answer.feed(plain)
         [delta] = answer.feed(odd)
-        assert isinstance(delta, NativeDelta)
+        assert isinstance(delta, PassthroughDelta)
         check_chat_chunk(json.loads(delta.data))
     answer = machine()
     answer.feed(FIRST)
@@ -157,7 +159,7 @@ def test_texts_of_chunks_known_by_their_bytes(noise: str | None) -> None:
     for text in texts:
         data = json.dumps({**json.loads(chunk({"content": text}, **more))}, ensure_ascii=False).encode()
         [delta] = answer.feed(data)
-        assert delta == NativeDelta(data, text)
+        assert delta == PassthroughDelta(data, text)
 
 
 # --- characters -------------------------------------------------------------------------------------------------------
@@ -203,7 +205,9 @@ def test_well_formed_calls_are_passed_on_byte_by_byte() -> None:
     events = [FIRST, *(calls(piece("", "get_weather", index=n, id=f"c{n}", type="function")) for n in (0, 1)),
               *(calls({"index": n, "function": {"arguments": text}}) for text in ('{"a', '":1}') for n in (0, 1)),
               CALLED]  # fmt: skip
-    assert [delta.data for event in events for delta in answer.feed(event) if isinstance(delta, NativeDelta)] == events
+    assert [
+        delta.data for event in events for delta in answer.feed(event) if isinstance(delta, PassthroughDelta)
+    ] == events
 
 
 @pytest.mark.parametrize("arguments", ["", None, " "])
@@ -284,7 +288,7 @@ def test_an_answer_that_goes_on_and_on_ends_as_one_that_is_out_of_tokens() -> No
         said += 12
         last = answer.feed(chunk({"content": "twelve chars"}))[-1]
         assert said < 10_000
-    assert isinstance(last, NativeDelta)
+    assert isinstance(last, PassthroughDelta)
     assert json.loads(last.data)["choices"][0]["finish_reason"] == "length"
     [finish] = answer.finish()
     assert isinstance(finish, Finish)
@@ -302,7 +306,7 @@ def whole(body: Json, **options: Any) -> tuple[Json, Finish]:
     answer = machine(streamed=False, **options)
     [delta] = answer.whole(json.dumps(body).encode())
     [finish] = answer.finish()
-    assert isinstance(delta, NativeDelta)
+    assert isinstance(delta, PassthroughDelta)
     assert isinstance(finish, Finish)
     made = json.loads(delta.data)
     ChatCompletion.model_validate(made)
@@ -316,7 +320,7 @@ def test_a_whole_answer_is_passed_on_as_it_came() -> None:
         {"content": None, "tool_calls": [piece("{}", "f", id="a", type="function")]},
     ):
         data = json.dumps(completion(said)).encode()
-        assert answer.whole(data)[0] == NativeDelta(data, answer_text(said))
+        assert answer.whole(data)[0] == PassthroughDelta(data, answer_text(said))
         answer = machine(streamed=False)
 
 
@@ -373,7 +377,7 @@ def test_a_whole_answer_for_who_wants_a_stream_becomes_chunks() -> None:
     said = {"content": "Hi", "tool_calls": [piece("", "get_time")]}
     answer = machine(show_usage=True)
     deltas = [*answer.whole(json.dumps(completion(said, finish="tool_calls")).encode()), *answer.finish()]
-    chunks = [json.loads(delta.data) for delta in deltas if isinstance(delta, NativeDelta)]
+    chunks = [json.loads(delta.data) for delta in deltas if isinstance(delta, PassthroughDelta)]
     for each in chunks:
         check_chat_chunk(each)
     made = accumulated(chunks)
