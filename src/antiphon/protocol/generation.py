@@ -209,8 +209,8 @@ class Generation(msgspec.Struct, frozen=True):
     generations that had better go to the same target, whose cache knows their beginning. `passthrough`: the same
     request as its surface got it: an engine may answer it with `PassthroughDelta`s, or ignore it. `batches`: the
     caller can take a `Batch`. `tier`: the service tier that is asked for, for servers that have several. `template`:
-    what the client says to the model's chat template (`chat_template_kwargs`); the local engine hands it on, as far as it
-    is not set by what else is asked. `verbosity`: how long answers should be ("low", "medium", "high"). `user`,
+    what the client says to the model's chat template (`chat_template_kwargs`); the local engine hands it on where it is
+    not set by what else is asked. `verbosity`: how long answers should be ("low", "medium", "high"). `user`,
     `safety_identifier`: who asks, as the client names them, for servers that want to know.
     """
 
