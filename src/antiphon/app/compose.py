@@ -110,7 +110,7 @@ def compose(
         # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
         [observer, Durable(store), rate_limits, budgets, Priced(pricing)],
         [rate_limits],
-        answering=cache,
+        answerer=cache,
         start_listeners=(shutdowns,),
         deferred_listeners=[ledger, uses, observer],
     )

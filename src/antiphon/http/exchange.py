@@ -270,7 +270,7 @@ class Exchange:
         if self.call is not None:
             self._told = len(self.call.headers)
             headers += self.call.headers
-            headers += self.call.rates
+            headers += self.call.rate_headers
             headers += self.call.trailers
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         self._sending_since = 0.0

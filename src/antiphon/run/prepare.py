@@ -130,7 +130,7 @@ class Preparer:
         compacted: Sequence[Json] = (),
     ) -> Prepared:
         project_id = call.project_id
-        call.asks(request.model, request.body)
+        call.note_request(request.model, request.body)
         engine = self._gate.bound(call, self._routes.find(request.model, project_id))
         relays = "responses" in engine.capabilities.passthrough
         passes = engine.capabilities.passes_extra

@@ -6,8 +6,9 @@ from antiphon.domain import amounts, money
 from antiphon.domain.money import CallCost, Cost
 from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import LOCAL, RouteSpec
-from antiphon.policy.call import Call, GenerationContext
+from antiphon.policy.call import Call
 from antiphon.policy.money.pricing import Pricing
+from antiphon.policy.pipeline.context import GenerationContext
 from antiphon.protocol.generation import Usage
 
 COST = b"x-antiphon-cost"
@@ -19,60 +20,60 @@ _NONE = Usage()
 
 def of_call(pricing: Pricing, call: Call) -> CallCost:
     """What all generations of a call cost together. Asked for several times, it is reckoned once."""
-    count = len(call.admissions)
+    count = len(call.generations)
     if call.cost is not None and call.cost[0] == count:
         return call.cost[1]
     cost = _of_call(pricing, call)
-    if all(admission.finished for admission in call.admissions):
+    if all(context.finished for context in call.generations):
         call.cost = count, cost
     return cost
 
 
 def _of_call(pricing: Pricing, call: Call) -> CallCost:
-    if len(call.admissions) == 1 and not call.admissions[0].cached:
-        one = of_admission(pricing, call.admissions[0])
+    if len(call.generations) == 1 and not call.generations[0].cached:
+        one = of_generation(pricing, call.generations[0])
         return CallCost(None, 0, "") if one is None else CallCost(one.nano, 0, one.version)
-    costs = [of_admission(pricing, admission) for admission in call.admissions]
-    savings = [saved_by(pricing, admission) for admission in call.admissions if admission.cached]
+    costs = [of_generation(pricing, context) for context in call.generations]
+    savings = [saved_by(pricing, context) for context in call.generations if context.cached]
     versions = dict.fromkeys(cost.version for cost in (*costs, *savings) if cost is not None and cost.version)
     return CallCost(_sum(costs), _sum(savings), ",".join(versions))
 
 
-def of_admission(pricing: Pricing, admission: GenerationContext) -> Cost | None:
+def of_generation(pricing: Pricing, context: GenerationContext) -> Cost | None:
     """What one generation cost, with attempts that came to nothing. None: unknown.
 
     What was never generated, or was kept, cost nothing.
     """
-    answered = _of_answer(pricing, admission)
-    if not admission.wasted or answered is None:
+    answered = _of_answer(pricing, context)
+    if not context.failed_usage or answered is None:
         return answered
     cost = answered
-    for target, usage in admission.wasted:
-        more = _price(pricing, admission, target, usage)
+    for target, usage in context.failed_usage:
+        more = _price(pricing, context, target, usage)
         if more is None:
             return None
         cost = Cost(amounts.cost(cost.nano + more.nano), cost.version or more.version)
     return cost
 
 
-def _of_answer(pricing: Pricing, admission: GenerationContext) -> Cost | None:
-    if admission.usage is None or admission.cached:
+def _of_answer(pricing: Pricing, context: GenerationContext) -> Cost | None:
+    if context.usage is None or context.cached:
         return _NOTHING
-    target = admission.trace.target
-    return None if target is None else _price(pricing, admission, target, admission.usage)
+    target = context.trace.target
+    return None if target is None else _price(pricing, context, target, context.usage)
 
 
-def _price(pricing: Pricing, admission: GenerationContext, target: TargetName, usage: Usage) -> Cost | None:
-    return pricing.price(admission.route.spec, target, usage, tier=admission.tier, batch=admission.call.batch)
+def _price(pricing: Pricing, context: GenerationContext, target: TargetName, usage: Usage) -> Cost | None:
+    return pricing.price(context.route.spec, target, usage, tier=context.tier, batch=context.call.batch)
 
 
-def saved_by(pricing: Pricing, admission: GenerationContext) -> Cost | None:
+def saved_by(pricing: Pricing, context: GenerationContext) -> Cost | None:
     """What a kept answer would have cost at the route's first target. None: unknown."""
-    if admission.saved is None:
+    if context.saved_usage is None:
         return None
-    call = admission.call
-    target = admission.trace.target or _first_target(admission.route.spec, call.model or admission.route.model)
-    return pricing.price(admission.route.spec, target, admission.saved, tier=admission.tier, batch=call.batch)
+    call = context.call
+    target = context.trace.target or _first_target(context.route.spec, call.model or context.route.model)
+    return pricing.price(context.route.spec, target, context.saved_usage, tier=context.tier, batch=call.batch)
 
 
 def _first_target(spec: RouteSpec | None, model: str) -> TargetName:
@@ -93,28 +94,28 @@ class Priced:
     def __init__(self, pricing: Pricing) -> None:
         self._pricing = pricing
 
-    async def enter(self, admission: GenerationContext) -> None:
+    async def enter(self, context: GenerationContext) -> None:
         """Nothing is known yet."""
 
-    def finish(self, admission: GenerationContext) -> None:
+    def finish(self, context: GenerationContext) -> None:
         """The cost of everything that the call has generated by now."""
-        call = admission.call
+        call = context.call
         cost = of_call(self._pricing, call)
-        if len(call.admissions) > 1:
+        if len(call.generations) > 1:
             call.trailers[:] = [pair for pair in call.trailers if pair[0] not in {COST, VERSION}]
         call.trailers.append((COST, UNKNOWN if cost.nano is None else money.to_dollars(cost.nano).encode()))
         if cost.version:
             call.trailers.append((VERSION, cost.version.encode()))
 
-    def leave(self, admission: GenerationContext) -> None:
+    def leave(self, context: GenerationContext) -> None:
         """Nothing was taken."""
 
 
-def total(admissions: list[GenerationContext]) -> tuple[Usage, bool]:
+def total(generations: list[GenerationContext]) -> tuple[Usage, bool]:
     """Tokens of all generations together, and whether some are our own count."""
     total = _NONE
-    for admission in admissions:
-        usage = admission.consumed
+    for context in generations:
+        usage = context.total_usage
         if usage is not None:
             total = usage if total is _NONE else total.plus(usage)
     return total.bounded(), total.estimated

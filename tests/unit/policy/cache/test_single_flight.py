@@ -43,7 +43,7 @@ class Reader:
 
     async def join(self) -> None:
         generation = msgspec.structs.replace(asking(), batches=self.batches)
-        self.stream = await self.gate.begin(self.call, self.route, generation)
+        self.stream = await self.gate.generate(self.call, self.route, generation)
 
     async def take(self) -> bool:
         assert self.stream is not None
@@ -94,7 +94,7 @@ def test_everybody_gets_the_same_and_each_generation_is_billed_once(
     async def main() -> None:
         engine = ScriptedEngine(lambda _: script)
         cache = Cache(MemoryCache(), SetClock(), b"s" * 32)
-        world = (Pipeline(answering=cache), ScriptedRoute(engine))
+        world = (Pipeline(answerer=cache), ScriptedRoute(engine))
         readers = await play(actions, world)
         left_early = {reader for reader in readers if reader.left and len(reader.got) <= length}
         for reader in readers:
@@ -109,8 +109,8 @@ def test_everybody_gets_the_same_and_each_generation_is_billed_once(
             assert reader.failed or reader in left_early or len(reader.got) == length + (not broken)
         assert not cache._all, "something is still under way"
         assert not cache._flights
-        payers = [reader for reader in readers if not reader.call.admissions[0].cached]
-        paid = [usage for reader in readers if (usage := reader.call.admissions[0].usage) not in (None, Usage())]
+        payers = [reader for reader in readers if not reader.call.generations[0].cached]
+        paid = [usage for reader in readers if (usage := reader.call.generations[0].usage) not in (None, Usage())]
         assert len(paid) <= len(engine.asked), "a generation was billed twice"
         if not broken and engine.closed == 0:
             assert len(paid) == len(engine.asked), "a generation was not billed"
