@@ -65,7 +65,7 @@ class Claim:
     strict: bool
 
 
-class Answer:
+class CompletionParser:
     """Takes chunks until `done`; then `finish` gives the last deltas."""
 
     def __init__(self, rules: AnswerRules, input_tokens: int) -> None:

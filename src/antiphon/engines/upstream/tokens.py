@@ -10,10 +10,10 @@ import msgspec
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.routing import Deadlines
-from antiphon.engines.upstream.chat_request import messages_of, tools_of
+from antiphon.engines.upstream.chat.request import messages_of, tools_of
 from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.profiles import Profile
-from antiphon.engines.upstream.used import Counted
+from antiphon.engines.upstream.usage import OutputMeter
 from antiphon.protocol.generation import Generation, Message, TextPart, ToolCall, ToolResult
 
 #: Bytes of English text and JSON in one token of today's tokenizers; tokens around each message; tokens of an image,
@@ -57,9 +57,9 @@ def estimate(generation: Generation) -> int:
     return more + size // _BYTES
 
 
-def counted(generation: Generation, context: int) -> Counted:
+def counted(generation: Generation, context: int) -> OutputMeter:
     """Counts what an answer says: it may have the tokens that were asked for, or that fit into the model's context."""
-    return Counted(partial(estimate, generation), generation.sampling.max_tokens, context)
+    return OutputMeter(partial(estimate, generation), generation.sampling.max_tokens, context)
 
 
 async def count(generation: Generation, client: UpstreamClient, profile: Profile, model: str) -> int:
