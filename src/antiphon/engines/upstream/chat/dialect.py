@@ -12,6 +12,7 @@ from antiphon.domain.routing import Deadlines
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.engines.upstream import tokens
 from antiphon.engines.upstream.chat import request as chat_request
+from antiphon.engines.upstream.chat import token_count
 from antiphon.engines.upstream.chat.answer import AnswerParser, ChatParser
 from antiphon.engines.upstream.chat.passthrough import ChatPassthroughParser
 from antiphon.engines.upstream.client import UpstreamClient
@@ -193,7 +194,7 @@ class LooseChat(Loose):
 
     async def count_tokens(self, generation: Generation) -> int:
         """As the server counts them, or estimated."""
-        return await tokens.count(generation, self._client, self._profile, self._model_of(generation))
+        return await token_count.count(generation, self._client, self._profile, self._model_of(generation))
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Ask in our words, and translate the answer."""

@@ -10,7 +10,7 @@ import msgspec
 
 from antiphon.domain import limits
 from antiphon.domain.ids import new_id
-from antiphon.engines.llama.stops import StopMatcher
+from antiphon.engines.stops import StopMatcher
 from antiphon.engines.upstream import errors, lenient_json
 from antiphon.engines.upstream.responses.events import (
     FAILED,
