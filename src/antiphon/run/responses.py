@@ -21,10 +21,9 @@ from antiphon.jobs.runner import JobRunner
 from antiphon.policy.call import Call
 from antiphon.policy.keys.touched import permit_touched
 from antiphon.ports import Clock, ResponseStore, Store
-from antiphon.protocol import compaction
 from antiphon.protocol.events import Event
 from antiphon.protocol.refusals import missing_parameter, unknown_parameter, unsupported_parameter
-from antiphon.protocol.responses import objects
+from antiphon.protocol.responses import compaction, objects
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.protocol.unknown import Unknown
