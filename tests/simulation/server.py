@@ -6,10 +6,16 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.routes import Routes
+from antiphon.domain.routing import PriceSpec
 from antiphon.domain.sealing import Sealer
 from antiphon.engines.scripted import ScriptedEngine, Step
+from antiphon.jobs.presence import Presence, worker_name
+from antiphon.jobs.retries import Retries
+from antiphon.jobs.runner import JobRunner
+from antiphon.jobs.sweeps import Sweep, Sweeps
 from antiphon.policy.money.budgets import BudgetStage
 from antiphon.policy.money.pricing import Pricing
 from antiphon.policy.pipeline.pipeline import Pipeline
@@ -18,11 +24,12 @@ from antiphon.protocol.generation import Generation
 from antiphon.run.bus import Bus
 from antiphon.run.compaction import Compactor
 from antiphon.run.conversations import Conversations
+from antiphon.run.foreground import Foreground
 from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
+from antiphon.run.response_job import response_jobs
 from antiphon.run.responses import Responses
 from antiphon.run.tail import Poller
-from antiphon.run.worker import Worker
 from simulation.world import Database, Faulty, World
 from support.money import PricedRoute
 from support.paying import PRICE
@@ -45,8 +52,6 @@ class Server:
         rate: float,
     ) -> None:
         """`continues`: its engine can go on with an answer. `rate`: how often the database fails."""
-        from antiphon.domain.routing import PriceSpec
-
         self.process = process = world.process()
         self.store = Faulty(database, process, rate)
         store: Any = self.store
@@ -56,15 +61,34 @@ class Server:
         pipeline = Pipeline([self.budgets])
         routes: Routes[Route] = Routes({"m": PricedRoute("m", engine, PriceSpec(**PRICE))})
         preparer = Preparer(store, routes, pipeline, Prompts(store, process), Compactor(Sealer(bytes(32))))
-        self.bus = Bus()
-        self.poller = Poller(store, self.bus)
-        self.worker = Worker(store, pipeline, preparer, self.bus, process, alone=False)
-        self.responses = Responses(store, process, bus=self.bus, worker=self.worker, preparer=preparer)
+        bus = Bus()
+        self.presence = Presence(store, worker_name(), process, alone=False)
+        self.runner = JobRunner(store, self.presence, [response_jobs(store, pipeline, preparer, bus, process)])
+        foreground, retries = Foreground(store, self.presence, bus), Retries()
+        self.responses = Responses(
+            store,
+            process,
+            bus=bus,
+            presence=self.presence,
+            runner=self.runner,
+            foreground=foreground,
+            retries=retries,
+            preparer=preparer,
+        )
+        self.poller = Poller(store, bus)
+        self.sweeps = Sweeps(
+            [
+                Sweep("reservations", limits.RESERVATION_RENEWAL, self.budgets.sweep),
+                Sweep("interrupted_responses", limits.CLAIM_TICK, foreground.end_interrupted),
+                Sweep("retries", limits.LEASE, retries.sweep),
+            ],
+            process,
+        )
         self.conversations = Conversations(store, process)
 
     async def start(self) -> None:
         """Begin all that works beside the calls, however often it takes."""
-        for service in (self.budgets, self.poller, self.worker):
+        for service in (self.presence, self.sweeps, self.poller, self.runner):
             while True:
                 with contextlib.suppress(AntiphonError):
                     await service.start()
@@ -72,7 +96,7 @@ class Server:
 
     async def stop(self) -> None:
         """End in good order."""
-        await self.worker.stop()
-        await self.worker.close()
-        await self.poller.stop()
-        await self.budgets.stop()
+        await self.runner.stop()
+        await self.runner.close()
+        for service in (self.poller, self.sweeps, self.presence, self.budgets):
+            await service.stop()

@@ -9,7 +9,6 @@ seed plays the same course again.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import selectors
 import threading
@@ -21,7 +20,8 @@ import pytest
 
 from antiphon.domain import ids
 from antiphon.domain.errors import StoreFailed
-from antiphon.stores import sqlite
+from antiphon.jobs import kinds, presence, sweeps
+from antiphon.run import backoff
 from antiphon.stores.store import SqlStore
 
 #: When courses begin (Unix seconds): in the middle of a day and a month, so that no budget's window ends by itself.
@@ -43,7 +43,7 @@ class World:
         return process
 
     def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `main`, in a process that nothing ever happens to, to its end. Then end whatever is left of the others."""
+        """Run `main`, in a process that nothing ever happens to, to its end. Then end what is left of the others."""
         director = self.process()
         task = director.spawn(main())
         try:
@@ -127,7 +127,9 @@ class Process:
         self.dead = True
 
     def stall(self, seconds: float, *, asleep: bool) -> None:
-        """Stand still, with all tasks. `asleep`: the whole machine does, and with it the monotonic clock."""
+        """Stand still, with all tasks, unless it does. `asleep`: the machine does, and with it the monotonic clock."""
+        if self.world.now < self._stalled_until:
+            return
         self._stalled_until = self.world.now + seconds
         if asleep:
             self._slept += seconds
@@ -165,25 +167,28 @@ class Process:
 
 
 def predictable(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
-    """Ids decide the order of what was made in the same second, so they too must come from the seed; and the clock of
-    the database must be the world's.
-    """
-    chance, numbers = random.Random(world.chance.random()), itertools.count()
+    """Ids decide the order of what was made in the same second, so they too must come from the seed; as do pauses."""
+    chance = random.Random(world.chance.random())
+    for module in (backoff, kinds, sweeps):
+        monkeypatch.setattr(module, "random", chance.random)
     monkeypatch.setattr(ids, "random_hex", lambda digits: chance.randbytes(digits // 2).hex())
-    monkeypatch.setattr(ids, "time", SimpleNamespace(time=lambda: next(numbers)))
-    monkeypatch.setattr("secrets.token_hex", lambda size: chance.randbytes(size).hex())
-    if hasattr(sqlite, "now_ms"):
-        monkeypatch.setattr(sqlite, "now_ms", lambda: int((BEGINNING + world.now) * 1000))
+    monkeypatch.setattr(ids, "time", SimpleNamespace(time=lambda: 0))
+    monkeypatch.setattr(presence, "secrets", SimpleNamespace(token_hex=lambda size: chance.randbytes(size).hex()))
 
 
 class Database:
-    """A real store in a real loop of its own. The caller's world stands still while it works."""
+    """A real store in a real loop of its own. The caller's world stands still while it works.
 
-    def __init__(self, url: str) -> None:
+    Its clock is the world's: that of a server apart from all others.
+    """
+
+    def __init__(self, url: str, world: World) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self._store = SqlStore(url, backups=None)
+        driver: Any = self._store._database._driver
+        driver.now_ms = lambda: int((BEGINNING + world.now) * 1000)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the store, and wait."""
