@@ -252,6 +252,10 @@ class JobRunner:
             raise
         except GiveUp as error:
             return await self._dead(kind, job, error)
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            return await self._failed(kind, job, RuntimeError("it has cancelled itself"))
         except Exception as error:
             return await self._failed(kind, job, error)
         if outcome is not INTERRUPTED:
