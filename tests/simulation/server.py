@@ -22,6 +22,7 @@ from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.ports import Capabilities, Route
 from antiphon.protocol.generation import Generation
 from antiphon.run.bus import Bus
+from antiphon.run.clock import DatabaseClock
 from antiphon.run.compaction import Compactor
 from antiphon.run.conversations import Conversations
 from antiphon.run.foreground import Foreground
@@ -57,7 +58,8 @@ class Server:
         store: Any = self.store
         capabilities = Capabilities(context_tokens=10_000, continues=continues)
         engine = ScriptedEngine(script, pace=PACE, capabilities=capabilities, admit=admit)
-        self.budgets = BudgetStage(store, Pricing(), process)
+        clock = DatabaseClock(store, process)
+        self.budgets = BudgetStage(store, Pricing(), clock)
         pipeline = Pipeline([self.budgets])
         routes: Routes[Route] = Routes({"m": PricedRoute("m", engine, PriceSpec(**PRICE))})
         preparer = Preparer(store, routes, pipeline, Prompts(store, process), Compactor(Sealer(bytes(32))))
@@ -78,6 +80,7 @@ class Server:
         self.poller = Poller(store, bus)
         self.sweeps = Sweeps(
             [
+                Sweep("clock", limits.CLOCK_TICK, clock.sweep),
                 Sweep("reservations", limits.RESERVATION_RENEWAL, self.budgets.sweep),
                 Sweep("interrupted_responses", limits.CLAIM_TICK, foreground.end_interrupted),
                 Sweep("retries", limits.LEASE, retries.sweep),

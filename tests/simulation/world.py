@@ -19,13 +19,17 @@ from typing import Any
 import pytest
 
 from antiphon.domain import ids
-from antiphon.domain.errors import StoreFailed
+from antiphon.domain.errors import StoreFailed, StoreUnavailable
 from antiphon.jobs import kinds, presence, sweeps
 from antiphon.run import backoff
 from antiphon.stores.store import SqlStore
 
 #: When courses begin (Unix seconds): in the middle of a day and a month, so that no budget's window ends by itself.
 BEGINNING = 1_700_049_600.0
+
+
+#: Most databases that fail cannot be reached.
+_FAULTS = (StoreUnavailable, StoreUnavailable, StoreFailed)
 
 
 class World:
@@ -229,11 +233,11 @@ class Faulty:
         async def call(*args: Any, **kwargs: Any) -> Any:
             await self._time_passes()
             if self._chance.random() < self.rate:
-                raise StoreFailed("The database did not answer.")
+                raise self._chance.choice(_FAULTS)("The database did not answer.")
             result = self._database.call(name, *args, **kwargs)
             await self._time_passes()
             if self._chance.random() < self.rate:
-                raise StoreFailed("The database did not say whether it did it.")
+                raise self._chance.choice(_FAULTS)("The database did not say whether it did it.")
             return result
 
         return call

@@ -56,7 +56,7 @@ from antiphon.policy.shutdowns.uses import UseLog
 from antiphon.ports import Constraining, Queueing, Store
 from antiphon.run.bus import Bus
 from antiphon.run.chat import Chat
-from antiphon.run.clock import SystemClock
+from antiphon.run.clock import DatabaseClock, SystemClock
 from antiphon.run.compaction import Compactor
 from antiphon.run.conversations import Conversations
 from antiphon.run.expiry import Expiry
@@ -107,7 +107,8 @@ def compose(
         optional=DEFAULT_ALIASES if settings.aliases == DEFAULT_ALIASES else {},
     )
     ledger = Ledger(store, pricing, clock, days=settings.ledger_days)
-    budgets = BudgetStage(store, pricing, clock)
+    shared_clock = DatabaseClock(store, clock)
+    budgets = BudgetStage(store, pricing, shared_clock)
     cache = Cache(store, clock, secret)
     shutdowns = Shutdowns(retirements(), settings.upstreams.values())
     uses = UseLog(shutdowns, store, clock)
@@ -149,6 +150,7 @@ def compose(
     sweeps = Sweeps(
         [
             Sweep("ledger", limits.LEDGER_SWEEP_TICK, ledger.sweep),
+            Sweep("clock", limits.CLOCK_TICK, shared_clock.sweep),
             Sweep("reservations", limits.RESERVATION_RENEWAL, budgets.sweep),
             Sweep("idempotency_keys", limits.SWEEP_TICK, keys.sweep),
             Sweep("expired", limits.SWEEP_TICK, Expiry(store, clock).sweep),

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, InvalidRequest, LeaseLost, StoreUnavailable, Unstorable
+from antiphon.domain.errors import AntiphonError, InvalidRequest, LeaseLost, StoreFailed, StoreUnavailable, Unstorable
 from antiphon.domain.jobs import End, FreeJob, Job, PutBack
 from antiphon.jobs.fairness import choose, one_suspect
 from antiphon.jobs.kinds import INTERRUPTED, SETTLED, GiveUp, JobContext, JobKind, Outcome, Reschedule
@@ -279,9 +279,12 @@ class JobRunner:
         try:
             if kind.on_dead is not None and await kind.on_dead(job, error) is SETTLED:
                 return SETTLED
-        except (LeaseLost, StoreUnavailable):
+        except LeaseLost:
             raise
         except Exception as broken:
+            if isinstance(broken, StoreFailed) and not isinstance(broken, Unstorable):
+                # What the job is about would be left unfinished for ever. The job stays claimed, and is tried again.
+                raise
             _log.error("the end of a job has failed", job=job.id, kind=job.kind, exc_info=broken)
         return End("dead", error=_words(error))
 
