@@ -171,6 +171,7 @@ class Course:
                 await self._check_events(server, response_id, seen, final)
         [budget] = self.database.call("list_budgets")
         assert budget.reserved == 0
+        assert completed * WORDS * TOKEN <= budget.spent, "something was given for nothing"
         assert completed * WORDS * TOKEN <= self.budget + MOST * TOKEN, "more was spent than was allowed"
         for conversation in self.conversations:
             await self._check_conversation(server, conversation)
