@@ -48,10 +48,14 @@ _CANCELLED = jobs.c.cancel_requested == literal_column("1")
 _DUE = or_(jobs.c.run_at <= database_now(), jobs.c.run_at > database_now() + jobs.c.delay, _CANCELLED)
 
 
+#: A job that can be claimed and has a holder has just lost it.
+_LOSSES = jobs.c.losses + case((jobs.c.holder.is_(None), literal_column("0")), else_=literal_column("1"))
+
+
 @lru_cache(maxsize=64)
 def _free(kinds: int, *, cancelled: bool) -> Query:
     """Jobs of so many kinds that are free, or free and cancelled."""
-    suspect = case((jobs.c.losses >= bindparam("suspect"), literal_column("1")), else_=literal_column("0"))
+    suspect = case((_LOSSES >= bindparam("suspect"), literal_column("1")), else_=literal_column("0"))
     place = func.row_number().over(
         partition_by=(jobs.c.project_id, jobs.c.kind, suspect), order_by=(jobs.c.priority.desc(), jobs.c.seq)
     )
@@ -64,7 +68,7 @@ def _free(kinds: int, *, cancelled: bool) -> Query:
         jobs.c.kind,
         jobs.c.priority,
         jobs.c.attempts,
-        jobs.c.losses,
+        _LOSSES.label("losses"),
         jobs.c.seq,
         place.label("place"),
     ).where(
@@ -96,7 +100,7 @@ _CLAIM = Query(
         state=literal_column("'running'"),
         holder=bindparam("worker"),
         attempts=jobs.c.attempts + literal_column("1"),
-        losses=jobs.c.losses + case((jobs.c.holder.is_(None), literal_column("0")), else_=literal_column("1")),
+        losses=_LOSSES,
     )
 )
 #: By kind: what names its owner, so that only the holder of the job may change it.
