@@ -39,6 +39,7 @@ _CONCURRENT = 4
 _MOST_OBJECTS = 500
 #: What must not be in the database when a server has ended, by name.
 _LEFT = {
+    "open jobs": "SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')",
     "unfinished responses": "SELECT count(*) FROM responses WHERE status IN ('queued', 'in_progress')",
     "locked conversations": "SELECT count(*) FROM conversations WHERE active_response_id IS NOT NULL",
     "reservations": "SELECT count(*) FROM reservations",
