@@ -20,6 +20,7 @@ from antiphon.http import health as health_http
 from antiphon.http import metrics as metrics_http
 from antiphon.http import models as models_http
 from antiphon.http import prompts as prompts_http
+from antiphon.http import response_socket as response_socket_http
 from antiphon.http import responses as responses_http
 from antiphon.http.admin import costs as costs_http
 from antiphon.http.admin import rate_limits as rate_limits_http
@@ -28,7 +29,7 @@ from antiphon.http.admin import usage as usage_http
 from antiphon.http.api import Api
 from antiphon.http.idempotent import Idempotent
 from antiphon.http.proxies import Proxies
-from antiphon.http.socket import Sockets
+from antiphon.http.session_cookies import SessionCookies
 from antiphon.models.retirements import retirements
 from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
@@ -45,6 +46,7 @@ from antiphon.policy.money.costs import Priced, of_call
 from antiphon.policy.money.pricing import Pricing
 from antiphon.policy.observe import Gauge, Observer
 from antiphon.policy.pipeline.pipeline import Pipeline
+from antiphon.policy.sessions import Sessions
 from antiphon.policy.shutdowns.notices import Shutdowns
 from antiphon.policy.shutdowns.uses import UseLog
 from antiphon.ports import Constraining, Queueing, Store
@@ -126,12 +128,13 @@ def compose(
     authenticator = Authenticator(store, secret, clock, last_used.uses)
     administrators = AdminAuthenticator(store, secret, clock)
     proxies = Proxies(settings.trusted_proxies)
-    sockets = Sockets(responses, authenticator, gate, drain_timeout=settings.drain_timeout, proxies=proxies)
+    sessions = SessionCookies(Sessions(store, secret, clock, last_used.uses), authenticator, proxies)
     keys = Idempotency(store, clock, secret)
     api = Api(
         [
             *context_http.resources(responses),
             *responses_http.resources(responses),
+            *response_socket_http.resources(responses, gate, drain_timeout=settings.drain_timeout),
             *conversations_http.resources(Conversations(store, clock)),
             *prompts_http.resources(prompts),
             *chat_http.resources(Chat(store, routes, gate, clock)),
@@ -142,6 +145,7 @@ def compose(
             *usage_http.resources(store, clock),
             *costs_http.resources(store, clock),
             *spend_http.resources(BudgetChanges(store, clock), store, budgets, clock),
+            *sessions.resources(),
             *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
         ],
         authenticator,
@@ -149,8 +153,8 @@ def compose(
         gate,
         observer,
         max_body=settings.max_body,
-        sockets=sockets,
-        once=Idempotent(
+        sessions=sessions,
+        idempotent=Idempotent(
             keys,
             lambda project_id, name: responses.follow(project_id, name, after=-1),
             lambda caller, model: permit_model(caller, model, routes.find(model, caller.project.id).name),
@@ -183,7 +187,7 @@ def compose(
                 **({} if alone else {"poller": Poller(store, bus)}),
                 "bus": ShutdownHook(bus.close),
                 "worker": worker,
-                "sockets": ShutdownHook(sockets.close),
+                "sockets": ShutdownHook(api.close_sockets),
             }
         ),
         unattended=worker,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from antiphon.http.api import Resource
 from antiphon.http.bodies import checked_body, checked_engine_body
 from antiphon.http.events import error_chunk, unnamed_events
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.policy.call import Call
 from antiphon.protocol.refusals import unknown_parameter
 from antiphon.protocol.unknown import Unknown

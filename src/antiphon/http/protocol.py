@@ -15,9 +15,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, InvalidRequest, Overloaded, RequestTimeout
+from antiphon.http.answers import answer_headers, new_request_id
 from antiphon.http.connection_limit import ConnectionLimit
 from antiphon.http.disconnect import SCOPE_KEY, ClientConnection
-from antiphon.http.exchange import answer_headers, new_request_id
 from antiphon.http.response_head import FastHeadCycle
 from antiphon.wire import json as wire_json
 

@@ -7,12 +7,12 @@ from contextlib import aclosing
 from typing import Any
 
 from antiphon.domain.errors import InvalidRequest
-from antiphon.http.api import Resource
 from antiphon.http.bodies import checked_engine_body
 from antiphon.http.events import named_events
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query, check_choice
+from antiphon.http.resource import Resource
 from antiphon.policy.call import Call
 from antiphon.protocol.unknown import Unknown
 from antiphon.run.responses import Responses

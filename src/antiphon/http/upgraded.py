@@ -11,7 +11,7 @@ from websockets.http11 import Request
 
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
-from antiphon.http.exchange import answer_headers, new_request_id
+from antiphon.http.answers import answer_headers, new_request_id
 from antiphon.wire import json as wire_json
 
 

@@ -25,6 +25,7 @@ from antiphon.stores.prompts import Prompts
 from antiphon.stores.query import Query, Session
 from antiphon.stores.responses import Responses
 from antiphon.stores.service_accounts import ServiceAccounts
+from antiphon.stores.sessions import Sessions
 from antiphon.stores.tenants import Tenants
 from antiphon.stores.users import Users
 from antiphon.stores.uses import Uses
@@ -44,7 +45,7 @@ class Work(Responses, Making, EventLogs, Presence):
     """Implements `ports.ResponseStore`."""
 
 
-class SqlStore(Tenants, Work, Conversations, Completions, Prompts, Keys, Access, Organisation, Accounts):
+class SqlStore(Tenants, Sessions, Work, Conversations, Completions, Prompts, Keys, Access, Organisation, Accounts):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:
