@@ -75,10 +75,11 @@ async def _serve(
     stop: asyncio.Event,
 ) -> None:
     server = HttpServer(
-        with_cors(parts.api, settings.cors_origins),
+        with_cors(parts.api, settings.cors_origins, parts.api.methods),
         drain_timeout=settings.drain_timeout,
         max_message=settings.max_body,
         connection_limit=ConnectionLimit(settings.max_connections, raise_file_limit()),
+        has_socket=parts.api.has_socket,
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     host, port = listener.getsockname()[:2]
