@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from antiphon.domain.errors import ContextLengthExceeded, UpstreamFailed
-from antiphon.engines.upstream.chat import ChatEngine
+from antiphon.engines.upstream.chat.dialect import ChatEngine
 from antiphon.protocol.generation import (
     Delta,
     Message,

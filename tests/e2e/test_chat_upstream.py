@@ -14,8 +14,8 @@ import openai
 import pytest
 
 from antiphon.domain.routing import Deadlines
-from antiphon.engines.upstream.chat import ChatEngine
-from antiphon.engines.upstream.client import Connections
+from antiphon.engines.upstream.chat.dialect import ChatEngine
+from antiphon.engines.upstream.client import ConnectionPools
 from support.chat_engines import HASTY, client_of
 from support.checking import Answers
 from support.loglines import logged
@@ -46,7 +46,7 @@ ADD = {
 class Closing(ChatEngine):
     """Closes its connections when it is stopped."""
 
-    def __init__(self, connections: Connections, *arguments: Any, **more: Any) -> None:
+    def __init__(self, connections: ConnectionPools, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._connections = connections
 
@@ -58,7 +58,7 @@ class Closing(ChatEngine):
 @contextmanager
 def gateway(path: Path, upstream: ChatUpstream, deadlines: Deadlines = HASTY) -> Iterator[Serving]:
     """A server whose only model, "route", is the upstream's "up-model"."""
-    connections = Connections()
+    connections = ConnectionPools()
     client = client_of(upstream.url, connections)
     engine = Closing(connections, client, "up-model", name="route", deadlines=deadlines)
     with serving(engine, path) as served:

@@ -11,8 +11,8 @@ from typing import Any
 from antiphon.domain.routing import Secret, UpstreamSpec
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.engines.upstream.antiphon import AntiphonEngine
-from antiphon.engines.upstream.client import Connections, UpstreamClient
-from antiphon.engines.upstream.responses import ResponsesEngine
+from antiphon.engines.upstream.client import ConnectionPools, UpstreamClient
+from antiphon.engines.upstream.responses.dialect import ResponsesEngine
 from antiphon.engines.upstream.secrets import SecretSource
 from support.serving import Serving, serving
 from support.upstreams import SECRET, Behaviour, ChatUpstream, Says, chat_upstream, sse
@@ -25,7 +25,7 @@ class Alone(UpstreamClient):
 
     def __init__(self, url: str, secret: str = SECRET, profile: str = "generic") -> None:
         spec = UpstreamSpec("up", "responses", url, Secret(env="KEY"), profile)
-        self.connections = Connections()
+        self.connections = ConnectionPools()
         super().__init__(spec, self.connections, SecretSource("up", spec.secret, environment={"KEY": secret}))
 
 

@@ -20,8 +20,8 @@ def upstream_engine(
     """The engine for a target of an upstream, by its kind. `worker` checks schemas; all engines share it."""
     # Only a server with upstreams needs them.
     from antiphon.engines.upstream.antiphon import AntiphonEngine
-    from antiphon.engines.upstream.chat import ChatEngine
-    from antiphon.engines.upstream.responses import ResponsesEngine
+    from antiphon.engines.upstream.chat.dialect import ChatEngine
+    from antiphon.engines.upstream.responses.dialect import ResponsesEngine
 
     kinds: Mapping[str, Callable[..., Engine]] = {
         "chat": ChatEngine,

@@ -16,7 +16,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, SetupError
 from antiphon.engines.constrained import ConstrainedEngine
 from antiphon.engines.routed.fleet import Fleet
-from antiphon.engines.routed.route import Surroundings
+from antiphon.engines.routed.route import RoutingEnv
 from antiphon.http.connection_limit import ConnectionLimit, raise_file_limit
 from antiphon.http.server import HttpServer, with_cors
 from antiphon.policy.keys.first_run import first_owner, first_run
@@ -44,7 +44,7 @@ async def run(
     if engine is not None and not engine.capabilities.constrains:
         engine = ConstrainedEngine(engine)
     pricing = Pricing(settings.upstreams)
-    fleet = Fleet(engine, settings.upstreams, upstream_engine, Surroundings(SystemClock(), price=pricing.to_compare))
+    fleet = Fleet(engine, settings.upstreams, upstream_engine, RoutingEnv(SystemClock(), price=pricing.to_compare))
     listener = bind(settings.host, settings.port)
     store = SqlStore(settings.database, backups=data_dir.backups)
     switch = Readiness()

@@ -14,11 +14,11 @@ from antiphon.domain.errors import ContextLengthExceeded, EngineFailed, InvalidR
 from antiphon.domain.ids import new_id
 from antiphon.domain.sealing import Sealer
 from antiphon.ports import Engine
-from antiphon.protocol import compaction as rules
-from antiphon.protocol.compaction import Compacted, CompactionPolicy, Json, Placed
 from antiphon.protocol.generation import Delta, Finish, Generation, Message, TextDelta, TextPart, Turn, Usage
 from antiphon.protocol.refusals import Unserved
+from antiphon.protocol.responses import compaction as rules
 from antiphon.protocol.responses import items as item_rules
+from antiphon.protocol.responses.compaction import Compacted, CompactionPolicy, Json, Placed
 from antiphon.protocol.responses.item_types import paired
 from antiphon.protocol.responses.table import ItemDelta
 from antiphon.protocol.streams import Stream as DeltaStream
@@ -65,7 +65,7 @@ class Compactor:
         self.sealer = sealer
 
     def window(self, project_id: str, places: Sequence[Placed]) -> list[Placed]:
-        """What of a conversation is shown (see `protocol.compaction.window`)."""
+        """What of a conversation is shown (see `protocol.responses.compaction.window`)."""
         return rules.window(places, lambda sealed: self.sealer.open(project_id, rules.PURPOSE, sealed))
 
     def seal(self, project_id: str, content: Compacted) -> Json:

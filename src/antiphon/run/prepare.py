@@ -14,12 +14,13 @@ from antiphon.domain.routes import Routes
 from antiphon.policy.call import Call
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.ports import Engine, Route, Store
-from antiphon.protocol import compaction, knobs
-from antiphon.protocol.compaction import Placed
+from antiphon.protocol import knobs
 from antiphon.protocol.generation import Generation, Turn
 from antiphon.protocol.refusals import Unserved, missing_parameter, previous_not_found
+from antiphon.protocol.responses import compaction
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import request as requests
+from antiphon.protocol.responses.compaction import Placed
 from antiphon.protocol.responses.passthrough import passthrough
 from antiphon.protocol.responses.reasoning import Seal, opened, seal_for
 from antiphon.protocol.responses.request import ResponseRequest

@@ -18,10 +18,9 @@ from antiphon.domain.records import Page, StoredItem, StoredResponse
 from antiphon.policy.call import Call
 from antiphon.policy.keys.touched import permit_touched
 from antiphon.ports import Clock, ResponseStore, Store
-from antiphon.protocol import compaction
 from antiphon.protocol.events import Event
 from antiphon.protocol.refusals import missing_parameter, unknown_parameter, unsupported_parameter
-from antiphon.protocol.responses import objects
+from antiphon.protocol.responses import compaction, objects
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.protocol.unknown import Unknown
@@ -30,9 +29,9 @@ from antiphon.run.chains import Chains
 from antiphon.run.compaction import Stream
 from antiphon.run.conversation_lock import ConversationLock, ConversationLocks
 from antiphon.run.driver import MachineInput, drive, finish
-from antiphon.run.job import Accepted
 from antiphon.run.persistence import EventLogWriter, FinalResponseWriter, ResponseWriter
 from antiphon.run.prepare import Prepared, Preparer, in_words_of_responses
+from antiphon.run.response_job import Accepted
 from antiphon.run.retention import Retention
 from antiphon.run.tail import tail
 from antiphon.run.worker import Worker

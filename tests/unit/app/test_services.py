@@ -11,7 +11,7 @@ from antiphon.app.compose import Readiness, compose
 from antiphon.app.engines import upstream_engine
 from antiphon.app.services import ServiceGroup, Services, ShutdownHook
 from antiphon.engines.routed.fleet import Fleet
-from antiphon.engines.routed.route import Surroundings
+from antiphon.engines.routed.route import RoutingEnv
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.policy.money.pricing import Pricing
 from antiphon.run.clock import SystemClock
@@ -86,7 +86,7 @@ def test_an_end_may_have_to_be_waited_for() -> None:
 def composed(path: Path, database: str) -> Services:
     settings = Settings(data_dir=path, database=database)
     pricing = Pricing({})
-    fleet = Fleet(ScriptedEngine(), {}, upstream_engine, Surroundings(SystemClock(), price=pricing.to_compare))
+    fleet = Fleet(ScriptedEngine(), {}, upstream_engine, RoutingEnv(SystemClock(), price=pricing.to_compare))
     return compose(settings, b"secret" * 8, SqlStore(database, backups=None), fleet, Readiness(), pricing, {})
 
 

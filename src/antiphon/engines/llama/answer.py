@@ -12,8 +12,8 @@ from antiphon.engines.llama.calls import CallScanner, Kind
 from antiphon.engines.llama.client import Chunk, Probability
 from antiphon.engines.llama.jsontext import JsonSpan
 from antiphon.engines.llama.schemas import Misfit
-from antiphon.engines.llama.stops import StopMatcher
 from antiphon.engines.llama.thinking import Thinking, ThoughtSplitter
+from antiphon.engines.stops import StopMatcher
 from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
@@ -65,7 +65,7 @@ class Claim:
     strict: bool
 
 
-class Answer:
+class CompletionParser:
     """Takes chunks until `done`; then `finish` gives the last deltas."""
 
     def __init__(self, rules: AnswerRules, input_tokens: int) -> None:

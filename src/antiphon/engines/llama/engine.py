@@ -15,20 +15,20 @@ import msgspec
 
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed, EngineUnavailable, OutputInvalid, SetupError
-from antiphon.engines.llama.answer import Answer
+from antiphon.engines.llama.answer import CompletionParser
+from antiphon.engines.llama.child_connection import ChildConnection
 from antiphon.engines.llama.client import Chunk, NotBegun
 from antiphon.engines.llama.config import LlamaConfig
-from antiphon.engines.llama.connection import Connection
-from antiphon.engines.llama.continuing import note
-from antiphon.engines.llama.holding import Holding, tokens_of
+from antiphon.engines.llama.grammar_watch import watching
 from antiphon.engines.llama.plan import Plan, Planner, call_key
+from antiphon.engines.llama.preemption import PreemptibleCompletion, tokens_of
 from antiphon.engines.llama.process import ChildProcess
+from antiphon.engines.llama.resume import note
 from antiphon.engines.llama.sampling import seed_of
 from antiphon.engines.llama.schemas import SchemaCompiler
-from antiphon.engines.llama.slots import SlotQueue, Ticket
+from antiphon.engines.llama.slots import SlotQueue, SlotTicket
 from antiphon.engines.llama.stream import OwnedStream
 from antiphon.engines.llama.supervisor import State, Supervisor
-from antiphon.engines.llama.watch import watching
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import (
     CallArguments,
@@ -123,12 +123,12 @@ class LlamaEngine:
         return OwnedStream(self._answer(plan, ticket), ticket.release)
 
     # --- answering ----------------------------------------------------------------------------------------------------
-    async def _answer(self, plan: Plan, ticket: Ticket) -> AsyncGenerator[Delta, None]:
+    async def _answer(self, plan: Plan, ticket: SlotTicket) -> AsyncGenerator[Delta, None]:
         """Wait for a slot, then try until an answer is right."""
         await ticket.acquire(tokens_of(plan.body))
         attempt = 0
         while True:
-            answer = Answer(plan.rules, plan.input_tokens)
+            answer = CompletionParser(plan.rules, plan.input_tokens)
             for piece in plan.said:
                 answer.resume(piece.content, piece.drawn)
             held: list[Delta] = []
@@ -156,7 +156,9 @@ class LlamaEngine:
                 yield delta
             return
 
-    async def _attempt(self, plan: Plan, ticket: Ticket, answer: Answer, attempt: int) -> AsyncGenerator[Delta, None]:
+    async def _attempt(
+        self, plan: Plan, ticket: SlotTicket, answer: CompletionParser, attempt: int
+    ) -> AsyncGenerator[Delta, None]:
         body = {**plan.body, "seed": seed_of(plan.generation.sampling, attempt)}
         # What is held back is not said before it is whole; after a crash it is made anew.
         tracked = plan.generation.track and plan.hold == "nothing"
@@ -165,7 +167,7 @@ class LlamaEngine:
         if body["n_predict"] <= 0:  # it was cut off just before its end
             answer.feed(Chunk(stop=True, stop_type="limit"))
         try:
-            holding = Holding(ticket, self._connection)
+            holding = PreemptibleCompletion(ticket, self._connection)
             async with aclosing(self._watched(holding.run(body, self._chunks), body.get("grammar"), answer)) as chunks:
                 async for chunk in chunks:
                     if tracked and chunk.tokens:
@@ -187,7 +189,7 @@ class LlamaEngine:
             yield delta
 
     async def _watched(
-        self, made: AsyncGenerator[Chunk, None], grammar: str | None, answer: Answer
+        self, made: AsyncGenerator[Chunk, None], grammar: str | None, answer: CompletionParser
     ) -> AsyncGenerator[Chunk, None]:
         """The chunks until the answer is done, each known to keep to the grammar; see `watch.py`."""
         async with watching(self._compiler.worker, grammar, self._lost) as watch, aclosing(made) as chunks:
@@ -204,7 +206,7 @@ class LlamaEngine:
         """The child's chunks. If it ended while we waited for a slot, the next child makes them."""
         connection = await self._answering()
         try:
-            async with aclosing(connection.reading.complete(body)) as chunks:
+            async with aclosing(connection.prefill.complete(body)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except NotBegun:
@@ -213,7 +215,7 @@ class LlamaEngine:
         else:
             return
         connection = await self._answering()
-        async with aclosing(connection.reading.complete(body)) as chunks:
+        async with aclosing(connection.prefill.complete(body)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -222,20 +224,20 @@ class LlamaEngine:
         return await self._admitted(lambda connection: self._planner.words(plan, connection))
 
     # --- the child ----------------------------------------------------------------------------------------------------
-    async def _connection(self) -> Connection:
+    async def _connection(self) -> ChildConnection:
         if not self._config.model.is_file():
             raise SetupError(
                 f"The file of the model '{self._config.name}' is missing. Run: antiphon models pull {self._config.name}"
             )
         return await self._supervisor.connection()
 
-    async def _answering(self) -> Connection:
+    async def _answering(self) -> ChildConnection:
         """A child that answers, for what has been admitted: waits until a silent one speaks again or is replaced."""
-        while (connection := await self._connection()).pulse.silent:
-            await connection.pulse.until_answers()
+        while (connection := await self._connection()).heartbeat.silent:
+            await connection.heartbeat.until_answers()
         return connection
 
-    async def _admitted(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _admitted(self, work: Callable[[ChildConnection], Awaitable[T]]) -> T:
         """Do what comes before an answer. If the child ends meanwhile, do it once more with the next one.
 
         Raises `EngineUnavailable` at once while the child does not answer.
@@ -271,8 +273,8 @@ class LlamaEngine:
             ).encode()
         )
 
-    async def _connect(self, child: ChildProcess) -> Connection:
-        return await Connection.connect(child, self._key, self._config)
+    async def _connect(self, child: ChildProcess) -> ChildConnection:
+        return await ChildConnection.connect(child, self._key, self._config)
 
 
 class _Unmet(OutputInvalid):
@@ -283,12 +285,12 @@ class _Unmet(OutputInvalid):
         self.last = [msgspec.structs.replace(each, unmet=True) if isinstance(each, Finish) else each for each in last]
 
 
-async def _unless_silent(connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
+async def _unless_silent(connection: ChildConnection, work: Callable[[ChildConnection], Awaitable[T]]) -> T:
     """Do it, unless the child stops answering: then raises `EngineUnavailable`."""
-    if connection.pulse.silent:
+    if connection.heartbeat.silent:
         raise _no_answer()
     doing = asyncio.ensure_future(work(connection))
-    silent = asyncio.ensure_future(connection.pulse.until_silent())
+    silent = asyncio.ensure_future(connection.heartbeat.until_silent())
     try:
         await asyncio.wait({doing, silent}, return_when=asyncio.FIRST_COMPLETED)
         if doing.done():
@@ -317,7 +319,7 @@ def _holds(plan: Plan, delta: Delta) -> bool:
             return False
 
 
-def _known_calls(plan: Plan, answer: Answer) -> list[bool]:
+def _known_calls(plan: Plan, answer: CompletionParser) -> list[bool]:
     """For each call of the answer, whether it was made before."""
     known = []
     for name, arguments in answer.calls:
@@ -330,12 +332,12 @@ def _known_calls(plan: Plan, answer: Answer) -> list[bool]:
     return known
 
 
-def _repeats(plan: Plan, answer: Answer) -> bool:
+def _repeats(plan: Plan, answer: CompletionParser) -> bool:
     """Whether the answer begins with a call that was made before: then the model does not know how to go on."""
     return _known_calls(plan, answer)[:1] == [True]
 
 
-def _fresh(plan: Plan, answer: Answer, held: Sequence[Delta]) -> list[Delta]:
+def _fresh(plan: Plan, answer: CompletionParser, held: Sequence[Delta]) -> list[Delta]:
     """What was held back, without the calls that were made before."""
     known = _known_calls(plan, answer)
     if not any(known):

@@ -57,7 +57,7 @@ class SlotQueue:
         """Tokens of the pool that nobody has."""
         return self._tokens
 
-    def enter(self) -> Ticket:
+    def enter(self) -> SlotTicket:
         """A place for one request, which its ticket gives back. Raises `Overloaded` if there is none."""
         if self._inside >= self._room:
             wait = ceil((self._inside - self._slots + 1) * self._average / self._slots)
@@ -66,7 +66,7 @@ class SlotQueue:
                 retry_after=min(max(wait, _RETRY_MIN), _RETRY_MAX),
             )
         self._inside += 1
-        return Ticket(self)
+        return SlotTicket(self)
 
     async def acquire(self, tokens: int, *, first: bool) -> int:
         """Wait for a slot and tokens, before all others if `first`; returns the tokens. For tickets."""
@@ -131,7 +131,7 @@ class SlotQueue:
                 waiter.granted.set_result(None)
 
 
-class Ticket:
+class SlotTicket:
     """One request's place: first in the queue, then, after `acquire`, in a slot."""
 
     def __init__(self, queue: SlotQueue) -> None:

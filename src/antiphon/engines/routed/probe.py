@@ -45,7 +45,7 @@ _SCHEMA = {
 
 
 @dataclass
-class Found:
+class ProbeReport:
     """What came of it. `checks`: by name, those that were made. `first_ms`: to the first piece of a stream."""
 
     checks: dict[str, bool] = field(default_factory=dict)
@@ -58,9 +58,9 @@ class Found:
         return any(not self.checks.get(name, False) for name in _NEEDED)
 
 
-async def probe(target: Target) -> Found:
+async def probe(target: Target) -> ProbeReport:
     """Try everything. What does not work is a finding, never an error."""
-    found = Found()
+    found = ProbeReport()
     hello = _asking(target, "Say hi.", max_tokens=_FEW)
     whole = await _attempt(found, "answer", target, msgspec.structs.replace(hello, streamed=False))
     if whole is None:
@@ -88,7 +88,7 @@ async def probe(target: Target) -> Found:
     return found
 
 
-def _note_first(found: Found, began: float) -> None:
+def _note_first(found: ProbeReport, began: float) -> None:
     found.first_ms = milliseconds(time.monotonic() - began)
 
 
@@ -102,7 +102,7 @@ def _asking(target: Target, text: str, *, max_tokens: int = _SOME, **more: objec
 
 
 async def _attempt(
-    found: Found, check: str, target: Target, generation: Generation, first: Callable[[], None] | None = None
+    found: ProbeReport, check: str, target: Target, generation: Generation, first: Callable[[], None] | None = None
 ) -> list[Delta] | None:
     """Everything that is said to it; None if it failed, with the reason noted."""
     deltas: list[Delta] = []
@@ -127,12 +127,12 @@ async def _attempt(
     return deltas
 
 
-def _miss(found: Found, check: str, reason: str) -> None:
+def _miss(found: ProbeReport, check: str, reason: str) -> None:
     found.checks[check] = False
     found.reasons.append(f"{check}: {reason}")
 
 
-def _blame(found: Found, check: str, error: AntiphonError) -> None:
+def _blame(found: ProbeReport, check: str, error: AntiphonError) -> None:
     """Note at which step it failed: not reached, refused, or reached and not answered. Messages are ours."""
     if check == "answer" and error.code == "upstream_unreachable":
         check = "reach"

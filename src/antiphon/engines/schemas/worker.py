@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
-from antiphon.engines.schemas.lane import COMMAND, Lane, TooComplex
+from antiphon.engines.schemas.checker import COMMAND, CheckerProcess, TooComplex
 from antiphon.protocol.generation import JsonSchema
 
 Json = dict[str, Any]
@@ -39,8 +39,8 @@ class SchemaWorker:
     """Compiles and checks. Used from one event loop."""
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
-        self._known = Lane(command)
-        self._new = Lane(command)
+        self._known = CheckerProcess(command)
+        self._new = CheckerProcess(command)
         #: Questions by their digests: whether they were quick to answer.
         self._quick: OrderedDict[bytes, bool] = OrderedDict()
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from antiphon.domain.routing import Deadlines
 from antiphon.engines.schemas.worker import SchemaWorker
-from antiphon.engines.upstream.chat import ChatEngine
+from antiphon.engines.upstream.chat.dialect import ChatEngine
 from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.profiles import profile_named
-from antiphon.engines.upstream.responses import ResponsesEngine
+from antiphon.engines.upstream.responses.dialect import ResponsesEngine
 from antiphon.ports import Capabilities, Engine
 from antiphon.protocol.generation import AudioPart, Delta, Generation, Message
 

@@ -14,19 +14,19 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, Overloaded
 from antiphon.domain.routing import Deadlines, UpstreamSpec
 from antiphon.engines.upstream import errors, http1
-from antiphon.engines.upstream.reply import Bodies, Reply
+from antiphon.engines.upstream.reply import BodyMemory, Reply
 from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.secrets import SecretSource
 
 _PORTS = {"http": 80, "https": 443}
 
 
-class Connections:
+class ConnectionPools:
     """The connections to all upstreams. One for each server; each is opened in the loop that first needs it."""
 
     def __init__(self) -> None:
-        self._room = http1.Room()
-        self.bodies = Bodies()
+        self._budget = http1.ConnectionBudget()
+        self.bodies = BodyMemory()
         self._pools: dict[tuple[str, int, bool], http1.Pool] = {}
 
     def pool(self, host: str, port: int, *, tls: bool) -> http1.Pool:
@@ -34,7 +34,7 @@ class Connections:
         pool = self._pools.get((host, port, tls))
         if pool is None:
             keep_alive = limits.UPSTREAM_KEEP_ALIVE_TLS if tls else limits.UPSTREAM_KEEP_ALIVE
-            pool = http1.Pool(host, port, tls=tls, keep_alive=keep_alive, room=self._room)
+            pool = http1.Pool(host, port, tls=tls, keep_alive=keep_alive, budget=self._budget)
             self._pools[host, port, tls] = pool
         return pool
 
@@ -47,7 +47,7 @@ class Connections:
 class UpstreamClient:
     """Calls one upstream. Everything it raises is a domain error; `errors.retry` says which can be tried again."""
 
-    def __init__(self, spec: UpstreamSpec, connections: Connections, secret: SecretSource | None = None) -> None:
+    def __init__(self, spec: UpstreamSpec, connections: ConnectionPools, secret: SecretSource | None = None) -> None:
         """Reads the secret: raises `SetupError` if there is none where the spec says."""
         self.spec = spec
         self._secret = secret or SecretSource(spec.name, spec.secret)
@@ -143,7 +143,7 @@ class UpstreamClient:
         request = head + b"\r\n" if body is None else b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
         try:
             return await self._pool.request(request, connect=deadlines.connect, until=until, again=again)
-        except http1.Fault as fault:
+        except http1.TransportError as fault:
             raise _error(fault) from None
 
     async def _refused(self, response: http1.Response) -> AntiphonError:
@@ -153,7 +153,7 @@ class UpstreamClient:
             async with asyncio.timeout(limits.UPSTREAM_ERROR_WAIT):
                 while len(body) < limits.MAX_UPSTREAM_ERROR and (piece := await response.readany()):
                     body += piece
-        except (TimeoutError, http1.Fault):
+        except (TimeoutError, http1.TransportError):
             pass  # the status says enough
         finally:
             response.close()
@@ -185,14 +185,14 @@ class UpstreamClient:
         return "".join(f"{line}\r\n" for line in lines).encode("latin-1", "replace")
 
 
-def _error(fault: http1.Fault) -> AntiphonError:
+def _error(fault: http1.TransportError) -> AntiphonError:
     """What a client is told of what went wrong before there was an answer."""
-    if isinstance(fault, http1.Late):
+    if isinstance(fault, http1.Timeout):
         return errors.late("to connect", paid=False) if fault.connecting else errors.late("to begin its answer")
-    if isinstance(fault, http1.NotHttp):
+    if isinstance(fault, http1.ProtocolError):
         return errors.invalid("something that is not HTTP")
-    if isinstance(fault, http1.Crowded):
+    if isinstance(fault, http1.PoolExhausted):
         return Overloaded("Too many calls of upstreams are running on this server.")
-    if isinstance(fault, http1.Broken) and fault.stale:
+    if isinstance(fault, http1.ConnectionLost) and fault.stale:
         return errors.not_taken()
     return errors.unreachable() if isinstance(fault, http1.Unreachable) else errors.broken()

@@ -22,19 +22,19 @@ from antiphon.domain import limits
 _NO_FILES = (errno.EMFILE, errno.ENFILE)
 
 
-class Fault(Exception):
+class TransportError(Exception):
     """What went wrong on the way to an upstream. Nothing of it is meant for clients: it may name addresses."""
 
 
-class Unreachable(Fault):
+class Unreachable(TransportError):
     """No connection could be made."""
 
 
-class Crowded(Fault):
+class PoolExhausted(TransportError):
     """There are as many connections as there may be."""
 
 
-class Broken(Fault):
+class ConnectionLost(TransportError):
     """The connection ended before the answer did.
 
     `stale`: it was used before, and ended at once when the request was written, with no byte of an answer: its server
@@ -46,11 +46,11 @@ class Broken(Fault):
         self.stale = stale
 
 
-class NotHttp(Fault):
+class ProtocolError(TransportError):
     """What came is not HTTP."""
 
 
-class Late(Fault):
+class Timeout(TransportError):
     """A deadline has passed: `connecting`, or for the answer to begin."""
 
     def __init__(self, *, connecting: bool) -> None:
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
     async def ask(self, request: bytes, until: float) -> Response:
         """Send a request (head and body), and give its answer when its headers have come, by `until` (loop's time).
 
-        Raises `Broken`, `NotHttp` or `Late`.
+        Raises `ConnectionLost`, `ProtocolError` or `Timeout`.
         """
         waiter: asyncio.Future[Response] = self._loop.create_future()
         self._waiter = waiter
@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
             timer.cancel()
 
     def _late(self) -> None:
-        self._fail(Late(connecting=False))
+        self._fail(Timeout(connecting=False))
 
     def resume(self) -> None:
         """Read on: what had come was taken."""
@@ -240,15 +240,15 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail(NotHttp())
+            self._fail(ProtocolError())
             return
         if self._response is not None:
             if self._coding_bytes > limits.MAX_HEADERS:
-                self._fail(NotHttp())
+                self._fail(ProtocolError())
             else:
                 self._response.wake()
         elif self._waiter is not None and self._head_bytes > limits.MAX_HEADERS:
-            self._fail(NotHttp())
+            self._fail(ProtocolError())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed. An answer without a length of its own ends with it (RFC 9112, section 6.3)."""
@@ -258,12 +258,12 @@ class Connection(asyncio.Protocol):
             response, self._response = self._response, None
             names = response.headers
             delimited = "content-length" in names or "chunked" in names.get("transfer-encoding", "").lower()  # type: ignore[union-attr]
-            response.end(None if exc is None and not delimited else Broken())
+            response.end(None if exc is None and not delimited else ConnectionLost())
         else:
             at_once = self._loop.time() - self._sent_at <= limits.UPSTREAM_STALE_WITHIN
-            self._fail(Broken(stale=self._used and not self._touched and at_once))
+            self._fail(ConnectionLost(stale=self._used and not self._touched and at_once))
 
-    def _fail(self, error: Fault) -> None:
+    def _fail(self, error: TransportError) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)
@@ -304,7 +304,7 @@ class Connection(asyncio.Protocol):
             self.abort()  # a second answer, or one that nobody waits for any more
             return
         if headers.get("transfer-encoding", "chunked").lower() != "chunked":  # type: ignore[union-attr]
-            raise NotHttp
+            raise ProtocolError
         self._coding_bytes = 0
         self._response = Response(status, headers, self)
         # By the time that it is taken, the connection may be another request's.
@@ -336,14 +336,14 @@ class Connection(asyncio.Protocol):
 class Pool:
     """The connections to one origin."""
 
-    def __init__(self, host: str, port: int, *, tls: bool, keep_alive: float, room: Room) -> None:
-        """`keep_alive`: how long an idle connection is used again (seconds). `room`: shared by all pools."""
+    def __init__(self, host: str, port: int, *, tls: bool, keep_alive: float, budget: ConnectionBudget) -> None:
+        """`keep_alive`: how long an idle connection is used again (seconds). `budget`: shared by all pools."""
         self._host = host
         self._port = port
         self._tls = tls
         self._context: ssl.SSLContext | None = None
         self._keep_alive = keep_alive
-        self._room = room
+        self._budget = budget
         self._idle: deque[Connection] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._open: set[Connection] = set()
@@ -352,13 +352,15 @@ class Pool:
         """Send a request and give its answer when the headers have come.
 
         `connect`: seconds to connect, where that is needed; `until`: when the headers must be there (loop's time).
-        `again`: times that it may be sent again where it met a connection that was just being closed. Raises a `Fault`.
+        `again`: times that it may be sent again where it met a connection that was just being closed.
+
+        Raises a `TransportError`.
         """
         while True:
             connection = self._take() or await self._connect(connect, until)
             try:
                 return await connection.ask(request, until)
-            except Broken as error:
+            except ConnectionLost as error:
                 if error.stale:
                     # The others have most likely been left as long: the next try is made on a new one.
                     self._close_idle()
@@ -382,7 +384,7 @@ class Pool:
 
     async def _connect(self, patience: float, until: float) -> Connection:
         loop = asyncio.get_running_loop()
-        self._room.enter()
+        self._budget.enter()
         try:
             context = self._tls_context() if self._tls else None
             name = self._host if self._tls else None
@@ -391,11 +393,11 @@ class Pool:
                     lambda: Connection(self), self._host, self._port, ssl=context, server_hostname=name
                 )
         except BaseException as error:
-            self._room.leave()
+            self._budget.leave()
             if isinstance(error, TimeoutError):
-                raise Late(connecting=True) from None
+                raise Timeout(connecting=True) from None
             if isinstance(error, OSError) and error.errno in _NO_FILES:
-                raise Crowded from None
+                raise PoolExhausted from None
             if isinstance(error, OSError | ssl.SSLError | UnicodeError):
                 raise Unreachable from None
             raise
@@ -429,7 +431,7 @@ class Pool:
         """This connection is closed."""
         if connection in self._open:
             self._open.discard(connection)
-            self._room.leave()
+            self._budget.leave()
 
     def close(self) -> None:
         """Close all connections, with whatever is under way on them."""
@@ -441,16 +443,16 @@ class Pool:
             connection.abort()
 
 
-class Room:
+class ConnectionBudget:
     """How many connections there are, of how many there may be."""
 
     def __init__(self, most: int = limits.UPSTREAM_CONNECTIONS) -> None:
         self._left = most
 
     def enter(self) -> None:
-        """One more. Raises `Crowded`."""
+        """One more. Raises `PoolExhausted`."""
         if self._left == 0:
-            raise Crowded
+            raise PoolExhausted
         self._left -= 1
 
     def leave(self) -> None:

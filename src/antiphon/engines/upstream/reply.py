@@ -24,7 +24,7 @@ def _nothing() -> None:
     pass
 
 
-class Watch:
+class WaitTimer:
     """Calls `expire` when a wait has gone on for too long. A wait costs no timer of its own, but for the first."""
 
     __slots__ = ("_at", "_expire", "_loop", "_timer", "_until")
@@ -69,7 +69,7 @@ class Watch:
             self._expire()
 
 
-class Bodies:
+class BodyMemory:
     """How much is held of all answers together that are read as a whole, of how much may be."""
 
     def __init__(self, most: int = limits.UPSTREAM_BODIES) -> None:
@@ -103,7 +103,7 @@ class Reply:
         loop: asyncio.AbstractEventLoop,
         released: Callable[[Reply], None],
         asked: bool,
-        bodies: Bodies,
+        bodies: BodyMemory,
     ) -> None:
         """`asked`: whether a stream was asked for. `bodies`: shared by all."""
         self.status = response.status
@@ -120,7 +120,7 @@ class Reply:
         self._first: float | None = began + deadlines.first
         self._end = began + deadlines.total(streamed=self.streamed)
         self._parser = SSEParser(max_event=limits.MAX_UPSTREAM_EVENT)
-        self._watch = Watch(loop, self._expire)
+        self._watch = WaitTimer(loop, self._expire)
         self._late: str | None = None
         self._closed = False
         #: What was read to see what it is.
@@ -231,7 +231,7 @@ class Reply:
             raise self._fault()
         try:
             return await self._response.readany()
-        except http1.Fault:
+        except http1.TransportError:
             self.close()
             raise self._fault() from None
         except BaseException:  # a cancel
@@ -247,12 +247,12 @@ class Reply:
         else:
             self._late = "its next piece" if self._first is None else "the beginning of its answer"
         # Wakes up who is reading; closing alone does not.
-        self._response.set_exception(http1.Broken())
+        self._response.set_exception(http1.ConnectionLost())
         self.close()
 
     def abort(self) -> None:
         """End it now, also for whoever is reading it."""
-        self._response.set_exception(http1.Broken())
+        self._response.set_exception(http1.ConnectionLost())
         self.close()
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.ids import new_id
-from antiphon.protocol import compaction, structured, toolset
+from antiphon.protocol import structured, toolset
 from antiphon.protocol.generation import (
     Generation,
     Message,
@@ -28,8 +28,8 @@ from antiphon.protocol.refusals import (
     unsupported_parameter,
     unsupported_value,
 )
+from antiphon.protocol.responses import compaction, tools
 from antiphon.protocol.responses import items as item_rules
-from antiphon.protocol.responses import tools
 from antiphon.protocol.responses.item_types import full_tool
 from antiphon.protocol.responses.items import Json
 from antiphon.protocol.responses.tools import Offered

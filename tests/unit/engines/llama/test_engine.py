@@ -11,11 +11,11 @@ import pytest
 
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed, EngineUnavailable
+from antiphon.engines.llama.child_connection import ChildConnection
 from antiphon.engines.llama.client import Chunk, NotBegun
 from antiphon.engines.llama.config import LlamaConfig
-from antiphon.engines.llama.connection import Connection
 from antiphon.engines.llama.engine import LlamaEngine
-from antiphon.engines.llama.pulse import Pulse
+from antiphon.engines.llama.heartbeat import Heartbeat
 from antiphon.engines.llama.thinking import Thinking
 from antiphon.protocol.generation import (
     CallArguments,
@@ -47,9 +47,9 @@ class Child:
         self.bodies: list[dict[str, Any]] = []
         self.shown_tools: list[int] = []
         self.vocabulary_size = 100
-        self.client = self.reader = self.reading = self
+        self.client = self.reader = self.prefill = self
         self.gone = False
-        self.pulse = Pulse(healthy, lambda: False, lambda: 0)
+        self.heartbeat = Heartbeat(healthy, lambda: False, lambda: 0)
         self.admission_fails = 0
 
     async def prompt(self, generation: Generation) -> tuple[list[int], Thinking]:
@@ -69,8 +69,8 @@ class Child:
         yield Chunk(stop=True, stop_type="eos", tokens_predicted=2)
 
     # the supervisor's part
-    async def connection(self) -> Connection:
-        return cast("Connection", self)
+    async def connection(self) -> ChildConnection:
+        return cast("ChildConnection", self)
 
     async def replaced(self, connection: object) -> bool:
         assert connection is self

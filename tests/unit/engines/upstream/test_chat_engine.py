@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from antiphon.domain.errors import DeadlineExceeded, EngineUnavailable, InvalidRequest, OutputInvalid, UpstreamFailed
-from antiphon.engines.upstream.chat import ChatEngine, ChatStream
+from antiphon.engines.upstream.chat.dialect import ChatEngine, ChatStream
 from antiphon.engines.upstream.reply import Reply
 from antiphon.protocol.generation import (
     Batch,

@@ -28,7 +28,7 @@ from antiphon.domain.errors import (
 )
 from antiphon.domain.routing import Deadlines, Secret, UpstreamSpec
 from antiphon.engines.upstream import errors
-from antiphon.engines.upstream.client import Connections, UpstreamClient
+from antiphon.engines.upstream.client import ConnectionPools, UpstreamClient
 from antiphon.wire.sse import Event
 from support.chat_engines import HASTY, client_of
 from support.upstreams import (
@@ -61,7 +61,7 @@ def using(upstream: ChatUpstream, main: Callable[[UpstreamClient], Awaitable[T]]
     """Run `main` with a client of its own."""
 
     async def run() -> T:
-        connections = Connections()
+        connections = ConnectionPools()
         try:
             return await main(client_of(upstream.url, connections, **more))
         finally:
@@ -366,7 +366,7 @@ def test_a_reader_that_is_slow_is_not_the_upstreams_fault(upstream: ChatUpstream
 async def raw_server(talk: Raw) -> AsyncIterator[UpstreamClient]:
     """A client of a server that speaks in bytes."""
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    connections = Connections()
+    connections = ConnectionPools()
     port = server.sockets[0].getsockname()[1]
     try:
         yield client_of(f"http://127.0.0.1:{port}/v1", connections)
@@ -502,7 +502,7 @@ def test_a_secret_that_was_rotated_is_taken_up_at_once(upstream: ChatUpstream, t
         return Says([b'{"error": {"message": "no"}}'], status=401)
 
     async def main() -> bytes:
-        connections = Connections()
+        connections = ConnectionPools()
         client = UpstreamClient(UpstreamSpec("up", "chat", upstream.url, Secret(file=file)), connections)
         file.write_text("new-secret\n")
         try:

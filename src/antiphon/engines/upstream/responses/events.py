@@ -8,9 +8,9 @@ import msgspec
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, InvalidRequest
-from antiphon.engines.upstream import errors, loosely
+from antiphon.engines.upstream import errors, lenient_json
 from antiphon.engines.upstream.scrubber import Scrubber
-from antiphon.engines.upstream.used import Counted, usage_of
+from antiphon.engines.upstream.usage import OutputMeter, usage_of
 from antiphon.protocol.balance import cut_off
 from antiphon.protocol.generation import Finish, TokenLogprob, TopLogprob
 from antiphon.protocol.responses.objects import ERROR_CODES
@@ -33,25 +33,25 @@ def read(data: bytes) -> Json:
     try:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        value = loosely.value_of(data)
+        value = lenient_json.value_of(data)
     if not isinstance(value, dict):
         raise errors.invalid("JSON that is no event")
     return value
 
 
-class Reader:
+class EventReader:
     """Reads the events of one answer that are not as they should be."""
 
     def __init__(self, scrubber: Scrubber) -> None:
         self._scrubber = scrubber
-        self.halves = loosely.Halves()
+        self.halves = lenient_json.SurrogateJoiner()
 
     def unusual(self, data: bytes, name: str) -> Json | None:
         """The event with its type; None for what says nothing, such as a ping. `name`: as the event's own line says it.
 
         Raises the error that it tells, or `UpstreamFailed` for what is no event.
         """
-        value = loosely.object_of(data, "message" if name.startswith("response.") else name, self._scrubber)
+        value = lenient_json.object_of(data, "message" if name.startswith("response.") else name, self._scrubber)
         if value is None:
             return None
         if isinstance(value.get("type"), str) and value["type"] in FAILED:
@@ -132,10 +132,10 @@ def fault_of(event: Json, scrubber: Scrubber) -> AntiphonError:
     return errors.in_stream({name: each for name, each in value.items() if name != "error"}, scrubber)
 
 
-def finish_of(response: Json, counted: Counted) -> Finish:
-    """How a response has ended. `counted`: what it has said, for the usage if it does not tell."""
-    counted.characters = max(counted.characters, said_in(response))
-    usage = counted.usage(usage_of(response.get("usage")))
+def finish_of(response: Json, meter: OutputMeter) -> Finish:
+    """How a response has ended. `meter`: what it has said, for the usage if it does not tell."""
+    meter.characters = max(meter.characters, said_in(response))
+    usage = meter.usage(usage_of(response.get("usage")))
     tier = response.get("service_tier")
     tier = tier[: limits.MAX_TIER] if isinstance(tier, str) else None
     if response["status"] == "incomplete":

@@ -26,7 +26,7 @@ class TooComplex(Exception):
     """The question cost more time, memory or stack than it may."""
 
 
-class Lane:
+class CheckerProcess:
     """Asks one question at a time, from one event loop; projects take turns."""
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
-from antiphon.engines.upstream import errors, loosely
-from antiphon.engines.upstream.responses_events import (
+from antiphon.engines.upstream import errors, lenient_json
+from antiphon.engines.upstream.responses.events import (
     FAILED,
     SILENT,
     TERMINAL,
+    EventReader,
     Json,
-    Reader,
     fault_of,
     finish_of,
     read,
@@ -20,7 +20,7 @@ from antiphon.engines.upstream.responses_events import (
     whole_response,
 )
 from antiphon.engines.upstream.scrubber import Scrubber
-from antiphon.engines.upstream.used import Counted
+from antiphon.engines.upstream.usage import OutputMeter
 from antiphon.protocol.generation import Delta, Finish, PassthroughDelta
 
 
@@ -35,13 +35,13 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 _OUT_OF_TOKENS: Json = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
 
 
-class PassthroughEvents:
+class ResponsesPassthroughParser:
     """Passes on what the server says. Whether it may be said now is for the surface's machine to know."""
 
-    def __init__(self, scrubber: Scrubber, counted: Counted) -> None:
+    def __init__(self, scrubber: Scrubber, meter: OutputMeter) -> None:
         self._scrubber = scrubber
-        self._reader = Reader(scrubber)
-        self._counted = counted
+        self._reader = EventReader(scrubber)
+        self._meter = meter
         self._end: Finish | None = None
 
     @property
@@ -65,7 +65,7 @@ class PassthroughEvents:
         value = self._reader.unusual(data, name)
         if value is None:
             return []
-        return self._event(value["type"], loosely.written(value), value.get("delta"))
+        return self._event(value["type"], lenient_json.written(value), value.get("delta"))
 
     def _event(self, kind: str, data: bytes, delta: Any) -> list[Delta]:
         if kind in SILENT:
@@ -75,12 +75,12 @@ class PassthroughEvents:
         if kind in TERMINAL:
             return self._terminal(kind, data)
         text = delta if isinstance(delta, str) else ""
-        self._counted.say(text)
-        if not self._counted.too_much:
+        self._meter.add(text)
+        if not self._meter.too_much:
             return [PassthroughDelta(data, text)]
-        self._end = Finish("length", self._counted.usage())
+        self._end = Finish("length", self._meter.usage())
         end = {"type": "response.incomplete", "response": {**_OUT_OF_TOKENS, "output": []}}
-        return [PassthroughDelta(data, text), PassthroughDelta(loosely.written(end))]
+        return [PassthroughDelta(data, text), PassthroughDelta(lenient_json.written(end))]
 
     def _terminal(self, kind: str, data: bytes) -> list[Delta]:
         event = read(data)
@@ -89,21 +89,21 @@ class PassthroughEvents:
         if before is not None and before.get("status") == "failed":
             raise fault_of(event, self._scrubber)
         response = response_of(given, kind)
-        self._end = finish_of(response, self._counted)
+        self._end = finish_of(response, self._meter)
         if kind == "response.done" or response != before:
-            data = loosely.written({**event, "type": f"response.{response['status']}", "response": response})
+            data = lenient_json.written({**event, "type": f"response.{response['status']}", "response": response})
         return [PassthroughDelta(data)]
 
     def whole(self, data: bytes) -> list[Delta]:
         """The response as it is. Raises the error that it has ended with."""
         data = self._scrubber.masked(data)
         response = whole_response(data, self._scrubber)
-        self._end = finish_of(response, self._counted)
+        self._end = finish_of(response, self._meter)
         try:
             as_it_came = msgspec.json.decode(data) == response
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             as_it_came = False
-        return [PassthroughDelta(data if as_it_came else loosely.written(response))]
+        return [PassthroughDelta(data if as_it_came else lenient_json.written(response))]
 
     def finish(self) -> list[Delta]:
         """The end."""

@@ -66,7 +66,7 @@ class _Run:
         return self.total - self.read
 
 
-class Reading:
+class PrefillScheduler:
     """The completions of one child. Used from one event loop. `batch`: prompt tokens that the child takes in a step."""
 
     def __init__(self, client: Completing, slots: int, batch: int, clock: Callable[[], float] = time.monotonic) -> None:

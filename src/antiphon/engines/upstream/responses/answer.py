@@ -10,14 +10,14 @@ import msgspec
 
 from antiphon.domain import limits
 from antiphon.domain.ids import new_id
-from antiphon.engines.llama.stops import StopMatcher
-from antiphon.engines.upstream import errors, loosely
-from antiphon.engines.upstream.responses_events import (
+from antiphon.engines.stops import StopMatcher
+from antiphon.engines.upstream import errors, lenient_json
+from antiphon.engines.upstream.responses.events import (
     FAILED,
     SILENT,
     TERMINAL,
+    EventReader,
     Json,
-    Reader,
     fault_of,
     finish_of,
     logprobs_of,
@@ -25,7 +25,7 @@ from antiphon.engines.upstream.responses_events import (
     whole_response,
 )
 from antiphon.engines.upstream.scrubber import Scrubber
-from antiphon.engines.upstream.used import Counted, number
+from antiphon.engines.upstream.usage import OutputMeter, number
 from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
@@ -59,14 +59,14 @@ class _Slot:
     done: bool = False
 
 
-class NeutralEvents:
+class ResponsesParser:
     """Translates. What hosted tools do has no place in a neutral answer, and is left out."""
 
-    def __init__(self, scrubber: Scrubber, counted: Counted, stops: Sequence[str] = ()) -> None:
+    def __init__(self, scrubber: Scrubber, meter: OutputMeter, stops: Sequence[str] = ()) -> None:
         """`stops`: texts before which the answer ends, for the API does not have them."""
         self._scrubber = scrubber
-        self._reader = Reader(scrubber)
-        self._counted = counted
+        self._reader = EventReader(scrubber)
+        self._meter = meter
         self._stops = StopMatcher(stops) if stops else None
         self._slots: dict[int, _Slot] = {}
         self._over: set[int] = set()
@@ -98,8 +98,8 @@ class NeutralEvents:
             self._begin(self._index(event), _item(event.get("item")))
         elif kind == "response.output_item.done":
             self._done(self._index(event), _item(event.get("item")))
-        if self._counted.too_much and self._end is None:
-            self._close({}, Finish("length", self._counted.usage()))
+        if self._meter.too_much and self._end is None:
+            self._close({}, Finish("length", self._meter.usage()))
         out, self._out = self._out, []
         return out
 
@@ -125,7 +125,7 @@ class NeutralEvents:
     def finish(self) -> list[Delta]:
         """What was held back, and the end."""
         if self._stops is not None and self._stops.found:
-            return [Finish("stop", self._counted.usage())]
+            return [Finish("stop", self._meter.usage())]
         if self._end is None:
             raise errors.truncated()
         held = self._stops.finish() if self._stops is not None else ""
@@ -149,7 +149,7 @@ class NeutralEvents:
                 call_id = new_id("call_")  # results are told apart by it
             self._call_ids.add(call_id)
             self._say(index, CallStart(name, call_id, "function" if kind == "function_call" else "custom"))
-            self._counted.say(name)
+            self._meter.add(name)
         return slot
 
     def _done(self, index: int, item: Json) -> None:
@@ -162,7 +162,7 @@ class NeutralEvents:
         if item["type"] in _CALLS:
             full = item.get(_CALLS[item["type"]])
             if isinstance(full, dict):
-                full = loosely.written(full).decode()
+                full = lenient_json.written(full).decode()
             if isinstance(full, str) and full.startswith(slot.said):
                 self._arguments(index, full[len(slot.said) :])
             if not slot.said and item["type"] == "function_call" and item.get("status") != "incomplete":
@@ -188,7 +188,7 @@ class NeutralEvents:
                 self._say(index, RefusalDelta(text))
             else:
                 self._say(index, TextDelta(text, logprobs_of(part.get("logprobs"))))
-            self._counted.say(text)
+            self._meter.add(text)
 
     def _text(self, kind: str, event: Json) -> None:
         index, text = self._index(event), event.get("delta")
@@ -205,7 +205,7 @@ class NeutralEvents:
                 return
         if text:
             slot.said += text
-            self._counted.say(text)
+            self._meter.add(text)
             self._say(index, TextDelta(text, logprobs_of(event.get("logprobs"))) if make is TextDelta else make(text))
 
     def _arguments(self, index: int, text: Any) -> None:
@@ -216,7 +216,7 @@ class NeutralEvents:
             raise errors.invalid("arguments without a call")
         if text:
             slot.said += text
-            self._counted.say(text)
+            self._meter.add(text)
             self._say(index, CallArguments(text))
 
     # --- their order --------------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ class NeutralEvents:
             slot.done = True
             self._over.add(index)
         self._flush()
-        self._end = end or finish_of(response, self._counted)
+        self._end = end or finish_of(response, self._meter)
 
     def _index(self, event: Json) -> int:
         """The place of the item that an event belongs to: as it says, or that of its item's id, or the last one's."""

@@ -6,26 +6,26 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from antiphon.engines.upstream import errors
-from antiphon.engines.upstream.chat_calls import Calls
-from antiphon.engines.upstream.chat_chunks import (
+from antiphon.engines.upstream.chat.calls import CallSequencer
+from antiphon.engines.upstream.chat.chunks import (
     Choice,
     Completion,
-    Said,
+    MessagePart,
     called,
     logprobs_of,
     only_text,
     reason_of,
     texts_of,
 )
-from antiphon.engines.upstream.chat_ending import Ending
-from antiphon.engines.upstream.chat_mending import separate
-from antiphon.engines.upstream.chat_reading import Reader
+from antiphon.engines.upstream.chat.ending import FinishState
+from antiphon.engines.upstream.chat.reader import ChunkReader
+from antiphon.engines.upstream.chat.repair import separate
 from antiphon.engines.upstream.scrubber import Scrubber
-from antiphon.engines.upstream.used import Counted
+from antiphon.engines.upstream.usage import OutputMeter
 from antiphon.protocol.generation import Delta, ReasoningDelta, RefusalDelta, TextDelta, TokenLogprob
 
 
-class Answer(Protocol):
+class AnswerParser(Protocol):
     """An answer that comes in as chunks, or as a whole."""
 
     @property
@@ -45,18 +45,18 @@ class Answer(Protocol):
         """The last deltas. Raises `UpstreamFailed` if the answer was not at its end."""
 
 
-class NeutralAnswer:
+class ChatParser:
     """Translates."""
 
     def __init__(
-        self, scrubber: Scrubber, counted: Counted, disguised: Collection[str] = (), tools: Collection[str] = ()
+        self, scrubber: Scrubber, meter: OutputMeter, disguised: Collection[str] = (), tools: Collection[str] = ()
     ) -> None:
         """`disguised`: names of custom tools that were sent as functions. `tools`: names that calls may have."""
         self._scrubber = scrubber
-        self._reader = Reader(scrubber)
-        self._counted = counted
-        self._ending = Ending(counted)
-        self._calls = Calls(disguised, tools)
+        self._reader = ChunkReader(scrubber)
+        self._meter = meter
+        self._ending = FinishState(meter)
+        self._calls = CallSequencer(disguised, tools)
         #: Whether the server has said why it ended, or too much.
         self.finished = False
         self._logprobs: list[TokenLogprob] = []
@@ -78,10 +78,10 @@ class NeutralAnswer:
             return []
         if text := self._only_text(choices):
             deltas: list[Delta] = [TextDelta(text)]
-            self._counted.say(text)
+            self._meter.add(text)
         else:
             deltas = self._choices(choices)
-        if self._counted.too_much and self._ending.reason is None:
+        if self._meter.too_much and self._ending.reason is None:
             self._ending.reason = "length"
         self.finished = self._ending.reason is not None
         return deltas
@@ -127,7 +127,7 @@ class NeutralAnswer:
             return ""
         return "" if self._logprobs or self._calls.any else only_text(choices)
 
-    def _said(self, said: Said) -> list[Delta]:
+    def _said(self, said: MessagePart) -> list[Delta]:
         reasoning, text = texts_of(said)
         texts: list[Delta] = []
         if reasoning:
@@ -137,7 +137,7 @@ class NeutralAnswer:
             self._logprobs.clear()
         if said.refusal:
             texts.append(RefusalDelta(said.refusal))
-        self._counted.say("".join((reasoning, text, said.refusal or "", *called(said))))
+        self._meter.add("".join((reasoning, text, said.refusal or "", *called(said))))
         if self._calls.any and texts:
             # White space around calls is what a template leaves over.
             self._later += [delta for delta in texts if not isinstance(delta, TextDelta) or delta.text.strip()]

@@ -75,8 +75,8 @@ def _finite(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-class Halves:
-    """Halves of characters at the ends of pieces: each waits for the next piece of the same text."""
+class SurrogateJoiner:
+    """Halves of characters (surrogates) at the ends of pieces: each waits for the next piece of the same text."""
 
     def __init__(self) -> None:
         self._held: dict[Any, str] = {}

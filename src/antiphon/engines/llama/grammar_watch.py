@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed, EngineUnavailable
 from antiphon.domain.ids import new_id
-from antiphon.engines.schemas.lane import TooComplex
+from antiphon.engines.schemas.checker import TooComplex
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.telemetry.logs import logger
 from antiphon.telemetry.metrics import Count
@@ -28,7 +28,7 @@ class GrammarLost(EngineFailed):
     code = "grammar_lost"
 
 
-class Watch:
+class GrammarWatch:
     """One answer under one grammar, which is known to compile."""
 
     def __init__(self, worker: SchemaWorker, grammar: str, lost: Count) -> None:
@@ -96,12 +96,12 @@ class Watch:
 
 
 @asynccontextmanager
-async def watching(worker: SchemaWorker, grammar: str | None, lost: Count) -> AsyncIterator[Watch | None]:
+async def watching(worker: SchemaWorker, grammar: str | None, lost: Count) -> AsyncIterator[GrammarWatch | None]:
     """A watch over an answer, or None for one without a grammar."""
     if grammar is None:
         yield None
         return
-    watch = Watch(worker, grammar, lost)
+    watch = GrammarWatch(worker, grammar, lost)
     try:
         yield watch
     finally:

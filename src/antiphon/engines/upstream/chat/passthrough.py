@@ -12,10 +12,20 @@ from typing import Any
 
 import msgspec
 
-from antiphon.engines.upstream import errors, loosely
-from antiphon.engines.upstream.chat_chunks import Choice, Completion, Said, called, only_text, reason_of, texts_of
-from antiphon.engines.upstream.chat_ending import Ending
-from antiphon.engines.upstream.chat_mending import (
+from antiphon.engines.upstream import errors, lenient_json
+from antiphon.engines.upstream.chat.chunks import (
+    Choice,
+    Completion,
+    MessagePart,
+    called,
+    only_text,
+    reason_of,
+    texts_of,
+)
+from antiphon.engines.upstream.chat.ending import FinishState
+from antiphon.engines.upstream.chat.pattern import ChunkPattern
+from antiphon.engines.upstream.chat.reader import ChunkReader
+from antiphon.engines.upstream.chat.repair import (
     REASONS,
     CallPieces,
     Envelope,
@@ -25,10 +35,8 @@ from antiphon.engines.upstream.chat_mending import (
     published,
     separate,
 )
-from antiphon.engines.upstream.chat_pattern import ChunkPattern
-from antiphon.engines.upstream.chat_reading import Reader
 from antiphon.engines.upstream.scrubber import Scrubber
-from antiphon.engines.upstream.used import Counted
+from antiphon.engines.upstream.usage import OutputMeter
 from antiphon.protocol.chat.machine import usage_object
 from antiphon.protocol.generation import Delta, PassthroughDelta
 
@@ -39,13 +47,13 @@ _NULLS = re.compile(rb'"(?:id|type|name|arguments|input)"\s*:\s*null')
 _CHUNK, _WHOLE = "chat.completion.chunk", "chat.completion"
 
 
-class PassthroughAnswer:
+class ChatPassthroughParser:
     """Passes on what the server says, once it is known to be what it must be."""
 
     def __init__(
         self,
         scrubber: Scrubber,
-        counted: Counted,
+        meter: OutputMeter,
         *,
         show_usage: bool,
         streamed: bool = True,
@@ -57,10 +65,10 @@ class PassthroughAnswer:
         `model`: what was asked for, where the server does not name it. `tools`: names that calls may have.
         """
         self._scrubber = scrubber
-        self._reader = Reader(scrubber)
+        self._reader = ChunkReader(scrubber)
         self._pattern = ChunkPattern(scrubber)
-        self._counted = counted
-        self._ending = Ending(counted)
+        self._meter = meter
+        self._ending = FinishState(meter)
         self._envelope = Envelope(model)
         self._calls = CallPieces(tools)
         #: Whether the server has said why it ended, or too much.
@@ -79,9 +87,9 @@ class PassthroughAnswer:
         if text is None:
             deltas = self._look_into(data, name)
         else:
-            self._counted.characters += len(text)
+            self._meter.characters += len(text)
             deltas = [PassthroughDelta(data, text)]
-        if self._counted.characters > self._counted.most and not self.finished:
+        if self._meter.characters > self._meter.most and not self.finished:
             self._ending.reason, self.finished = "length", True
             deltas.append(self._made({}, "length"))
         return deltas
@@ -121,7 +129,7 @@ class PassthroughAnswer:
         if not self._streamed or not self._show_usage or self._usage_shown:
             return [finish]
         last = {**self._envelope.members(_CHUNK), "choices": [], "usage": usage_object(finish.usage)}
-        return [PassthroughDelta(loosely.written(last)), finish]
+        return [PassthroughDelta(lenient_json.written(last)), finish]
 
     # --- chunks -------------------------------------------------------------------------------------------------------
     def _without_choices(self, data: bytes, completion: Completion) -> list[Delta]:
@@ -135,7 +143,7 @@ class PassthroughAnswer:
     def _is_exact(self, usage: Any) -> bool:
         """Whether the usage, which was read last, is told in the published words, is believed, and adds up."""
         told = self._ending.usage
-        if told is None or not isinstance(usage, dict) or not (told.output_tokens or not self._counted.characters):
+        if told is None or not isinstance(usage, dict) or not (told.output_tokens or not self._meter.characters):
             return False
         given, made, total = usage.get("prompt_tokens"), usage.get("completion_tokens"), usage.get("total_tokens")
         same = given == told.input_tokens and made == told.output_tokens
@@ -146,7 +154,7 @@ class PassthroughAnswer:
         choice = choices[0]
         text = only_text(choices)
         if text and self._introduced and self._is_sound(completion, choice):
-            self._counted.say(text)
+            self._meter.add(text)
             data = _line(data)
             if completion.usage is None and choice.finish_reason is None:
                 self._pattern.learn(data, text)
@@ -164,13 +172,13 @@ class PassthroughAnswer:
         return None
 
     def _chunk(self, data: bytes, completion: Completion, place: int, choice: Choice) -> list[Delta]:
-        said = choice.delta or choice.message or Said()
+        said = choice.delta or choice.message or MessagePart()
         if choice.delta is None:
             separate(said)
         self._ending.begun = True
         self._envelope.note(completion)
         text = "".join((*texts_of(said), said.refusal or "", *called(said)))
-        self._counted.say(text)
+        self._meter.add(text)
         pieces, same = self._calls.take(said)
         same = same and not (said.tool_calls and _NULLS.search(data))
         if choice.finish_reason is not None and self._calls.cut_off and not cut_off(choice.finish_reason):
@@ -208,7 +216,7 @@ class PassthroughAnswer:
         return bool(named) and completion.created is not None
 
     @staticmethod
-    def _says_nothing(choice: Choice, said: Said, pieces: list[Json]) -> bool:
+    def _says_nothing(choice: Choice, said: MessagePart, pieces: list[Json]) -> bool:
         """Whether all that there was are pieces of calls that wait."""
         return bool(said.tool_calls) and not pieces and choice.finish_reason is None and not any(texts_of(said))
 
@@ -226,7 +234,7 @@ class PassthroughAnswer:
     def _made(self, delta: Json, reason: str | None) -> PassthroughDelta:
         """A chunk of ours."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return PassthroughDelta(loosely.written({**self._envelope.members(_CHUNK), "choices": [choice]}))
+        return PassthroughDelta(lenient_json.written({**self._envelope.members(_CHUNK), "choices": [choice]}))
 
     # --- put right ----------------------------------------------------------------------------------------------------
     def _mended(self, data: bytes, completion: Completion, place: int, calls: list[Json]) -> bytes:
@@ -241,15 +249,15 @@ class PassthroughAnswer:
         value["choices"] = [{**given, "index": 0, "delta": delta, "finish_reason": reason}]
         if self._show_usage or choice.delta is None:
             value.pop("usage", None)  # it has a chunk of its own, for whoever asks for it
-        return loosely.written(value)
+        return lenient_json.written(value)
 
-    def _given(self, data: bytes, place: int, choice: Choice) -> tuple[Json, Json, Said]:
+    def _given(self, data: bytes, place: int, choice: Choice) -> tuple[Json, Json, MessagePart]:
         """The whole object as it came, its choice with a `delta`, and what that says."""
-        value = self._reader.value or loosely.value_of(data)
+        value = self._reader.value or lenient_json.value_of(data)
         given: Json = dict(value["choices"][place])
         message = given.pop("message", None)
         given["delta"] = given.get("delta") or message or {}
-        return value, given, choice.delta or choice.message or Said()
+        return value, given, choice.delta or choice.message or MessagePart()
 
     def _members(self, completion: Completion, kind: str) -> Json:
         """The envelope: as this object has it, where it has it."""
@@ -259,11 +267,11 @@ class PassthroughAnswer:
 
     # --- a whole completion -------------------------------------------------------------------------------------------
     def _completion(self, data: bytes, completion: Completion, choice: Choice) -> Delta:
-        said = choice.message or choice.delta or Said()
+        said = choice.message or choice.delta or MessagePart()
         self._ending.begun = True
         plain = only_text([Choice(delta=said)])
         text = plain or "".join((*texts_of(said), said.refusal or "", *called(said)))
-        self._counted.say(text)
+        self._meter.add(text)
         exact = self._is_exact(completion.usage)
         if plain and exact and self._is_whole(completion, choice):
             self._ending.reason = reason_of(choice.finish_reason or "")
@@ -289,7 +297,7 @@ class PassthroughAnswer:
         value["choices"] = [{**given, "index": 0, "message": message, "finish_reason": reason}]
         if not exact:
             value["usage"] = usage_object(self._ending.finish(calls=self._calls.any).usage)
-        return PassthroughDelta(loosely.written(value), text)
+        return PassthroughDelta(lenient_json.written(value), text)
 
     def _is_whole(self, completion: Completion, choice: Choice) -> bool:
         """Whether the completion is what it must be, but for its calls and its usage."""

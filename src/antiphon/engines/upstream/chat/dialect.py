@@ -10,15 +10,17 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.routing import Deadlines
 from antiphon.engines.schemas.worker import SchemaWorker
-from antiphon.engines.upstream import chat_request, tokens
-from antiphon.engines.upstream.chat_answer import Answer, NeutralAnswer
-from antiphon.engines.upstream.chat_passthrough import PassthroughAnswer
+from antiphon.engines.upstream import tokens
+from antiphon.engines.upstream.chat import request as chat_request
+from antiphon.engines.upstream.chat import token_count
+from antiphon.engines.upstream.chat.answer import AnswerParser, ChatParser
+from antiphon.engines.upstream.chat.passthrough import ChatPassthroughParser
 from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.enforced import Enforced
 from antiphon.engines.upstream.loose import Loose, in_shared_words
 from antiphon.engines.upstream.profiles import Profile, profile_named
 from antiphon.engines.upstream.reply import Reply
-from antiphon.engines.upstream.used import Counted
+from antiphon.engines.upstream.usage import OutputMeter
 from antiphon.ports import Capabilities
 from antiphon.protocol.chat.request import check_neutral
 from antiphon.protocol.generation import Batch, Delta, Finish, Generation, Passthrough
@@ -36,16 +38,16 @@ class ChatStream(Stream[Delta]):
     def __init__(
         self,
         reply: Reply,
-        answer: Answer,
-        counted: Counted,
+        answer: AnswerParser,
+        meter: OutputMeter,
         released: Callable[[ChatStream], None],
         *,
         batches: bool = False,
     ) -> None:
-        """`counted`: what `answer` says. `batches`: deltas that come at once are given at once."""
+        """`meter`: what `answer` says. `batches`: deltas that come at once are given at once."""
         self._reply = reply
         self._answer = answer
-        self._counted = counted
+        self._meter = meter
         self._begun = False
         #: Events since the server has said why it ended.
         self._after = 0
@@ -122,7 +124,7 @@ class ChatStream(Stream[Delta]):
         """Whether nothing more is waited for, once the server has said why it ended: only its usage may still come."""
         self._after += 1
         self._reply.hurry()
-        if not self._counted.too_much and self._after <= limits.UPSTREAM_EVENTS_AFTER:
+        if not self._meter.too_much and self._after <= limits.UPSTREAM_EVENTS_AFTER:
             return False
         self._end()
         return True
@@ -192,15 +194,15 @@ class LooseChat(Loose):
 
     async def count_tokens(self, generation: Generation) -> int:
         """As the server counts them, or estimated."""
-        return await tokens.count(generation, self._client, self._profile, self._model_of(generation))
+        return await token_count.count(generation, self._client, self._profile, self._model_of(generation))
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Ask in our words, and translate the answer."""
         body = self._body(generation)
         with in_shared_words():
             reply = await self._post(_PATH, body, streamed=generation.streamed)
-        counted = tokens.counted(generation, self.capabilities.context_tokens)
-        return self._stream(generation, reply, self._neutral(generation, counted), counted)
+        meter = tokens.counted(generation, self.capabilities.context_tokens)
+        return self._stream(generation, reply, self._neutral(generation, meter), meter)
 
     async def relay(self, generation: Generation, passthrough: Passthrough) -> AsyncGenerator[Delta, None]:
         """Ask in the client's own words, and pass on the answer."""
@@ -208,36 +210,36 @@ class LooseChat(Loose):
         model = self._model_of(generation)
         body = chat_request.passthrough_body(given, self._profile, model, streamed=generation.streamed)
         reply = await self._post(_PATH, body, streamed=generation.streamed)
-        counted = tokens.counted(generation, self.capabilities.context_tokens)
+        meter = tokens.counted(generation, self.capabilities.context_tokens)
         if reply.streamed and not generation.streamed:
             # A server that streams whatever it is asked for: its chunks must become one answer.
-            return self._stream(generation, reply, self._neutral(generation, counted), counted)
+            return self._stream(generation, reply, self._neutral(generation, meter), meter)
         shown = generation.streamed and bool((given.get("stream_options") or {}).get("include_usage"))
-        answer = PassthroughAnswer(
+        answer = ChatPassthroughParser(
             self._client.scrubber,
-            counted,
+            meter,
             show_usage=shown,
             streamed=generation.streamed,
             model=self.name,
             tools=[tool.name for tool in generation.tools],
         )
-        return self._stream(generation, reply, answer, counted)
+        return self._stream(generation, reply, answer, meter)
 
     def _body(self, generation: Generation) -> dict[str, Any]:
         return chat_request.body_of(generation, self._profile, self._model_of(generation))
 
-    def _neutral(self, generation: Generation, counted: Counted) -> NeutralAnswer:
+    def _neutral(self, generation: Generation, meter: OutputMeter) -> ChatParser:
         disguised: list[str] = []
         if not self._profile.custom_tools:
             disguised = [tool.name for tool in generation.tools if tool.kind == "custom"]
         names = [tool.name for tool in generation.tools]
-        return NeutralAnswer(self._client.scrubber, counted, disguised, names)
+        return ChatParser(self._client.scrubber, meter, disguised, names)
 
-    def _stream(self, generation: Generation, reply: Reply, answer: Answer, counted: Counted) -> ChatStream:
+    def _stream(self, generation: Generation, reply: Reply, answer: AnswerParser, meter: OutputMeter) -> ChatStream:
         stream = ChatStream(
             reply,
             answer,
-            counted,
+            meter,
             self._streams.discard,
             batches=generation.batches,
         )

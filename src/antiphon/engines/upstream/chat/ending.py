@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from antiphon.domain import limits
 from antiphon.engines.upstream import errors
-from antiphon.engines.upstream.chat_chunks import Completion, Reason
-from antiphon.engines.upstream.used import Counted, usage_of
+from antiphon.engines.upstream.chat.chunks import Completion, Reason
+from antiphon.engines.upstream.usage import OutputMeter, usage_of
 from antiphon.protocol.generation import Finish, Usage
 
 
-class Ending:
+class FinishState:
     """What is known of the end so far. `begun`: whether there was a choice."""
 
-    def __init__(self, counted: Counted) -> None:
-        """`counted`: what is said."""
-        self._counted = counted
+    def __init__(self, meter: OutputMeter) -> None:
+        """`meter`: what is said."""
+        self._meter = meter
         self.reason: Reason | None = None
         self.usage: Usage | None = None
         self.tier: str | None = None
@@ -37,4 +37,4 @@ class Ending:
         # Not every server tells calls from text.
         if reason in {"stop", "tool_calls"}:
             reason = "tool_calls" if calls else "stop"
-        return Finish(reason, self._counted.usage(self.usage), self.tier)
+        return Finish(reason, self._meter.usage(self.usage), self.tier)

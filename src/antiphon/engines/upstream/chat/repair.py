@@ -8,16 +8,16 @@ from typing import Any
 
 from antiphon.domain.ids import new_id
 from antiphon.engines.upstream import errors
-from antiphon.engines.upstream.chat_chunks import (
+from antiphon.engines.upstream.chat.chunks import (
     Call,
     Completion,
-    Said,
+    MessagePart,
     name_of,
     reason_of,
     text_of,
     texts_of,
 )
-from antiphon.engines.upstream.chat_placing import Open, Placing
+from antiphon.engines.upstream.chat.placement import CallPlacement, OpenCall
 
 Json = dict[str, Any]
 
@@ -66,21 +66,21 @@ class CallPieces:
 
     def __init__(self, tools: Collection[str] = ()) -> None:
         """`tools`: names that calls may have."""
-        self._placing = Placing(tools)
+        self._placement = CallPlacement(tools)
         #: Whether the one call of the deprecated `function_call` has arguments; None: there is none.
         self._legacy: bool | None = None
 
     @property
     def any(self) -> bool:
         """Whether there was a call."""
-        return bool(self._placing.open) or self._legacy is not None
+        return bool(self._placement.open) or self._legacy is not None
 
     @property
     def cut_off(self) -> bool:
         """Whether the arguments of some call end in the middle: the answer is not whole, whatever its server says."""
-        return self._placing.cut_off
+        return self._placement.cut_off
 
-    def take(self, said: Said) -> tuple[list[Json], bool]:
+    def take(self, said: MessagePart) -> tuple[list[Json], bool]:
         """The pieces of calls as the client gets them now; and whether these are the very ones that came."""
         if said.function_call is not None:
             arguments = said.function_call.arguments
@@ -96,7 +96,7 @@ class CallPieces:
         return pieces, same
 
     def _take(self, call: Call) -> tuple[Json | None, bool]:
-        placed = self._placing.place(call)
+        placed = self._placement.place(call)
         if placed is None:
             return None, False
         opened, text = placed
@@ -106,16 +106,16 @@ class CallPieces:
             opened.waiting.clear()
             piece = _piece(opened, text) if text else None
             return piece, same and not call.id and not name_of(call)
-        if not self._placing.settled(opened):
+        if not self._placement.settled(opened):
             return None, False
         waited = len(opened.waiting) > bool(text)
         piece = self._begin(opened)
         same = same and not waited and call.id == opened.call_id and call.type == piece["type"]
         return piece, same and name_of(call) == opened.name
 
-    def _begin(self, opened: Open) -> Json:
+    def _begin(self, opened: OpenCall) -> Json:
         """The first piece of a call."""
-        self._placing.start(opened)
+        self._placement.start(opened)
         piece = _piece(opened, "".join(opened.waiting))
         opened.waiting.clear()
         kind = "custom" if opened.custom else "function"
@@ -128,7 +128,7 @@ class CallPieces:
         name.
         """
         pieces: list[Json] = []
-        for opened in self._placing.open:
+        for opened in self._placement.open:
             if not opened.name:
                 raise errors.invalid("a tool call without a name")
             if not opened.custom and not opened.balance.began and not cut:
@@ -147,13 +147,13 @@ class CallPieces:
         return {"arguments": "{}"}
 
 
-def _piece(opened: Open, text: str) -> Json:
+def _piece(opened: OpenCall, text: str) -> Json:
     """More arguments of a call."""
     inner = {"custom": {"input": text}} if opened.custom else {"function": {"arguments": text}}
     return {"index": opened.number, **inner}
 
 
-def message_of(given: Json, said: Said, calls: list[Json]) -> Json:
+def message_of(given: Json, said: MessagePart, calls: list[Json]) -> Json:
     """A message or a delta as it should be, with what nobody knows of `given`, and with these calls."""
     message = {name: value for name, value in given.items() if name not in ("role", "tool_calls")}
     if message.get("function_call") is None:
@@ -169,7 +169,7 @@ def message_of(given: Json, said: Said, calls: list[Json]) -> Json:
     return message
 
 
-def separate(said: Said) -> None:
+def separate(said: MessagePart) -> None:
     """The calls of a whole message are as many as they are, whatever their ids and indices say.
 
     Raises `UpstreamFailed` for one without a name.

@@ -12,16 +12,17 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, NotFound, UpstreamFailed
 from antiphon.domain.routing import Deadlines
 from antiphon.engines.schemas.worker import SchemaWorker
-from antiphon.engines.upstream import responses_request, tokens
-from antiphon.engines.upstream.chat import ChatStream
-from antiphon.engines.upstream.chat_answer import Answer
+from antiphon.engines.upstream import tokens
+from antiphon.engines.upstream.chat.answer import AnswerParser
+from antiphon.engines.upstream.chat.dialect import ChatStream
 from antiphon.engines.upstream.client import UpstreamClient
 from antiphon.engines.upstream.enforced import Enforced
 from antiphon.engines.upstream.loose import Loose, in_shared_words
 from antiphon.engines.upstream.profiles import Profile, profile_named
-from antiphon.engines.upstream.responses_passthrough import PassthroughEvents
-from antiphon.engines.upstream.responses_stream import NeutralEvents
-from antiphon.engines.upstream.used import Counted
+from antiphon.engines.upstream.responses import request as responses_request
+from antiphon.engines.upstream.responses.answer import ResponsesParser
+from antiphon.engines.upstream.responses.passthrough import ResponsesPassthroughParser
+from antiphon.engines.upstream.usage import OutputMeter
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Delta, Generation, Passthrough
 
@@ -105,23 +106,23 @@ class LooseResponses(Loose):
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Ask in our words, and translate the answer."""
         body = responses_request.body_of(generation, self._profile, self._model_of(generation))
-        counted = tokens.counted(generation, self.capabilities.context_tokens)
-        answer = NeutralEvents(self._client.scrubber, counted, generation.sampling.stop)
+        meter = tokens.counted(generation, self.capabilities.context_tokens)
+        answer = ResponsesParser(self._client.scrubber, meter, generation.sampling.stop)
         with in_shared_words():
-            return await self._ask(body, answer, counted, generation)
+            return await self._ask(body, answer, meter, generation)
 
     async def relay(self, generation: Generation, passthrough: Passthrough) -> AsyncGenerator[Delta, None]:
         """Ask in the client's own words, and pass on the answer."""
         model = self._model_of(generation)
         body = responses_request.passthrough_body(passthrough.body, self._profile, model, streamed=generation.streamed)
-        counted = tokens.counted(generation, self.capabilities.context_tokens)
-        return await self._ask(body, PassthroughEvents(self._client.scrubber, counted), counted, generation)
+        meter = tokens.counted(generation, self.capabilities.context_tokens)
+        return await self._ask(body, ResponsesPassthroughParser(self._client.scrubber, meter), meter, generation)
 
     async def _ask(
-        self, body: dict[str, Any], answer: Answer, counted: Counted, generation: Generation
+        self, body: dict[str, Any], answer: AnswerParser, meter: OutputMeter, generation: Generation
     ) -> AsyncGenerator[Delta, None]:
         reply = await self._post(_PATH, body, streamed=generation.streamed)
-        stream = ResponsesStream(reply, answer, counted, self._streams.discard)
+        stream = ResponsesStream(reply, answer, meter, self._streams.discard)
         self._streams.add(stream)
         return stream
 

@@ -42,25 +42,25 @@ _REASONS: dict[str, Reason] = {
 _FAULTS = frozenset({"error", "failed", "abort", "aborted", "cancelled", "insufficient_system_resource"})
 
 
-class _Read(msgspec.Struct, gc=False):
+class _Lenient(msgspec.Struct, gc=False):
     """Base of all that is only read."""
 
 
-class Function(_Read):
+class Function(_Lenient):
     """`arguments`: JSON text, or the object itself, as some servers have it."""
 
     name: str | None = None
     arguments: str | Json | None = None
 
 
-class Custom(_Read):
+class Custom(_Lenient):
     """A call with free text."""
 
     name: str | None = None
     input: str | None = None
 
 
-class Call(_Read):
+class Call(_Lenient):
     """A piece of a tool call, or a whole one."""
 
     index: int | None = None
@@ -70,7 +70,7 @@ class Call(_Read):
     custom: Custom | None = None
 
 
-class Piece(_Read):
+class Piece(_Lenient):
     """A part of a text that is given in parts; `thinking` holds parts of reasoning (Mistral)."""
 
     type: str = "text"
@@ -78,7 +78,7 @@ class Piece(_Read):
     thinking: list[Piece] | str = ""
 
 
-class Said(_Read):
+class MessagePart(_Lenient):
     """A delta of a stream, or a whole message: they have the same members."""
 
     role: str | None = None
@@ -90,7 +90,7 @@ class Said(_Read):
     function_call: Function | None = None
 
 
-class Alternative(_Read):
+class Alternative(_Lenient):
     """A token that could have been drawn."""
 
     token: str
@@ -98,7 +98,7 @@ class Alternative(_Read):
     bytes: list[int] | None = None
 
 
-class Probability(_Read):
+class Probability(_Lenient):
     """A drawn token."""
 
     token: str
@@ -107,23 +107,23 @@ class Probability(_Read):
     top_logprobs: list[Alternative] | None = None
 
 
-class Logprobs(_Read):
+class Logprobs(_Lenient):
     """Log probabilities of the text of one piece."""
 
     content: list[Probability] | None = None
 
 
-class Choice(_Read):
+class Choice(_Lenient):
     """One choice: `delta` in a stream, `message` in a whole completion."""
 
     index: int | None = None
-    delta: Said | None = None
-    message: Said | None = None
+    delta: MessagePart | None = None
+    message: MessagePart | None = None
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
 
 
-class Completion(_Read):
+class Completion(_Lenient):
     """A chunk, or a whole completion, or an error in place of either."""
 
     id: str | None = None
@@ -150,7 +150,7 @@ def _broken_off(word: str) -> Overloaded | UpstreamFailed:
     return errors.failed()
 
 
-def texts_of(said: Said) -> tuple[str, str]:
+def texts_of(said: MessagePart) -> tuple[str, str]:
     """The reasoning and the text of a piece."""
     reasoning = said.reasoning_content or said.reasoning or ""
     content = said.content
@@ -183,7 +183,7 @@ def text_of(arguments: str | Json | None) -> str:
     return json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else arguments or ""
 
 
-def called(said: Said) -> list[str]:
+def called(said: MessagePart) -> list[str]:
     """Names and arguments of calls, for counting them."""
     pieces = [f"{name_of(call) or ''}{arguments_of(call)}" for call in said.tool_calls or ()]
     if said.function_call is not None:

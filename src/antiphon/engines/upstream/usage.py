@@ -76,7 +76,7 @@ def number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-class Counted:
+class OutputMeter:
     """How much an answer has said, for the estimate, and for ending what says too much."""
 
     def __init__(
@@ -95,8 +95,8 @@ class Counted:
             self.most = _CHARACTERS * limits.UPSTREAM_CONTEXT_EXCESS * context
         self.characters = 0
 
-    def say(self, text: str) -> None:
-        """More."""
+    def add(self, text: str) -> None:
+        """Count more text."""
         self.characters += len(text)
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from antiphon.domain import limits
-from antiphon.engines.llama.pulse import Pulse
+from antiphon.engines.llama.heartbeat import Heartbeat
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ class Child:
         self.answering.set()
         self.heard = 0
         self.asked = 0
-        self.pulse = Pulse(self._ask, lambda: working, lambda: self.heard, every=0.01, patience=0.05)
+        self.heartbeat = Heartbeat(self._ask, lambda: working, lambda: self.heard, every=0.01, patience=0.05)
 
     async def _ask(self, patience: float) -> bool:
         self.asked += 1
@@ -48,11 +48,11 @@ async def until(condition: Callable[[], bool]) -> None:
 def test_a_child_that_does_not_answer_is_silent_first_and_then_replaced() -> None:
     async def main() -> str:
         child = Child()
-        watching = asyncio.create_task(child.pulse.watch())
+        watching = asyncio.create_task(child.heartbeat.watch())
         await until(lambda: child.asked > 3)
-        assert not child.pulse.silent
+        assert not child.heartbeat.silent
         child.answering.clear()
-        await asyncio.wait_for(child.pulse.until_silent(), 20)
+        await asyncio.wait_for(child.heartbeat.until_silent(), 20)
         assert not watching.done()
         return await asyncio.wait_for(watching, 20)
 
@@ -62,12 +62,12 @@ def test_a_child_that_does_not_answer_is_silent_first_and_then_replaced() -> Non
 def test_a_child_that_answers_again_is_kept() -> None:
     async def main() -> None:
         child = Child()
-        watching = asyncio.create_task(child.pulse.watch())
+        watching = asyncio.create_task(child.heartbeat.watch())
         child.answering.clear()
-        await asyncio.wait_for(child.pulse.until_silent(), 20)
+        await asyncio.wait_for(child.heartbeat.until_silent(), 20)
         child.answering.set()
-        await asyncio.wait_for(child.pulse.until_answers(), 20)
-        assert not child.pulse.silent
+        await asyncio.wait_for(child.heartbeat.until_answers(), 20)
+        assert not child.heartbeat.silent
         asked = child.asked
         await until(lambda: child.asked > asked + 3)
         assert not watching.done()
@@ -79,7 +79,7 @@ def test_a_child_that_answers_again_is_kept() -> None:
 def test_a_model_that_makes_nothing_any_more_is_replaced() -> None:
     async def main() -> str:
         child = Child(working=True)
-        return await asyncio.wait_for(child.pulse.watch(), 20)
+        return await asyncio.wait_for(child.heartbeat.watch(), 20)
 
     assert "made nothing" in asyncio.run(main())
 
@@ -87,7 +87,7 @@ def test_a_model_that_makes_nothing_any_more_is_replaced() -> None:
 def test_a_model_that_comes_along_is_kept_however_slow() -> None:
     async def main() -> None:
         child = Child(working=True)
-        watching = asyncio.create_task(child.pulse.watch())
+        watching = asyncio.create_task(child.heartbeat.watch())
         for _ in range(5):
             asked = child.asked
             await until(lambda asked=asked: child.asked > asked + 5)  # type: ignore[misc]
@@ -104,14 +104,14 @@ def test_a_pause_of_everything_is_no_silence() -> None:
     async def main() -> None:
         child = Child()
         child.answering.clear()  # its answer is under way when everything is stopped
-        watching = asyncio.create_task(child.pulse.watch())
+        watching = asyncio.create_task(child.heartbeat.watch())
         await until(lambda: child.asked == 1)
         time.sleep(1.5)  # noqa: ASYNC251 - nothing runs meanwhile: that is what is tried
         child.answering.set()
         asked = child.asked
         await until(lambda: child.asked > asked + 2)
         assert not watching.done()
-        assert not child.pulse.silent
+        assert not child.heartbeat.silent
         watching.cancel()
 
     asyncio.run(main())

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from antiphon.domain import limits
 from antiphon.domain.ids import new_id
 from antiphon.engines.upstream import errors
-from antiphon.engines.upstream.chat_chunks import Call, arguments_of, name_of
+from antiphon.engines.upstream.chat.chunks import Call, arguments_of, name_of
 from antiphon.protocol.balance import Balance
 
 
 @dataclass(slots=True)
-class Open:
+class OpenCall:
     """A call that is being said. `number`: its place among the calls; `waiting`: pieces that were not passed on yet."""
 
     number: int
@@ -39,18 +39,18 @@ class Open:
         return not self.custom and self.balance.complete
 
 
-class Placing:
+class CallPlacement:
     """Puts pieces to calls, which it numbers in the order in which they begin."""
 
     def __init__(self, tools: Collection[str] = ()) -> None:
         """`tools`: names that calls may have, as far as they are known; some servers say a name in pieces."""
         self._tools = tools
-        self.open: list[Open] = []
-        self._by_id: dict[str, Open] = {}
-        self._by_index: dict[int, Open] = {}
+        self.open: list[OpenCall] = []
+        self._by_id: dict[str, OpenCall] = {}
+        self._by_index: dict[int, OpenCall] = {}
         self._ids: set[str] = set()
 
-    def place(self, call: Call) -> tuple[Open, str] | None:
+    def place(self, call: Call) -> tuple[OpenCall, str] | None:
         """The call that a piece belongs to, and its new arguments; None for a call that is only said again.
 
         Raises `UpstreamFailed` for more calls than an answer has.
@@ -71,7 +71,7 @@ class Placing:
         """Whether the arguments of some call end in the middle."""
         return any(call.balance.cut_off and not call.custom for call in self.open)
 
-    def settled(self, call: Open) -> bool:
+    def settled(self, call: OpenCall) -> bool:
         """Whether no more of the call's name can come: its arguments have begun, or it is the name of a tool."""
         if not call.name:
             return False
@@ -80,7 +80,7 @@ class Placing:
         others = (tool for tool in self._tools if tool != call.name and tool.startswith(call.name))
         return next(others, None) is None and (not self._tools or call.name in self._tools)
 
-    def _find(self, call: Call, name: str, text: str) -> Open | None:
+    def _find(self, call: Call, name: str, text: str) -> OpenCall | None:
         """The call that this piece says it belongs to; None: a new one."""
         by_index = self._by_index.get(call.index) if call.index is not None else None
         if call.id:
@@ -98,7 +98,7 @@ class Placing:
             return self._going_on(last, name, text) if last is not None else None
         return self._going_on(by_index, name, text)
 
-    def _going_on(self, known: Open, name: str, text: str) -> Open | None:
+    def _going_on(self, known: OpenCall, name: str, text: str) -> OpenCall | None:
         """`known`, unless a piece with this name must be another call's."""
         if not name or not known.name or name == known.name:
             return known
@@ -116,16 +116,16 @@ class Placing:
             return name
         return more if more.startswith(name) else name + more
 
-    def _begin(self, call: Call) -> Open:
+    def _begin(self, call: Call) -> OpenCall:
         if len(self.open) >= limits.MAX_UPSTREAM_CALLS:
             raise errors.invalid("more tool calls than an answer has")
-        opened = Open(len(self.open))
+        opened = OpenCall(len(self.open))
         self.open.append(opened)
         if call.index is not None:
             self._by_index[call.index] = opened
         return opened
 
-    def _add(self, opened: Open, call: Call, name: str, text: str) -> None:
+    def _add(self, opened: OpenCall, call: Call, name: str, text: str) -> None:
         if call.id and not opened.theirs:
             opened.theirs = call.id
             self._by_id[call.id] = opened
@@ -143,10 +143,10 @@ class Placing:
             if len(opened.head) < limits.MAX_TOOL_CALL_COMPARED:
                 opened.head += text
 
-    def _last(self) -> Open | None:
+    def _last(self) -> OpenCall | None:
         return self.open[-1] if self.open else None
 
-    def start(self, call: Open) -> None:
+    def start(self, call: OpenCall) -> None:
         """The client gets to know of the call: from now on, it has an id of its own."""
         call.started = True
         if not call.call_id:

@@ -15,7 +15,7 @@ from antiphon.domain import limits
 _EVERY, _PATIENCE = 1.0, 2.0
 
 
-class Pulse:
+class Heartbeat:
     """Asks one child for signs of life.
 
     `ask`: whether it answers within so many seconds. `working`: whether anything is asked of the model. `heard`: a

@@ -11,40 +11,40 @@ from collections.abc import Collection
 import msgspec
 
 from antiphon.engines.upstream import errors
-from antiphon.engines.upstream.chat_chunks import Call, Function
-from antiphon.engines.upstream.chat_placing import Open, Placing
-from antiphon.engines.upstream.chat_request import CUSTOM_INPUT
+from antiphon.engines.upstream.chat.chunks import Call, Function
+from antiphon.engines.upstream.chat.placement import CallPlacement, OpenCall
+from antiphon.engines.upstream.chat.request import CUSTOM_INPUT
 from antiphon.protocol.generation import CallArguments, CallStart, Delta
 
 #: Where the one call of the deprecated `function_call` stands.
 _LEGACY = -1
 
 
-class Calls:
+class CallSequencer:
     """Takes pieces of calls, and gives deltas of one call after the other."""
 
     def __init__(self, disguised: Collection[str] = (), tools: Collection[str] = ()) -> None:
         """`disguised`: names of custom tools that were sent as functions. `tools`: names that calls may have."""
         self._disguised = disguised
-        self._placing = Placing(tools)
+        self._placement = CallPlacement(tools)
         self._current = 0
 
     @property
     def any(self) -> bool:
         """Whether there was a call."""
-        return bool(self._placing.open)
+        return bool(self._placement.open)
 
     @property
     def cut_off(self) -> bool:
         """Whether the arguments of some call end in the middle: the answer is not whole, whatever its server says."""
-        return self._placing.cut_off
+        return self._placement.cut_off
 
     def feed(self, calls: list[Call]) -> list[Delta]:
         """What can be passed on after these pieces. Raises `UpstreamFailed` for pieces of a call that was complete."""
         deltas: list[Delta] = []
-        opened = self._placing.open
+        opened = self._placement.open
         for call in calls:
-            placed = self._placing.place(call)
+            placed = self._placement.place(call)
             if placed is None:
                 continue
             number = placed[0].number
@@ -68,21 +68,21 @@ class Calls:
         `whole`: the answer was not cut off, so that a function without arguments is called with none.
         """
         deltas: list[Delta] = []
-        for call in self._placing.open[self._current :]:
+        for call in self._placement.open[self._current :]:
             deltas += self._pass(call, last=True, whole=whole)
-        self._current = len(self._placing.open)
+        self._current = len(self._placement.open)
         return deltas
 
-    def _pass(self, call: Open, *, last: bool, whole: bool) -> list[Delta]:
+    def _pass(self, call: OpenCall, *, last: bool, whole: bool) -> list[Delta]:
         """What of a call can be passed on now; all of it if it is its `last` time."""
         if not call.name and last:
             raise errors.invalid("a tool call without a name")
-        if not call.started and not last and not self._placing.settled(call):
+        if not call.started and not last and not self._placement.settled(call):
             return []
         deltas: list[Delta] = []
         disguised = call.name in self._disguised and not call.custom
         if not call.started:
-            self._placing.start(call)
+            self._placement.start(call)
             deltas.append(CallStart(call.name, call.call_id, "custom" if call.custom or disguised else "function"))
         if disguised and not last:
             return deltas

@@ -17,11 +17,11 @@ from typing import Any
 import msgspec
 
 from antiphon.domain import limits
-from antiphon.engines.llama import continuing
+from antiphon.engines.llama import resume
+from antiphon.engines.llama.child_connection import ChildConnection
 from antiphon.engines.llama.client import Chunk
-from antiphon.engines.llama.connection import Connection
-from antiphon.engines.llama.continuing import Piece
-from antiphon.engines.llama.slots import Ticket
+from antiphon.engines.llama.resume import Piece
+from antiphon.engines.llama.slots import SlotTicket
 from antiphon.tasks import end
 
 Body = dict[str, Any]
@@ -36,10 +36,10 @@ def tokens_of(body: Mapping[str, Any], drawn: int = 0) -> int:
     return len(prompt) + min(drawn + limits.ENGINE_ANSWER_STEP, most)
 
 
-class Holding:
+class PreemptibleCompletion:
     """Runs completions of one request with what its ticket holds."""
 
-    def __init__(self, ticket: Ticket, connection: Callable[[], Awaitable[Connection]]) -> None:
+    def __init__(self, ticket: SlotTicket, connection: Callable[[], Awaitable[ChildConnection]]) -> None:
         self._ticket = ticket
         self._connection = connection
 
@@ -74,9 +74,9 @@ class Holding:
                 yield Chunk(stop=True, stop_type="limit", tokens_predicted=chunk.tokens_predicted)
                 return
             self._ticket.yield_slot()
-            made = continuing.shown(made)
+            made = resume.shown(made)
             before = made[-1].drawn if made else 0
-            tokens = await continuing.tokens((await self._connection()).client, made)
+            tokens = await resume.tokens((await self._connection()).client, made)
             await self._ticket.acquire(tokens_of(whole, before), first=True)
             rest = {**whole, "prompt": [*whole["prompt"], *tokens], "n_predict": whole["n_predict"] - before}
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from antiphon.engines.upstream import errors, loosely
-from antiphon.engines.upstream.chat_chunks import Completion
+from antiphon.engines.upstream import errors, lenient_json
+from antiphon.engines.upstream.chat.chunks import Completion
 from antiphon.engines.upstream.scrubber import Scrubber
-from antiphon.engines.upstream.used import number
+from antiphon.engines.upstream.usage import number
 
 Json = dict[str, Any]
 
@@ -18,12 +18,12 @@ _decode = msgspec.json.Decoder(Completion).decode
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
 
-class Reader:
+class ChunkReader:
     """Reads one answer. `value`: what was read last, put right, if it had to be; else None."""
 
     def __init__(self, scrubber: Scrubber) -> None:
         self._scrubber = scrubber
-        self._halves = loosely.Halves()
+        self._halves = lenient_json.SurrogateJoiner()
         self.value: Json | None = None
 
     def read(self, data: bytes, name: str = "message") -> Completion | None:
@@ -43,7 +43,7 @@ class Reader:
         return self._unusual(data, name)
 
     def _unusual(self, data: bytes, name: str) -> Completion | None:
-        value = loosely.object_of(data, name, self._scrubber)
+        value = lenient_json.object_of(data, name, self._scrubber)
         if value is None:
             return None
         error = errors.in_band(value, self._scrubber, name)
@@ -107,7 +107,7 @@ class Reader:
         if isinstance(arguments, str):
             function["arguments"] = self._halves.join(where, arguments)
         elif not isinstance(arguments, dict | None):
-            function["arguments"] = loosely.written(arguments).decode()
+            function["arguments"] = lenient_json.written(arguments).decode()
 
 
 def _dicts(value: Any) -> list[Json]:
@@ -121,7 +121,7 @@ def _dicts(value: Any) -> list[Json]:
 
 
 def _text(value: Any) -> str | None:
-    return loosely.whole_characters(value) if isinstance(value, str) else None
+    return lenient_json.whole_characters(value) if isinstance(value, str) else None
 
 
 def _identifier(value: Any) -> str | None:

@@ -11,10 +11,10 @@ import pytest
 
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed
+from antiphon.engines.llama.child_connection import ChildConnection
 from antiphon.engines.llama.client import Chunk
-from antiphon.engines.llama.connection import Connection
-from antiphon.engines.llama.holding import Holding, tokens_of
-from antiphon.engines.llama.slots import SlotQueue, Ticket
+from antiphon.engines.llama.preemption import PreemptibleCompletion, tokens_of
+from antiphon.engines.llama.slots import SlotQueue, SlotTicket
 
 
 @pytest.fixture(autouse=True)
@@ -50,15 +50,15 @@ def body(prompt: int, tokens: int, **more: Any) -> dict[str, Any]:
     return {"prompt": [0] * prompt, "n_predict": tokens, **more}
 
 
-async def answer(child: Child, ticket: Ticket, asked: dict[str, Any]) -> tuple[str, Chunk]:
-    async def connection() -> Connection:
-        return cast("Connection", child)
+async def answer(child: Child, ticket: SlotTicket, asked: dict[str, Any]) -> tuple[str, Chunk]:
+    async def connection() -> ChildConnection:
+        return cast("ChildConnection", child)
 
     child.client = child  # type: ignore[attr-defined]
     await ticket.acquire(tokens_of(asked))
     text = ""
     try:
-        async for chunk in Holding(ticket, connection).run(asked, child.ask):
+        async for chunk in PreemptibleCompletion(ticket, connection).run(asked, child.ask):
             text += chunk.content
             last = chunk
     finally:
@@ -118,10 +118,10 @@ def test_who_reads_slowly_takes_what_is_drawn_all_the_same() -> None:
         asked = body(10, 60)
         await slow.acquire(tokens_of(asked))
 
-        async def connection() -> Connection:
-            return cast("Connection", child)
+        async def connection() -> ChildConnection:
+            return cast("ChildConnection", child)
 
-        async with aclosing(Holding(slow, connection).run(asked, child.ask)) as chunks:
+        async with aclosing(PreemptibleCompletion(slow, connection).run(asked, child.ask)) as chunks:
             assert (await anext(chunks)).content == "1 "
             async with asyncio.timeout(20):
                 while slow.tokens < 70:  # noqa: ASYNC110 - nobody reads meanwhile
@@ -139,7 +139,7 @@ def test_an_error_comes_after_what_was_made() -> None:
     async def main() -> list[str]:
         ticket = SlotQueue(1, 1, 100, lambda: 0.0).enter()
         await ticket.acquire(50)
-        chunks = Holding(ticket, cast("Any", None)).run(body(1, 5), broken)
+        chunks = PreemptibleCompletion(ticket, cast("Any", None)).run(body(1, 5), broken)
         first = await anext(chunks)
         with pytest.raises(EngineFailed, match="broken"):
             await anext(chunks)

@@ -11,7 +11,7 @@ import pytest
 
 from antiphon.domain.errors import EngineFailed
 from antiphon.engines.llama.client import Chunk, PromptProgress, Timings
-from antiphon.engines.llama.reading import Reading, common_prefix
+from antiphon.engines.llama.prefill import PrefillScheduler, common_prefix
 
 BATCH = 64
 
@@ -64,7 +64,7 @@ def body(prompt: list[int], tokens: int = 3, **more: Any) -> dict[str, Any]:
     return {"prompt": prompt, "n_predict": tokens, "cache_prompt": True, "stream": True, **more}
 
 
-async def all_of(reading: Reading, asked: dict[str, Any]) -> list[Chunk]:
+async def all_of(reading: PrefillScheduler, asked: dict[str, Any]) -> list[Chunk]:
     return [chunk async for chunk in reading.complete(asked)]
 
 
@@ -75,7 +75,7 @@ SHORT = list(range(10))
 def test_alone_a_prompt_is_read_in_one_go() -> None:
     async def main() -> None:
         child = Child()
-        chunks = await all_of(Reading(child, 2, BATCH), body(LONG))
+        chunks = await all_of(PrefillScheduler(child, 2, BATCH), body(LONG))
         assert [chunk.content for chunk in chunks] == ["x", "x", "x", ""]
         assert all(chunk.prompt_progress is None for chunk in chunks)
         assert len(child.bodies) == 1
@@ -86,7 +86,7 @@ def test_alone_a_prompt_is_read_in_one_go() -> None:
 def test_beside_an_answer_it_is_read_in_pieces_and_nothing_twice() -> None:
     async def main() -> None:
         child = Child()
-        reading = Reading(child, 2, BATCH)
+        reading = PrefillScheduler(child, 2, BATCH)
         answer = reading.complete(body(SHORT, 10**9))
         await anext(answer)
         drawing = asyncio.create_task(drain(answer))
@@ -121,7 +121,7 @@ async def drain(answer: AsyncGenerator[Chunk, None]) -> None:
 def test_who_comes_while_a_prompt_is_read_need_not_wait_for_it() -> None:
     async def main() -> None:
         child = Child()
-        reading = Reading(child, 2, BATCH)
+        reading = PrefillScheduler(child, 2, BATCH)
         long = asyncio.create_task(all_of(reading, body(list(range(100_000)))))
         await until(lambda: bool(child.held.get(0)))
         await all_of(reading, body(SHORT))
@@ -137,7 +137,7 @@ def test_who_comes_while_a_prompt_is_read_need_not_wait_for_it() -> None:
 def test_two_long_prompts_come_to_their_ends_in_turn() -> None:
     async def main() -> None:
         child = Child()
-        reading = Reading(child, 2, BATCH)
+        reading = PrefillScheduler(child, 2, BATCH)
         one, two = await asyncio.gather(all_of(reading, body(LONG)), all_of(reading, body(LONG[::-1])))
         assert one[-1].stop
         assert two[-1].stop
@@ -148,7 +148,7 @@ def test_two_long_prompts_come_to_their_ends_in_turn() -> None:
 def test_a_seed_reads_anew_but_its_own_pieces_only_once() -> None:
     async def main() -> None:
         child = Child()
-        reading = Reading(child, 2, BATCH)
+        reading = PrefillScheduler(child, 2, BATCH)
         answer = reading.complete(body(SHORT, 10**9))
         await anext(answer)
         await all_of(reading, body(LONG, cache_prompt=False))
@@ -165,7 +165,7 @@ def test_a_seed_reads_anew_but_its_own_pieces_only_once() -> None:
 def test_a_prompt_is_ended_in_its_middle_alone(*, beside: bool) -> None:
     async def main() -> None:
         child = Child()
-        reading = Reading(child, 2, BATCH)
+        reading = PrefillScheduler(child, 2, BATCH)
         answer = reading.complete(body(SHORT, 10**9))
         if beside:
             await anext(answer)
@@ -186,7 +186,7 @@ def test_a_prompt_is_ended_in_its_middle_alone(*, beside: bool) -> None:
 def test_a_child_that_fails_in_a_piece_fails_that_prompt() -> None:
     async def main() -> None:
         child = Child()
-        reading = Reading(child, 2, BATCH)
+        reading = PrefillScheduler(child, 2, BATCH)
         answer = reading.complete(body(SHORT, 10**9))
         await anext(answer)
         child.failing = True
@@ -201,7 +201,7 @@ def test_a_child_that_fails_in_a_piece_fails_that_prompt() -> None:
 def test_a_prompt_goes_to_the_slot_that_knows_its_beginning() -> None:
     async def main() -> None:
         child = Child()
-        reading = Reading(child, 3, BATCH)
+        reading = PrefillScheduler(child, 3, BATCH)
         await all_of(reading, body(LONG))
         await all_of(reading, body(SHORT))
         await all_of(reading, body([*LONG, 1]))

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from antiphon.domain.errors import AntiphonError, DeadlineExceeded, EngineFailed, RateLimited
 from antiphon.engines.routed.health import Health
 from antiphon.engines.routed.retry import blames_target, malformed, rest, retry
-from antiphon.engines.upstream.reply import Watch
+from antiphon.engines.upstream.reply import WaitTimer
 from antiphon.ports import Clock
 from antiphon.protocol.generation import Delta, Finish
 from antiphon.protocol.streams import Stream
 
 
-class Ticket:
+class TargetLease:
     """One call of a target. It is settled once: what came of it is told to the target's health."""
 
     __slots__ = ("_answering", "_clock", "_health", "_open", "_probe")
@@ -77,27 +77,27 @@ class Ticket:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class StreamDeadlines:
     """How long a stream may take between two deltas (seconds), and until when as a whole (time of the loop)."""
 
     between: float = math.inf
     until: float = math.inf
 
 
-class Served(Stream[Delta]):
+class TargetStream(Stream[Delta]):
     """The stream of an answer whose first delta has come. Raises `DeadlineExceeded` where it takes too long.
 
     `patience`: None for an engine that keeps its deadlines itself.
     """
 
     def __init__(
-        self, first: Delta, stream: AsyncGenerator[Delta, None], ticket: Ticket, patience: Patience | None
+        self, first: Delta, stream: AsyncGenerator[Delta, None], lease: TargetLease, patience: StreamDeadlines | None
     ) -> None:
         self._first: Delta | None = first
         self._stream = stream
-        self._ticket = ticket
+        self._lease = lease
         self._patience = patience
-        self._watch: Watch | None = None
+        self._watch: WaitTimer | None = None
         self._task: asyncio.Task[object] | None = None
         self._late = False
         self._finished = False
@@ -117,17 +117,17 @@ class Served(Stream[Delta]):
                 raise
         if isinstance(delta, Finish):
             self._finished = True
-            self._ticket.finished()
+            self._lease.finished()
             if self._watch is not None:
                 self._watch.close()
         return delta
 
-    async def _in_time(self, patience: Patience) -> Delta:
+    async def _in_time(self, patience: StreamDeadlines) -> Delta:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
         if self._watch is None:
-            self._watch = Watch(loop, self._expire)
+            self._watch = WaitTimer(loop, self._expire)
         self._task = task
         cancels = task.cancelling()
         self._watch.wait(min(loop.time() + patience.between, patience.until))
@@ -148,17 +148,17 @@ class Served(Stream[Delta]):
             self._task.cancel()
 
     def _end(self, error: BaseException) -> None:
-        self._ticket.failed(error)
+        self._lease.failed(error)
         if self._watch is not None:
             self._watch.close()
 
     async def aclose(self) -> None:
         """End the generation now."""
         self._first = None
-        self._ticket.left()
+        self._lease.left()
         if self._watch is not None:
             self._watch.close()
         await self._stream.aclose()
 
     def __del__(self) -> None:
-        self._ticket.left()
+        self._lease.left()
