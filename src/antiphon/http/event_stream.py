@@ -11,17 +11,15 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from typing import TYPE_CHECKING
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.http.answers import EVENT_STREAM
 from antiphon.http.disconnect import ClientGone
+from antiphon.http.events import error_event
+from antiphon.http.exchange import Exchange, Header
 from antiphon.http.heartbeat import Heartbeat
 from antiphon.wire import sse
-
-if TYPE_CHECKING:
-    from antiphon.http.exchange import Exchange, Header
 
 #: A comment, which every reader of events passes over.
 _BEAT = sse.comment(b"")
@@ -33,7 +31,23 @@ _HEADERS = [
 ]
 
 
-class EventStream:
+async def send_events(
+    exchange: Exchange,
+    opening: Awaitable[AsyncGenerator[bytes, None]],
+    headers: Iterable[Header] = (),
+    *,
+    failed: Callable[[AntiphonError], bytes] = error_event,
+) -> None:
+    """Send chunks of server-sent events as they come, then `[DONE]`. An empty chunk: the stream has begun.
+
+    An error before the first chunk is raised, so that it can still be an HTTP error; but not after so long that a
+    heartbeat had to be sent: then it is the stream's last event, in the form of `failed`. When the client disconnects
+    or stalls, the chunks are closed.
+    """
+    await _EventStream(exchange, headers, failed).send(opening)
+
+
+class _EventStream:
     """The stream that answers one exchange."""
 
     __slots__ = ("_begun", "_exchange", "_failed", "_headers", "_heartbeat", "_muted", "_sending_since", "pieces")
@@ -53,7 +67,7 @@ class EventStream:
         self._heartbeat = Heartbeat(self, self._beat)
 
     async def send(self, opening: Awaitable[AsyncGenerator[bytes, None]]) -> None:
-        """Send all chunks of the source that `opening` gives, then `[DONE]`. See `Exchange.stream`."""
+        """Send all chunks of the source that `opening` gives, then `[DONE]`. See `send_events`."""
         try:
             await self._exchange.unless_gone(self._send_all(opening), self._heartbeat)
         finally:

@@ -1,8 +1,9 @@
 """One HTTP exchange over raw ASGI: what a handler reads of a request, and how it answers.
 
-A handler answers once: with a whole body (`reply`), with server-sent events (`stream`) or with a file (`send_file`).
-The body of the request comes as JSON (`read_json`), in pieces (`body_stream`) or as a form (`form`). Answers are
-written straight to ASGI's `send`, since every layer in between costs a measurable part of a small request.
+A handler answers once: with a whole body (`reply`), with server-sent events (`event_stream.send_events`) or with a file
+(`files.send_file`). The body of the request comes as JSON (`read_json`), in pieces (`body_stream`) or as a form
+(`multipart.read_form`). Answers are written straight to ASGI's `send`, since every layer in between costs a measurable
+part of a small request.
 """
 
 from __future__ import annotations
@@ -16,18 +17,14 @@ from starlette.types import Receive, Scope, Send
 
 from antiphon.domain import limits
 from antiphon.domain.durations import milliseconds
-from antiphon.domain.errors import AntiphonError, InvalidRequest, UnsupportedMediaType
+from antiphon.domain.errors import InvalidRequest, UnsupportedMediaType
 from antiphon.domain.organisation import Actor, Administrator
 from antiphon.domain.tenancy import AdminKey
 from antiphon.http.answers import JSON, answer_headers
 from antiphon.http.body_budget import BodyBudget
 from antiphon.http.decoding import decode_json
 from antiphon.http.disconnect import Cancellation
-from antiphon.http.event_stream import EventStream
-from antiphon.http.events import error_event
-from antiphon.http.files import File, send_file
 from antiphon.http.heartbeat import Heartbeat
-from antiphon.http.multipart import DEFAULT_LIMITS, Form, FormLimits, boundary_of
 from antiphon.http.request_body import RequestBody
 from antiphon.policy.call import Call
 from antiphon.protocol.refusals import check_id
@@ -162,12 +159,6 @@ class Exchange:
         self._check_coding()
         return self._body.stream(max_size)
 
-    def form(self, form_limits: FormLimits = DEFAULT_LIMITS) -> Form:
-        """The body as multipart/form-data, part by part as it arrives. Raises `UnsupportedMediaType` if it is not."""
-        self._check_coding()
-        boundary = boundary_of(self.header(b"content-type") or "")
-        return Form(self._body.stream(form_limits.max_size), boundary, form_limits)
-
     def _content_type(self) -> str:
         return (self.header(b"content-type") or "").partition(";")[0].strip().lower()
 
@@ -213,25 +204,6 @@ class Exchange:
         """Send an answer without a body, such as 204 or 304."""
         await self.start(status, list(headers))
         await self.send_body(b"")
-
-    async def stream(
-        self,
-        opening: Awaitable[AsyncGenerator[bytes, None]],
-        headers: Iterable[Header] = (),
-        *,
-        failed: Callable[[AntiphonError], bytes] = error_event,
-    ) -> None:
-        """Send chunks of server-sent events as they come, then `[DONE]`. An empty chunk: the stream has begun.
-
-        An error before the first chunk is raised, so that it can still be an HTTP error; but not after so long that a
-        heartbeat had to be sent: then it is the stream's last event, in the form of `failed`. When the client
-        disconnects or stalls, the chunks are closed.
-        """
-        await EventStream(self, headers, failed).send(opening)
-
-    async def send_file(self, file: File) -> None:
-        """Answer a GET or HEAD with a file, or with the part of it that was asked for (RFC 9110, ranges)."""
-        await send_file(self, file)
 
     async def start(self, status: int, headers: list[Header]) -> None:
         """Send the answer's head. For those who send its body with `send_body`."""

@@ -13,15 +13,12 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.http.disconnect import ClientGone
-
-if TYPE_CHECKING:
-    from antiphon.http.exchange import Exchange, Header
+from antiphon.http.exchange import Exchange, Header
 
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.ASCII)
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')

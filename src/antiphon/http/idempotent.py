@@ -12,6 +12,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, InvalidRequest, ModelNotFound, PermissionDenied
 from antiphon.domain.tenancy import Caller
 from antiphon.http.answers import EVENT_STREAM, JSON
+from antiphon.http.event_stream import send_events
 from antiphon.http.exchange import Exchange
 from antiphon.run.idempotency import FOLLOW, Answer, Attempt, Idempotency
 from antiphon.wire import json as wire_json
@@ -113,7 +114,7 @@ class Idempotent:
 
     async def _replay(self, exchange: Exchange, answer: Answer) -> None:
         if answer.content_type == FOLLOW:
-            await exchange.stream(self._follow(exchange.project_id, answer.body.decode()), [_REPLAYED])
+            await send_events(exchange, self._follow(exchange.project_id, answer.body.decode()), [_REPLAYED])
             return
         kind = answer.content_type.encode()
         headers = [_REPLAYED, (b"cache-control", b"no-cache")] if kind == EVENT_STREAM else [_REPLAYED]

@@ -20,6 +20,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from antiphon.http.exchange import Exchange
 
 #: RFC 2046, section 5.1.1.
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
@@ -41,7 +42,13 @@ class FormLimits:
     max_fields: int = limits.MAX_FORM_FIELDS
 
 
-DEFAULT_LIMITS = FormLimits()
+_DEFAULT_LIMITS = FormLimits()
+
+
+def read_form(exchange: Exchange, form_limits: FormLimits = _DEFAULT_LIMITS) -> Form:
+    """The request's body as a form, part by part as it arrives. Raises `UnsupportedMediaType` if it is none."""
+    boundary = boundary_of(exchange.header(b"content-type") or "")
+    return Form(exchange.body_stream(form_limits.max_size), boundary, form_limits)
 
 
 class FormPart:

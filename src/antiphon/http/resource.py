@@ -6,16 +6,13 @@ Each module of an API resource has a function that returns a list of these; `Api
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal
 
 from antiphon.domain.scopes import group_of, scope_of
+from antiphon.http.exchange import Exchange
+from antiphon.http.socket_connection import SocketConnection, SocketSession
 
-if TYPE_CHECKING:
-    from antiphon.domain.errors import AntiphonError
-    from antiphon.http.exchange import Exchange
-    from antiphon.http.sockets import SocketConnection
-
-Handler = Callable[["Exchange"], Awaitable[None]]
+Handler = Callable[[Exchange], Awaitable[None]]
 #: Who may call: anybody; the holder of a project's key, or of a session that was opened with one; of an admin key.
 Access = Literal["open", "key", "admin"]
 
@@ -31,16 +28,6 @@ class Resource:
         group = group_of(path)
         #: The scope that each method needs of a project's key.
         self.scopes = {method: scope_of(group, method) for method in methods}
-
-
-class SocketSession(Protocol):
-    """What is done over one open WebSocket."""
-
-    async def run(self) -> None:
-        """Serve until the client disconnects (`ClientGone`) or the connection must end."""
-
-    def stop(self, reason: AntiphonError) -> None:
-        """Take no new work, let the work under way end, then close the connection and return from `run`."""
 
 
 class SocketResource:

@@ -13,7 +13,7 @@ from antiphon.http.bodies import checked_value
 from antiphon.http.decoding import decode_json, run_off_loop, unchanged
 from antiphon.http.disconnect import ClientGone
 from antiphon.http.resource import SocketResource
-from antiphon.http.sockets import SocketConnection
+from antiphon.http.socket_connection import SocketConnection
 from antiphon.policy.call import Call
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.refusals import unsupported_parameter

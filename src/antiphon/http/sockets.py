@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
@@ -19,7 +18,8 @@ from antiphon.domain.tenancy import Caller
 from antiphon.http.answers import answer_headers, new_request_id
 from antiphon.http.disconnect import ClientGone
 from antiphon.http.proxies import Proxies
-from antiphon.http.resource import SocketResource, SocketSession
+from antiphon.http.resource import SocketResource
+from antiphon.http.socket_connection import SocketConnection, SocketSession
 from antiphon.policy.call import Call
 from antiphon.policy.keys.permit import permit
 from antiphon.telemetry.logs import logger
@@ -28,55 +28,6 @@ from antiphon.wire import json as wire_json
 _log = logger(__name__)
 #: Finds out who opens a connection, by its method, its headers and its scope. Raises `Unauthenticated`.
 FindCaller = Callable[[str, Mapping[bytes, bytes], Scope], Awaitable[Caller]]
-
-
-class SocketConnection:
-    """One WebSocket of a client that is known, as the session on it sees it."""
-
-    def __init__(
-        self,
-        request_id: str,
-        path_params: Mapping[str, str],
-        query: bytes,
-        new_call: Callable[[], Awaitable[Call]],
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        """`new_call`: see below. `query`: the undecoded query string of the request that opens the connection."""
-        self.request_id = request_id
-        self.path_params = path_params
-        self.query = query
-        #: Makes a call for one request over this connection. The key is checked anew, since it may have been revoked
-        #: in the meantime: raises `Unauthenticated` or `PermissionDenied` then.
-        self.new_call = new_call
-        self._receive = receive
-        self._send = send
-
-    async def receive(self) -> str | bytes:
-        """The next message: text or bytes. Raises `ClientGone` once the client has disconnected."""
-        message = await self._receive()
-        if message["type"] == "websocket.disconnect":
-            raise ClientGone
-        text: str | None = message.get("text")
-        return message["bytes"] if text is None else text
-
-    async def send_json(self, body: object) -> None:
-        """Send a JSON document as a text message, and wait until the connection takes it. Raises `ClientGone`."""
-        await self._send_message({"type": "websocket.send", "text": wire_json.encode(body).decode()})
-
-    async def send_bytes(self, data: bytes) -> None:
-        """Send a binary message, and wait until the connection takes it. Raises `ClientGone`."""
-        await self._send_message({"type": "websocket.send", "bytes": data})
-
-    async def close(self, code: int, reason: str) -> None:
-        """Close the connection. `code`: RFC 6455, section 7.4. Raises `ClientGone`."""
-        await self._send_message({"type": "websocket.close", "code": code, "reason": reason})
-
-    async def _send_message(self, message: dict[str, Any]) -> None:
-        try:
-            await self._send(message)
-        except OSError:
-            raise ClientGone from None
 
 
 class SocketServer:
