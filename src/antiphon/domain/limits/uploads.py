@@ -38,9 +38,12 @@ BLOB_WRITE = MIB
 BLOB_PART = 8 * MIB
 #: Parts of one upload that are under way at once; each is in memory.
 BLOB_PARTS_AT_ONCE = 2
+#: Bytes of one request for a part of a blob in S3.
+BLOB_READ = 2 * MIB
 #: Threads for the files of blobs: a disk that hangs must not take those that everything else uses.
 BLOB_THREADS = 4
-#: Seconds of one request to S3, and of all tries together.
+#: Seconds to connect to S3, of one request there, and of all tries of one together.
+BLOB_CONNECT_TIMEOUT = 5.0
 BLOB_REQUEST_TIMEOUT = 60.0
 BLOB_RETRY_TIMEOUT = 120.0
 BLOB_RETRIES = 4
