@@ -177,7 +177,7 @@ def _translated() -> Iterator[None]:
 
     try:
         yield
-    except NotFoundError:
+    except (NotFoundError, FileNotFoundError):
         raise FileNotFoundError from None
     except (BaseError, OSError) as error:  # the writer raises the latter
         raise StoreUnavailable(f"the S3 server: {type(error).__name__}") from None
