@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Iterable, Mapping
 
+from antiphon.app.blobs import BlobService, blob_store
 from antiphon.app.services import ServiceGroup, Services, ShutdownHook
 from antiphon.domain.errors import EngineUnavailable, SetupError, ShuttingDown
 from antiphon.domain.routing import RouteSpec
@@ -170,6 +171,7 @@ def compose(
         lasting=ServiceGroup(
             {
                 "ledger": ledger,
+                "blobs": BlobService(blob_store(settings)),
                 "budgets": budgets,
                 "uses": uses,
                 "calls": ShutdownHook(gate.settle),

@@ -82,6 +82,30 @@ class Settings:
             parsers.mask_url,
         ),
     ] = ""
+    blobs: Annotated[
+        str,
+        Spec(
+            parsers.blobs,
+            "Where the bytes of files are kept: a folder, or s3://BUCKET/PREFIX (needs the extra s3)",
+            "the folder blobs in the data directory",
+        ),
+    ] = ""
+    s3_endpoint: Annotated[
+        str, Spec(parsers.web_address, "Address of the server that speaks S3", "Amazon's", parsers.mask_url)
+    ] = ""
+    s3_region: Annotated[str, Spec(parsers.text, "Region of the bucket", "what the environment says (AWS_REGION)")] = ""
+    s3_access_key: Annotated[
+        str, Spec(parsers.text, "Access key of S3", "what the environment says (AWS_ACCESS_KEY_ID, or a role)")
+    ] = ""
+    s3_secret_key: Annotated[
+        str,
+        Spec(
+            parsers.text,
+            "Secret key of S3; best said in the variable, since flags are seen by others on the machine",
+            "what the environment says (AWS_SECRET_ACCESS_KEY, or a role)",
+            parsers.mask_secret,
+        ),
+    ] = ""
     slots: Annotated[int, Spec(parsers.integer(1, 256), "Generations that run at once")] = 2
     context: Annotated[
         int | None,
