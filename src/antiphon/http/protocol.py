@@ -112,8 +112,9 @@ class BoundedProtocol(HttpConnection):
 
     def _hold(self, data: bytes) -> None:
         """Keep what may not be parsed yet, and read no more of it: one read is the most that is kept."""
-        self._held = data
-        self.hold_reading(hold=bool(data))
+        held_before, self._held = self._held, data
+        if data or held_before:
+            self.hold_reading(hold=bool(data))
 
     def _feed(self, data: bytes) -> None:
         """Have one piece parsed, and count what of it is no body."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from antiphon.domain import limits
@@ -119,7 +119,8 @@ class HttpConnection(HttpToolsProtocol):
         self.flow.holding = hold  # type: ignore[attr-defined]  # ours
         if hold:
             self.flow.pause_reading()
-        else:
+        elif self.cycle is None or len(self.cycle.body) <= HIGH_WATER_LIMIT:
+            # Otherwise uvicorn has paused it: a body is read no further than its reader has come.
             self.flow.resume_reading()
 
     def stop_idle_timer(self) -> None:
