@@ -275,7 +275,9 @@ def _sockets() -> list[Any]:
         async def _talk(self) -> None:
             call = await self._connection.new_call()
             query = self._connection.query.decode()
-            await self._connection.send_json({**self._connection.path_params, "query": query, "path": call.path})
+            await self._connection.send_json(
+                {**self._connection.path_params, "query": query, "endpoint": call.endpoint}
+            )
             with contextlib.suppress(ClientGone):
                 while True:
                     message = await self._connection.receive()
