@@ -17,11 +17,11 @@ import pytest
 
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed
-from antiphon.domain.records import StoredResponse
+from antiphon.domain.jobs import Job
 from antiphon.engines.scripted import ScriptedEngine, Step
+from antiphon.jobs.runner import JobRunner
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
-from antiphon.run.worker import Worker
 from antiphon.stores.store import SqlStore
 from conformance.sequence import check_sequence
 from conformance.spec import check_response, check_response_event
@@ -182,21 +182,21 @@ def _begins(client: openai.OpenAI, *ids: str) -> str:
 def test_a_cancel_is_not_lost_while_the_worker_takes_the_response(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, cancelled = SqlStore.take_responses, asyncio.Event()
+    claim, cancelled = SqlStore.claim_jobs, asyncio.Event()
 
-    async def claim_and_dally(store: SqlStore, *args: Any, **options: Any) -> list[StoredResponse]:
+    async def claim_and_dally(store: SqlStore, *args: Any, **options: Any) -> list[Job]:
         claimed = await claim(store, *args, **options)
         if claimed:
             await cancelled.wait()
         return claimed
 
-    def cancel(worker: Worker, name: tuple[str, str]) -> None:
-        note(worker, name)
+    def cancel(runner: JobRunner, name: tuple[str, str]) -> None:
+        note(runner, name)
         cancelled.set()
 
-    note = Worker._cancel
-    monkeypatch.setattr(SqlStore, "take_responses", claim_and_dally)
-    monkeypatch.setattr(Worker, "_cancel", cancel)
+    note = JobRunner._cancel
+    monkeypatch.setattr(SqlStore, "claim_jobs", claim_and_dally)
+    monkeypatch.setattr(JobRunner, "_cancel", cancel)
     with serving(engine(lambda _: [TextDelta("a"), asyncio.Event(), STOP]), tmp_path) as served:
         client = served.client()
         made = client.responses.create(model="gpt-5-mini", input="hi", background=True)

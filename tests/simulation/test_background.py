@@ -31,12 +31,11 @@ from antiphon.run.bus import Bus
 from antiphon.run.compaction import Compactor
 from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
-from antiphon.run.responses import Responses
 from antiphon.run.tail import Poller
-from antiphon.run.worker import Worker
 from conformance.sequence import check_sequence
 from simulation.world import Database, Faulty, VirtualClock, VirtualLoop, play, predictable_ids
 from support.calls import call_of
+from support.making import Making
 
 SEEDS = range(24)
 DAY = 24 * 3600
@@ -67,8 +66,8 @@ class Server:
         bus = Bus()
         self.bus = bus
         self.poller = Poller(store, bus)
-        self.worker = Worker(store, gate, preparer, bus, clock, alone=False)
-        self.responses = Responses(store, clock, bus=bus, worker=self.worker, preparer=preparer)
+        self.worker = Making(store, gate, preparer, bus, clock, alone=False)
+        self.responses = self.worker.responses
 
     def crash(self) -> None:
         """End as a process does that is killed: nothing more happens, nothing is put in order."""
@@ -199,6 +198,7 @@ def run(path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> float:
     ends: list[float] = []
 
     async def main(loop: VirtualLoop) -> None:
+        monkeypatch.setattr(database, "clock", lambda: loop.now)
         await course(loop, database, chance)
         ends.append(loop.now)
 

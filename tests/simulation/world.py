@@ -18,6 +18,8 @@ import pytest
 
 from antiphon.domain import ids
 from antiphon.domain.errors import StoreFailed
+from antiphon.jobs import kinds
+from antiphon.run import backoff
 from antiphon.stores.store import SqlStore
 
 
@@ -79,7 +81,9 @@ def play(main: Callable[[VirtualLoop], Coroutine[Any, Any, None]]) -> None:
 
 
 def predictable_ids(monkeypatch: pytest.MonkeyPatch, chance: random.Random) -> None:
-    """Ids decide the order of what was made in the same second, so they too must come from the seed."""
+    """Ids decide the order of what was made in the same second, so they too must come from the seed; as do pauses."""
+    for module in (kinds, backoff):
+        monkeypatch.setattr(module, "random", chance.random)
     monkeypatch.setattr(ids, "random_hex", lambda digits: chance.randbytes(digits // 2).hex())
     monkeypatch.setattr(ids, "time", SimpleNamespace(time=lambda: 0))
 
@@ -91,7 +95,10 @@ class Database:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
+        #: What time it is for the database (Unix seconds).
+        self.clock: Callable[[], float] = lambda: 0.0
         self._store = SqlStore(url, backups=None)
+        self._store._database._driver.now_ms = lambda: int(self.clock() * 1000)  # type: ignore[attr-defined]  # SQLite
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the store, and wait."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from antiphon.app.blobs import BlobService, blob_store
 from antiphon.app.services import ServiceGroup, Services, ShutdownHook
+from antiphon.domain import limits
 from antiphon.domain.errors import EngineUnavailable, SetupError, ShuttingDown
 from antiphon.domain.routing import RouteSpec
 from antiphon.domain.sealing import Sealer
@@ -31,6 +32,11 @@ from antiphon.http.api import Api
 from antiphon.http.idempotent import Idempotent
 from antiphon.http.proxies import Proxies
 from antiphon.http.session_cookies import SessionCookies
+from antiphon.jobs.presence import Presence, worker_name
+from antiphon.jobs.retries import Retries
+from antiphon.jobs.runner import JobRunner
+from antiphon.jobs.sweeps import Sweep, Sweeps
+from antiphon.jobs.upkeep import JobUpkeep
 from antiphon.models.retirements import retirements
 from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
@@ -56,13 +62,14 @@ from antiphon.run.chat import Chat
 from antiphon.run.clock import SystemClock
 from antiphon.run.compaction import Compactor
 from antiphon.run.conversations import Conversations
+from antiphon.run.expiry import Expiry
+from antiphon.run.foreground import Foreground
 from antiphon.run.idempotency import Idempotency
 from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
+from antiphon.run.response_job import response_jobs
 from antiphon.run.responses import Responses
-from antiphon.run.sweeper import Sweeper
 from antiphon.run.tail import Poller
-from antiphon.run.worker import Worker
 from antiphon.settings import Settings
 from antiphon.settings.declared import DEFAULT_ALIASES, all_aliases
 
@@ -123,14 +130,41 @@ def compose(
     preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)), ignores_unserved=ignores)
     # A server has its data directory, and so the database in there, to itself; any other database may serve several.
     alone = settings.database == f"sqlite:///{settings.data_dir / 'antiphon.db'}"
-    worker = Worker(store, gate, preparer, bus, clock, alone=alone)
-    responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
+    presence = Presence(store, worker_name(), clock, alone=alone)
+    runner = JobRunner(store, presence, [response_jobs(store, gate, preparer, bus, clock)])
+    foreground, retries, upkeep = Foreground(store, presence, bus), Retries(), JobUpkeep(store, clock)
+    responses = Responses(
+        store,
+        clock,
+        bus=bus,
+        presence=presence,
+        runner=runner,
+        foreground=foreground,
+        retries=retries,
+        preparer=preparer,
+    )
     last_used = LastUsed(store)
     authenticator = Authenticator(store, secret, clock, last_used.uses)
     administrators = AdminAuthenticator(store, secret, clock)
     proxies = Proxies(settings.trusted_proxies)
     sessions = SessionCookies(Sessions(store, secret, clock, last_used.uses), authenticator, proxies)
     keys = Idempotency(store, clock, secret)
+    sweeps = Sweeps(
+        [
+            Sweep("ledger", limits.LEDGER_SWEEP_TICK, ledger.sweep),
+            Sweep("reservations", limits.RESERVATION_RENEWAL, budgets.sweep),
+            Sweep("idempotency_keys", limits.SWEEP_TICK, keys.sweep),
+            Sweep("expired", limits.SWEEP_TICK, Expiry(store, clock).sweep),
+            Sweep("interrupted_responses", limits.CLAIM_TICK, foreground.end_interrupted),
+            Sweep("retries", limits.LEASE, retries.sweep),
+            *upkeep.sweeps(),
+        ],
+        clock,
+    )
+    observer.gauges += [
+        Gauge("jobs", "Jobs by kind and state, as they were last counted.", upkeep.counts, ("kind", "state")),
+        Gauge("sweep_last_run_seconds", "When periodic work last ended well.", sweeps.last_runs, ("sweep",)),
+    ]
     api = Api(
         [
             *context_http.resources(responses),
@@ -177,22 +211,22 @@ def compose(
                 "calls": ShutdownHook(gate.settle),
                 "cache": ShutdownHook(cache.close),
                 "last_used": last_used,
-                "leases": ShutdownHook(worker.close),
-                "keys": keys,
-                "sweeper": Sweeper(store, clock),
+                "presence": presence,
+                "jobs": ShutdownHook(runner.close),
+                "sweeps": sweeps,
                 "lag": observer.lag,
             }
         ),
-        # No socket takes anything new; then the worker stores how its responses stand, and the bus lets followers go.
+        # No socket takes anything new; then the runner leaves its jobs as they stand, and the bus lets followers go.
         background=ServiceGroup(
             {
                 **({} if alone else {"poller": Poller(store, bus)}),
                 "bus": ShutdownHook(bus.close),
-                "worker": worker,
+                "jobs": runner,
                 "sockets": ShutdownHook(api.close_sockets),
             }
         ),
-        unattended=worker,
+        unattended=runner,
     )
 
 

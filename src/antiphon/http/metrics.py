@@ -229,7 +229,8 @@ class Collector:
         yield _gauge("requests_in_flight", "Requests that are being answered.", (), [((), seen.in_flight)])
         yield _gauge("generations_in_flight", "Generations that are being made.", (), [((), seen.generating)])
         for gauge, value in self._gauges:
-            yield _gauge(gauge.name, gauge.help, (), [((), value)])
+            rows = [((), value)] if isinstance(value, int | float) else value
+            yield _gauge(gauge.name, gauge.help, gauge.labels, rows)
         yield _histogram(
             "loop_lag_seconds", "How late the event loop was, looked at regularly.", (), [((), seen.lag.seconds)]
         )

@@ -9,6 +9,7 @@ from antiphon.ports.completions import CompletionStore
 from antiphon.ports.conversations import ConversationStore
 from antiphon.ports.engine import Capabilities, Constraining, Engine, Queueing, Route
 from antiphon.ports.idempotency import KeyStore
+from antiphon.ports.jobs import JobStore, WorkerStore
 from antiphon.ports.money import BudgetStore, LedgerStore
 from antiphon.ports.organisation import AuditStore, OrganisationStore
 from antiphon.ports.prompts import PromptStore
@@ -30,6 +31,7 @@ __all__ = [
     "Constraining",
     "ConversationStore",
     "Engine",
+    "JobStore",
     "KeyStore",
     "LedgerStore",
     "OrganisationStore",
@@ -42,4 +44,5 @@ __all__ = [
     "Store",
     "TenantStore",
     "UseStore",
+    "WorkerStore",
 ]

@@ -8,6 +8,7 @@ from antiphon.ports.caching import CacheStore
 from antiphon.ports.completions import CompletionStore
 from antiphon.ports.conversations import ConversationStore
 from antiphon.ports.idempotency import KeyStore
+from antiphon.ports.jobs import JobStore, WorkerStore
 from antiphon.ports.money import BudgetStore, LedgerStore
 from antiphon.ports.organisation import AuditStore, OrganisationStore
 from antiphon.ports.prompts import PromptStore
@@ -21,6 +22,8 @@ class Store(
     TenantStore,
     AccessStore,
     ResponseStore,
+    JobStore,
+    WorkerStore,
     ConversationStore,
     CompletionStore,
     PromptStore,

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from antiphon.domain.errors import AntiphonError, NotFound, StoreFailed
 from antiphon.domain.ids import new_id
 from antiphon.domain.records import ConversationItem
+from antiphon.jobs.presence import Presence
+from antiphon.jobs.retries import Retries
 from antiphon.ports import ConversationStore
 from antiphon.protocol.responses import request as requests
 from antiphon.telemetry.logs import logger
-
-if TYPE_CHECKING:
-    # A worker's jobs have persisters, and those know turns.
-    from antiphon.run.worker import Worker
 
 Json = dict[str, Any]
 
@@ -30,26 +28,29 @@ class ConversationLock:
     change.
     """
 
-    def __init__(self, store: ConversationStore, worker: Worker, project_id: str, conversation_id: str) -> None:
+    def __init__(
+        self, store: ConversationStore, presence: Presence, retries: Retries, project_id: str, conversation_id: str
+    ) -> None:
         self.response_id = new_id("resp_")
         self.conversation_id = conversation_id
         self.settled = True
         self._store = store
-        self._worker = worker
+        self._presence = presence
+        self._retries = retries
         self._project_id = project_id
 
     async def take(self) -> None:
         """Begin. Raises `NotFound` and `ConversationLocked`."""
-        await self._worker.presence.fresh()
+        await self._presence.confirm()
         self.settled = False
         try:
             await self._store.lock_conversation(
-                self._project_id, self.conversation_id, self.response_id, owner=self._worker.id
+                self._project_id, self.conversation_id, self.response_id, owner=self._presence.worker
             )
         except StoreFailed:
             # It may have been done nevertheless.
             self.settled = True
-            self._worker.later(self._unlock)
+            self._retries.add(self._unlock)
             raise
         except AntiphonError:
             self.settled = True
@@ -71,7 +72,7 @@ class ConversationLock:
             await self._unlock()
         except AntiphonError as error:
             _log.warning("a conversation is not freed yet", reason=str(error))
-            self._worker.later(self._unlock)
+            self._retries.add(self._unlock)
 
     async def _unlock(self) -> None:
         await self._store.unlock_conversation(self._project_id, self.conversation_id, self.response_id)
@@ -80,9 +81,10 @@ class ConversationLock:
 class ConversationLocks:
     """Gives responses their turns."""
 
-    def __init__(self, store: ConversationStore, worker: Worker) -> None:
+    def __init__(self, store: ConversationStore, presence: Presence, retries: Retries) -> None:
         self._store = store
-        self._worker = worker
+        self._presence = presence
+        self._retries = retries
 
     @asynccontextmanager
     async def taken(self, project_id: str, body: Json) -> AsyncIterator[ConversationLock | None]:
@@ -94,7 +96,7 @@ class ConversationLocks:
         if conversation_id is None:
             yield None
             return
-        turn = ConversationLock(self._store, self._worker, project_id, conversation_id)
+        turn = ConversationLock(self._store, self._presence, self._retries, project_id, conversation_id)
         try:
             await turn.take()
             yield turn

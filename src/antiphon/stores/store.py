@@ -11,12 +11,14 @@ from antiphon.stores.admin_keys import AdminKeys
 from antiphon.stores.audit import Audit
 from antiphon.stores.budgets import Budgets
 from antiphon.stores.cached import Cached
+from antiphon.stores.claims import Claims
 from antiphon.stores.completions import Completions
 from antiphon.stores.conversations import Conversations
 from antiphon.stores.database import Database, driver_for
 from antiphon.stores.event_logs import EventLogs
 from antiphon.stores.idempotency import Keys
 from antiphon.stores.invites import Invites
+from antiphon.stores.jobs import Jobs
 from antiphon.stores.ledger import Ledger
 from antiphon.stores.making import Making
 from antiphon.stores.presence import Presence
@@ -41,11 +43,17 @@ class Accounts(Ledger, Budgets, Cached, Uses):
     """Implements `ports.LedgerStore`, `ports.BudgetStore`, `ports.CacheStore` and `ports.UseStore`."""
 
 
-class Work(Responses, Making, EventLogs, Presence):
+class Work(Responses, Making, EventLogs):
     """Implements `ports.ResponseStore`."""
 
 
-class SqlStore(Tenants, Sessions, Work, Conversations, Completions, Prompts, Keys, Access, Organisation, Accounts):
+class JobQueue(Jobs, Claims, Presence):
+    """Implements `ports.JobStore` and `ports.WorkerStore`."""
+
+
+class SqlStore(
+    Tenants, Sessions, Work, JobQueue, Conversations, Completions, Prompts, Keys, Access, Organisation, Accounts
+):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:

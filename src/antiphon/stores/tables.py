@@ -36,6 +36,11 @@ _Sequence = BigInteger().with_variant(Integer, "sqlite")
 #: What `unfinished` looks for. Text, because SQLite uses a partial index only for literally the same condition.
 UNFINISHED = "status IN ('in_progress', 'queued')"
 _EXPIRES = "expires_at IS NOT NULL"
+#: As above, of jobs.
+JOB_OPEN = "state IN ('queued', 'running')"
+_HELD = "holder IS NOT NULL"
+_JOB_ENDED = "finished_at IS NOT NULL"
+_ONCE = f"dedupe_key IS NOT NULL AND {JOB_OPEN}"
 #: As above: the few that still have an event log among all that were ever made.
 HAS_LOG = "has_log = 1"
 
@@ -197,29 +202,57 @@ responses = Table(
     Column("model", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("previous_response_id", Text),
-    # The worker that makes it; it is anybody's if there is no such worker.
+    # The worker that makes it, or made it last. Only that one may change it.
     Column("owner", Text),
-    # Of one that nobody makes: not to be tried before (Unix milliseconds); all its pauses until now (milliseconds).
-    Column("wait_until", BigInteger),
-    Column("waited", BigInteger, nullable=False, server_default=text("0")),
     Column("background", Integer, nullable=False, server_default=text("0")),
-    Column("cancel_requested", Integer, nullable=False, server_default=text("0")),
-    # What it takes to make a background response, until it has ended.
-    Column("request", LargeBinary),
     Column("conversation_id", Text),
     Column("expires_at", BigInteger),
     Column("has_log", Integer, nullable=False, server_default=text("0")),
     Index("ix_responses_unfinished", "owner", sqlite_where=text(UNFINISHED), postgresql_where=text(UNFINISHED)),
-    Index(
-        "ix_responses_waiting",
-        "project_id",
-        "created_at",
-        "id",
-        sqlite_where=text(UNFINISHED),
-        postgresql_where=text(UNFINISHED),
-    ),
     Index("ix_responses_expires_at", "expires_at", sqlite_where=text(_EXPIRES), postgresql_where=text(_EXPIRES)),
     Index("ix_responses_has_log", "created_at", sqlite_where=text(HAS_LOG), postgresql_where=text(HAS_LOG)),
+)
+
+# Jobs (`domain.jobs`). Times are Unix milliseconds by the database's clock. `delay`: how long the last pause was meant
+# to be. Short columns stand first: what looks for jobs reads those only.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Column("id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("run_at", BigInteger, nullable=False),
+    Column("delay", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("losses", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("waited", BigInteger, nullable=False),
+    Column("holder", Text),
+    Column("cancel_requested", Integer, nullable=False),
+    Column("dedupe_key", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    Column("error", Text),
+    Column("progress", LargeBinary),
+    Column("result", LargeBinary),
+    Column("payload", LargeBinary, nullable=False),
+    UniqueConstraint("project_id", "id"),
+    Index("ix_jobs_open", "project_id", "kind", "seq", sqlite_where=text(JOB_OPEN), postgresql_where=text(JOB_OPEN)),
+    Index("ix_jobs_holder", "holder", sqlite_where=text(_HELD), postgresql_where=text(_HELD)),
+    Index("ix_jobs_ended", "finished_at", "state", sqlite_where=text(_JOB_ENDED), postgresql_where=text(_JOB_ENDED)),
+    Index(
+        "ix_jobs_dedupe_key",
+        "project_id",
+        "kind",
+        "dedupe_key",
+        unique=True,
+        sqlite_where=text(_ONCE),
+        postgresql_where=text(_ONCE),
+    ),
 )
 
 # The events of background responses as they were sent: `count` of them from sequence number `first`. `progress` is what

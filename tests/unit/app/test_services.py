@@ -102,7 +102,7 @@ def test_a_servers_parts_end_before_what_they_still_need(tmp_path: Path) -> None
     assert order == sorted(order)
     assert lasting[-1] == "ledger"
     # Followers are let go when what they follow has been stored for the last time, and no socket asks for more.
-    assert background == ["sockets", "worker", "bus"]
+    assert background == ["sockets", "jobs", "bus"]
 
 
 def test_only_who_shares_a_database_looks_what_others_say(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, EngineFailed, EngineUnavailable, NeverFits, Overloaded, RateLimited
-from antiphon.domain.records import Free
-from antiphon.run.patience import pause_after
-from antiphon.run.steady import SteadyTime
-from antiphon.run.worker import choose
+from antiphon.domain.jobs import FreeJob
+from antiphon.jobs.fairness import choose, one_suspect
+from antiphon.jobs.steady import SteadyTime
+from antiphon.run.backoff import pause_after
 
 DAY = 24 * 3600.0
 JITTER = 1 + limits.BACKGROUND_JITTER
@@ -52,20 +52,30 @@ def test_waiting_comes_to_an_end(error: AntiphonError, waited: float) -> None:
     assert pause_after(error, waited) is None
 
 
-def free(*names: str) -> list[Free]:
-    return [Free(name[0], name, None) for name in names]
+def free(*names: str, priority: int = 0, losses: int = 0) -> list[FreeJob]:
+    return [FreeJob(name[0], name, "k", priority, 0, losses) for name in names]
 
 
 def test_the_project_with_the_fewest_goes_first() -> None:
     waiting = free("a1", "b1", "c1", "a2", "b2", "a3", "a4")
-    chosen = [each.id for each in choose(waiting, 4, Counter({"a": 5, "b": 1}))]
+    chosen = [each.id for each in choose(waiting, 4, Counter({"a": 5, "b": 1}), most=64)]
     assert chosen == ["c1", "b1", "b2", "a1"]
-    assert [each.id for each in choose(waiting, 9, Counter())] == ["a1", "b1", "c1", "a2", "b2", "a3", "a4"]
+    assert [each.id for each in choose(waiting, 9, Counter(), most=64)] == ["a1", "b1", "c1", "a2", "b2", "a3", "a4"]
 
 
-def test_one_project_never_takes_all_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_BACKGROUND_OF_PROJECT", 2)
-    chosen = choose(free("a1", "a2", "a3", "b1"), 9, Counter({"a": 1}))
+def test_of_projects_with_equally_many_the_highest_priority_goes_first() -> None:
+    waiting = [*free("a1"), *free("b1", priority=5), *free("c1", priority=1)]
+    assert [each.id for each in choose(waiting, 2, Counter({"b": 1}), most=64)] == ["c1", "a1"]
+
+
+def test_one_of_those_that_killed_servers_runs_at_once() -> None:
+    waiting = [*free("a1"), *free("a2", "b1", losses=limits.SUSPECT_LOSSES), *free("b2")]
+    assert [each.id for each in one_suspect(waiting, running=False)] == ["a1", "a2", "b2"]
+    assert [each.id for each in one_suspect(waiting, running=True)] == ["a1", "b2"]
+
+
+def test_one_project_never_takes_all_the_room() -> None:
+    chosen = choose(free("a1", "a2", "a3", "b1"), 9, Counter({"a": 1}), most=2)
     assert sorted(each.id for each in chosen) == ["a1", "b1"]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from antiphon.domain import limits
-from antiphon.run.presence import Presence
+from antiphon.jobs.presence import Presence
 
 DAY = 24 * 3600.0
 
@@ -70,7 +70,7 @@ async def listens(clock: FakeClock, presence: Presence, seconds: float) -> None:
     """As a worker does, for so long."""
     for _ in range(round(seconds / limits.LEASE_RENEWAL)):
         clock.pass_by(limits.LEASE_RENEWAL)
-        await presence.tell_and_listen()
+        await presence.beat_and_listen()
 
 
 def test_a_server_that_counts_no_more_is_struck_off_in_ten_seconds() -> None:
@@ -104,7 +104,7 @@ def test_whoever_stood_still_judges_nobody() -> None:
         await store.beat("asleep, too")
         await listens(clock, presence, limits.LEASE_RENEWAL)
         clock.pass_by(20)  # the machine of both was paused
-        await presence.tell_and_listen()
+        await presence.beat_and_listen()
         assert "asleep, too" in store.rows
         await store.beat("asleep, too")
         await listens(clock, presence, limits.LEASE)
@@ -119,12 +119,12 @@ def test_one_that_was_struck_off_comes_back_before_it_takes_on_anything() -> Non
     async def test(store: FakeStore, clock: FakeClock, presence: Presence) -> None:
         await presence.enter()
         beats = store.beats
-        await presence.fresh()
+        await presence.confirm()
         assert store.beats == beats
         for sleep in (lambda: clock.pass_by(20), lambda: setattr(clock, "wall", clock.wall + 20)):
             sleep()
             store.rows.clear()
-            await presence.fresh()
+            await presence.confirm()
             assert store.rows == {"me": 0}
 
     run(test)
@@ -136,7 +136,7 @@ def test_whoever_is_alone_says_nothing_and_takes_over_at_once() -> None:
         await presence.enter()
         assert store.rows == {"me": 0}
         await listens(clock, presence, 60)
-        await presence.fresh()
+        await presence.confirm()
         assert store.rows == {"me": 0}
         await presence.leave()
         assert store.rows == {}

@@ -8,19 +8,6 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, EngineUnavailable, NeverFits, Overloaded, RateLimited
 
 
-class PutOff(Exception):
-    """A response has to wait, for `seconds`, since it was refused with `error`.
-
-    `counted`: the rate limits have counted it as a request by now.
-    """
-
-    def __init__(self, error: AntiphonError, seconds: float, *, counted: bool) -> None:
-        super().__init__(f"put off for {seconds:.1f} seconds")
-        self.error = error
-        self.seconds = seconds
-        self.counted = counted
-
-
 def pause_after(error: AntiphonError, waited: float) -> float | None:
     """Seconds to wait after this refusal, of a response that has waited for `waited` seconds in all.
 

@@ -1,4 +1,4 @@
-"""A clock for what cannot be undone."""
+"""A clock for what cannot be undone: it does not follow jumps at once."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ class SteadyTime:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._believed = self._seen = self._ahead()
+        self._believed = self._seen = clock.now() - clock.monotonic()
         self._seen_at = clock.monotonic()
-
-    def _ahead(self) -> float:
-        """Seconds that the wall clock is ahead of the monotonic one. They only change when somebody sets it."""
-        return self._clock.now() - self._clock.monotonic()
 
     def now(self) -> float:
         """Unix seconds. To be asked again and again: a jump is noticed between two looks."""
-        ahead, monotonic = self._ahead(), self._clock.monotonic()
+        return self.believed(self._clock.now())
+
+    def believed(self, wall: float) -> float:
+        """As `now`, of another wall clock, which shows `wall`: a database's."""
+        monotonic = self._clock.monotonic()
+        ahead = wall - monotonic  # only changes when somebody sets the wall clock
         if abs(ahead - self._seen) > limits.CLOCK_DRIFT:
             self._seen, self._seen_at = ahead, monotonic
         near = abs(ahead - self._believed) <= limits.CLOCK_DRIFT
         if near or monotonic - self._seen_at >= limits.CLOCK_DOUBT:
             self._believed = ahead
-        return min(self._clock.now(), monotonic + self._believed)
+        return min(wall, monotonic + self._believed)

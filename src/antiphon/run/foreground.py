@@ -1,0 +1,57 @@
+"""Responses that clients listen to while they are made: known here, and ended if nobody makes them any more.
+
+Such a response is stored as unfinished from its first event on. Its server may die, or its client hang up while the
+database takes no end. Nobody can resume it, so it has failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+from antiphon.domain import limits
+from antiphon.domain.errors import LeaseLost
+from antiphon.domain.records import StoredResponse
+from antiphon.jobs.presence import Presence
+from antiphon.ports import ResponseStore
+from antiphon.run.bus import Bus
+from antiphon.run.logs import CUT_OFF, end_as_failed
+
+
+class Foreground:
+    """The responses that this server makes for clients that listen."""
+
+    def __init__(self, store: ResponseStore, presence: Presence, bus: Bus) -> None:
+        self._store = store
+        self._bus = bus
+        self._presence = presence
+        self._under_way: Counter[tuple[str, str]] = Counter()
+
+    @contextlib.contextmanager
+    def under_way(self, project_id: str, response_id: str) -> Iterator[None]:
+        """For as long as this response is made here."""
+        name = (project_id, response_id)
+        self._under_way[name] += 1
+        try:
+            yield
+        finally:
+            self._under_way[name] -= 1
+            if not self._under_way[name]:
+                del self._under_way[name]
+
+    async def end_interrupted(self) -> None:
+        """A sweep: end those that nobody makes any more."""
+        await self._presence.confirm()
+        here = set(self._under_way)
+        worker = self._presence.worker
+        for response in await self._store.interrupted_responses(worker, limit=limits.SWEEP_STEP):
+            name = (response.project_id, response.id)
+            if name not in here and name not in self._under_way:
+                await self._end(response, worker)
+
+    async def _end(self, response: StoredResponse, worker: str) -> None:
+        with contextlib.suppress(LeaseLost):  # it was deleted, or another server was quicker
+            if await self._store.adopt_response(response, worker):
+                await end_as_failed(self._store, self._bus, replace(response, owner=worker), f"{CUT_OFF}.")
