@@ -82,6 +82,14 @@ class Settings:
             parsers.mask_url,
         ),
     ] = ""
+    database_use: Annotated[
+        Literal["auto", "alone", "shared"],
+        Spec(
+            parsers.one_of("auto", "alone", "shared"),
+            "Whether other servers use this database too; auto is alone for SQLite in the data directory, and shared "
+            "for any other",
+        ),
+    ] = "auto"
     blobs: Annotated[
         str,
         Spec(
@@ -210,6 +218,18 @@ class Settings:
         Literal["auto", "json", "console"],
         Spec(parsers.one_of("auto", "json", "console"), "Form of the log; auto is console on a terminal"),
     ] = "auto"
+
+    def shares_database(self) -> bool:
+        """Whether other servers may use the database: then each looks for what the others have written."""
+        if self.database_use != "auto":
+            return self.database_use == "shared"
+        scheme, _, name = self.database.partition("sqlite:///")
+        return bool(scheme) or not name or Path(name).resolve() != own_database(self.data_dir).resolve()
+
+
+def own_database(data_dir: Path) -> Path:
+    """The SQLite file of a data directory. A running server has the directory, and so this file, to itself."""
+    return data_dir / "antiphon.db"
 
 
 def all_aliases(settings: Settings) -> Mapping[str, str]:
