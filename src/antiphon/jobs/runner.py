@@ -52,11 +52,12 @@ class _Run:
 class JobRunner:
     """Runs jobs of these kinds. Jobs of other kinds are left to servers that know them."""
 
-    def __init__(self, store: JobStore, presence: Presence, kinds: Iterable[JobKind[Any]]) -> None:
+    def __init__(self, store: JobStore, presence: Presence, kinds: Iterable[JobKind[Any]] = ()) -> None:
         self._store = store
         self._presence = presence
         self._worker = presence.worker
-        self._kinds = {kind.name: kind for kind in kinds}
+        self._kinds: dict[str, JobKind[Any]] = {}
+        self.install(kinds)
         self._runs: dict[Name, _Run] = {}
         #: Cancelled since the last claim began, and not running here: that claim may have taken them just before, or
         #: they wait for their turn.
@@ -65,6 +66,13 @@ class JobRunner:
         self._unwritten: dict[Name, tuple[int, Ending]] = {}
         self._notified = asyncio.Event()
         self._loops = PeriodicTask(_log, self._claim_step, self._adopt_step, self._cancel_step)
+
+    def install(self, kinds: Iterable[JobKind[Any]]) -> None:
+        """Run jobs of these kinds too, from the start on. Raises `ValueError` for a kind that is there already."""
+        for kind in kinds:
+            if kind.name in self._kinds:
+                raise ValueError(f"there are two kinds of job with the name {kind.name}")
+            self._kinds[kind.name] = kind
 
     # --- its life -----------------------------------------------------------------------------------------------------
     async def start(self) -> None:
