@@ -337,7 +337,7 @@ def test_a_runner_that_stood_still_cannot_end_what_was_taken_over(url: str) -> N
         await put(store, "job_1")
         async with opened(url) as other, running(store, kind(work), worker="a", alone=True):
             assert await begun.get() == "a"
-            assert await store.strike_worker("a", (await store.workers())["a"])
+            assert await store.remove_worker("a", (await store.workers())["a"])
             async with running(other, kind(work), worker="b"):
                 assert await begun.get() == "b"
                 go_on["a"].set()

@@ -9,22 +9,22 @@ from antiphon.domain.jobs import End, FreeJob, Job, JobCount, JobState, NewJob, 
 
 
 class WorkerStore(Protocol):
-    """Workers: servers that share a database. Each is there for as long as it counts its beats up."""
+    """Workers: the servers of a database. Each has a row for as long as it is alive, and counts a number up in it."""
 
     async def beat(self, worker: str) -> bool:
-        """Say that this worker is there. False: nobody knew of it, because it is new, or was taken for dead."""
+        """Count this worker's number up. False: it had no row, because it is new, or was taken for dead."""
 
     async def workers(self) -> dict[str, int]:
-        """All workers that are there, and how far each has counted its beats."""
+        """All workers, with their numbers."""
 
-    async def strike_worker(self, worker: str, beat: int) -> bool:
-        """Forget a worker, unless it has counted further than `beat`: then False. What it held is anybody's then."""
+    async def remove_worker(self, worker: str, beat: int) -> bool:
+        """Remove a worker, unless its number is another than `beat`: then False. What it held can be claimed then."""
 
-    async def strike_others(self, worker: str) -> None:
-        """Forget all workers but this one."""
+    async def remove_other_workers(self, worker: str) -> None:
+        """Remove all workers but this one."""
 
     async def leave(self, worker: str) -> None:
-        """This worker is there no more. What it still holds is anybody's."""
+        """Remove this worker. What it still holds can be claimed."""
 
 
 class JobStore(Protocol):
@@ -37,8 +37,8 @@ class JobStore(Protocol):
     async def enqueue_job(self, job: NewJob) -> str:
         """Store a job; returns its id. Where one with the same dedupe key has not ended, that one's, and stores none.
 
-        Raises `RateLimited` if the project has `limits.MAX_JOBS_OF_PROJECT` jobs that have not ended, and
-        `InvalidRequest` for what is too large.
+        Raises `RateLimited` if `limits.MAX_JOBS_OF_PROJECT` jobs of the project wait already, and `InvalidRequest` for
+        what is too large.
         """
 
     async def get_job(self, project_id: str, job_id: str) -> Job | None:
@@ -59,13 +59,16 @@ class JobStore(Protocol):
         """
 
     # --- for workers --------------------------------------------------------------------------------------------------
-    async def free_jobs(self, kinds: Sequence[str], *, each: int, limit: int, cancelled: bool = False) -> list[FreeJob]:
-        """Jobs of these kinds that can be claimed: those that are due, and those whose worker is gone.
+    async def free_jobs(self, kind: str, *, each: int, limit: int) -> list[FreeJob]:
+        """Jobs of this kind that can be claimed: those that are due, and those whose worker is gone.
 
-        At most `each` of one project and kind, and `limit` in all: the first of each project and kind come first, then
-        the second ones. What has killed workers (`limits.SUSPECT_LOSSES`) counts apart. `cancelled`: only those that
-        were asked to end, whatever they wait for.
+        Of those that are due, the first `each` of each project; the first of every project come first, then the second
+        ones. What has killed workers (`limits.SUSPECT_LOSSES`) is never in the way of others. At most `limit` of each
+        sort.
         """
+
+    async def free_cancelled_jobs(self, kind: str, *, limit: int) -> list[FreeJob]:
+        """Those of this kind that can be claimed and were asked to end, whatever they wait for."""
 
     async def claim_jobs(self, worker: str, free: Sequence[FreeJob]) -> list[Job]:
         """Claim those of these that are still as they were seen."""
@@ -85,7 +88,7 @@ class JobStore(Protocol):
     async def end_job(self, job: Job, end: End) -> None:
         """It has ended. Its payload is forgotten, unless it is dead."""
 
-    # --- for whoever looks after all of them --------------------------------------------------------------------------
+    # --- for all jobs together ----------------------------------------------------------------------------------------
     async def job_time(self) -> int:
         """What time it is for jobs: the database's clock, in Unix milliseconds."""
 
