@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from antiphon.domain import limits
-from antiphon.domain.errors import RateLimited, StoreUnavailable
+from antiphon.domain.errors import RateLimited, StoreFailed, StoreUnavailable
 from antiphon.domain.jobs import Job, NewJob
 from antiphon.jobs.kinds import SETTLED, GiveUp, JobContext, JobKind, Outcome, Reschedule
 from antiphon.stores.store import SqlStore
@@ -93,6 +93,29 @@ def test_what_fails_each_time_is_dead_and_can_be_asked_to_run_again(url: str) ->
             broken = False
             assert await store.retry_job(ONE, "job_1")
             assert (await ended(store, "job_1")).result == b"well"
+
+    run(url, test)
+
+
+@pytest.mark.parametrize("fault", [StoreFailed, StoreUnavailable])
+def test_what_a_dead_job_is_about_is_ended_however_often_that_takes(url: str, fault: type[StoreFailed]) -> None:
+    """Otherwise a response would stay unfinished for ever, and its conversation locked."""
+
+    async def test(store: SqlStore) -> None:
+        faults, settled = [fault("not now"), fault("not yet")], []
+
+        async def work(context: JobContext[Any]) -> None:
+            raise GiveUp("It is no use.")
+
+        async def on_dead(job: Job, error: Exception) -> None:
+            if faults:
+                raise faults.pop()
+            settled.append(job.id)
+
+        await put(store, "job_1")
+        async with running(store, kind(work, on_dead=on_dead)):
+            assert (await ended(store, "job_1")).error == "It is no use."
+        assert settled == ["job_1"]
 
     run(url, test)
 

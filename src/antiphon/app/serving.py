@@ -8,8 +8,10 @@ import os
 import socket
 from collections.abc import Callable
 
-from antiphon.app.compose import Readiness, compose, routes_by_project
+from antiphon.app.compose import compose, routes_by_project
+from antiphon.app.core import Core
 from antiphon.app.engines import upstream_engine
+from antiphon.app.readiness import Readiness
 from antiphon.app.services import Services
 from antiphon.datadir import DataDir, ServerInfo
 from antiphon.domain import limits
@@ -54,7 +56,7 @@ async def run(
             await first_run(store, data_dir)
             await first_owner(store)
             own = await routes_by_project(settings, store)
-            parts = compose(settings, data_dir.secret(), store, fleet, switch, pricing, own)
+            parts = compose(Core(settings, data_dir.secret(), store, fleet, switch, pricing, own))
             try:
                 await parts.start()
                 await _serve(settings, data_dir, parts, switch, listener, announce, stop)
@@ -75,10 +77,11 @@ async def _serve(
     stop: asyncio.Event,
 ) -> None:
     server = HttpServer(
-        with_cors(parts.api, settings.cors_origins),
+        with_cors(parts.api, settings.cors_origins, parts.api.methods),
         drain_timeout=settings.drain_timeout,
         max_message=settings.max_body,
         connection_limit=ConnectionLimit(settings.max_connections, raise_file_limit()),
+        has_socket=parts.api.has_socket,
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     host, port = listener.getsockname()[:2]

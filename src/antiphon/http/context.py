@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from antiphon.http.api import Resource
 from antiphon.http.bodies import checked_engine_body
 from antiphon.http.exchange import Exchange
+from antiphon.http.resource import Resource
 from antiphon.run.responses import Responses
 from antiphon.wire import json as wire_json
 

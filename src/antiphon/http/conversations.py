@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from antiphon.domain.records import StoredConversation
-from antiphon.http.api import Resource
 from antiphon.http.bodies import checked_body
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.http.responses import check_include
 from antiphon.protocol.refusals import missing_parameter, unknown_parameter
 from antiphon.run.conversations import Conversations

@@ -7,7 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from antiphon.domain.errors import InvalidRequest
-from antiphon.http.exchange import answer_headers, new_request_id
+from antiphon.http.answers import answer_headers, new_request_id
 from antiphon.wire import json as wire_json
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from antiphon.domain.errors import AntiphonError
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
+from antiphon.http.resource import Resource
 from antiphon.wire import json as wire_json
 
 #: Raises if the server cannot answer now.

@@ -11,7 +11,9 @@ import msgspec
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, InvalidRequest, ModelNotFound, PermissionDenied
 from antiphon.domain.tenancy import Caller
-from antiphon.http.exchange import JSON, STREAM, Exchange
+from antiphon.http.answers import EVENT_STREAM, JSON
+from antiphon.http.event_stream import send_events
+from antiphon.http.exchange import Exchange
 from antiphon.run.idempotency import FOLLOW, Answer, Attempt, Idempotency
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
@@ -112,10 +114,10 @@ class Idempotent:
 
     async def _replay(self, exchange: Exchange, answer: Answer) -> None:
         if answer.content_type == FOLLOW:
-            await exchange.stream(self._follow(exchange.project_id, answer.body.decode()), [_REPLAYED])
+            await send_events(exchange, self._follow(exchange.project_id, answer.body.decode()), [_REPLAYED])
             return
         kind = answer.content_type.encode()
-        headers = [_REPLAYED, (b"cache-control", b"no-cache")] if kind == STREAM else [_REPLAYED]
+        headers = [_REPLAYED, (b"cache-control", b"no-cache")] if kind == EVENT_STREAM else [_REPLAYED]
         await exchange.reply(answer.status, answer.body, headers, kind)
 
 
@@ -140,7 +142,7 @@ class _AnswerRecorder:
 
     async def settle(self, status: int, content_type: bytes) -> None:
         """The answer is whole, and its end is about to be sent."""
-        if self._forgotten or (content_type == STREAM and self._failed):
+        if self._forgotten or (content_type == EVENT_STREAM and self._failed):
             return  # like an answer with a status of 500
         await self._attempt.settle(status, content_type.decode(), self._object_id or self._shown(content_type))
 
@@ -178,7 +180,7 @@ class _Forgetter:
 
 def _beginning(content_type: bytes, body: bytes) -> bytes:
     """An answer's object, or the first event of a stream."""
-    if content_type != STREAM:
+    if content_type != EVENT_STREAM:
         return body
     events = sse.SSEParser().feed(body[: limits.MIB])
     return events[0].data if events else b""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from antiphon.domain.errors import NotFound
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
+from antiphon.http.resource import Resource
 from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.observe import Observer
 from antiphon.telemetry.metrics import Histogram

@@ -9,9 +9,9 @@ from typing import Any
 from antiphon.domain.errors import ModelNotFound
 from antiphon.domain.routes import Routes
 from antiphon.domain.routing import LOCAL
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.ports import Route
 from antiphon.wire import json as wire_json
 

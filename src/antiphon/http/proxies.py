@@ -38,6 +38,17 @@ class Proxies:
             return None
         return (simple or standard or (peer,))[0]
 
+    def is_secure(self, scope: Scope) -> bool:
+        """Whether the client's own connection is encrypted: to this server, or to a proxy that is trusted to say so."""
+        if scope["scheme"] in ("https", "wss"):
+            return True
+        client = scope.get("client")
+        if not self._networks or not self._trusts(client[0] if client else None):
+            return False
+        hops = _listed(scope["headers"], b"x-forwarded-proto")
+        # As with addresses: only what the nearest proxy has written can be believed.
+        return bool(hops) and hops[-1].strip().lower() in ("https", "wss")
+
     def _rightmost(self, peer: str | None, hops: Sequence[str]) -> tuple[str | None] | None:
         """The client, after these hops; None if the header has not been sent."""
         if not hops:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, InvalidRequest, LeaseLost, StoreUnavailable, Unstorable
+from antiphon.domain.errors import AntiphonError, InvalidRequest, LeaseLost, StoreFailed, StoreUnavailable, Unstorable
 from antiphon.domain.jobs import End, FreeJob, Job, PutBack
 from antiphon.jobs.fairness import choose, one_suspect
 from antiphon.jobs.kinds import INTERRUPTED, SETTLED, GiveUp, JobContext, JobKind, Outcome, Reschedule
@@ -52,11 +52,12 @@ class _Run:
 class JobRunner:
     """Runs jobs of these kinds. Jobs of other kinds are left to servers that know them."""
 
-    def __init__(self, store: JobStore, presence: Presence, kinds: Iterable[JobKind[Any]]) -> None:
+    def __init__(self, store: JobStore, presence: Presence, kinds: Iterable[JobKind[Any]] = ()) -> None:
         self._store = store
         self._presence = presence
         self._worker = presence.worker
-        self._kinds = {kind.name: kind for kind in kinds}
+        self._kinds: dict[str, JobKind[Any]] = {}
+        self.install(kinds)
         self._runs: dict[Name, _Run] = {}
         #: Cancelled since the last claim began, and not running here: that claim may have taken them just before, or
         #: they wait for their turn.
@@ -65,6 +66,13 @@ class JobRunner:
         self._unwritten: dict[Name, tuple[int, Ending]] = {}
         self._notified = asyncio.Event()
         self._loops = PeriodicTask(_log, self._claim_step, self._adopt_step, self._cancel_step)
+
+    def install(self, kinds: Iterable[JobKind[Any]]) -> None:
+        """Run jobs of these kinds too, from the start on. Raises `ValueError` for a kind that is there already."""
+        for kind in kinds:
+            if kind.name in self._kinds:
+                raise ValueError(f"there are two kinds of job with the name {kind.name}")
+            self._kinds[kind.name] = kind
 
     # --- its life -----------------------------------------------------------------------------------------------------
     async def start(self) -> None:
@@ -275,9 +283,12 @@ class JobRunner:
         try:
             if kind.on_dead is not None and await kind.on_dead(job, error) is SETTLED:
                 return SETTLED
-        except (LeaseLost, StoreUnavailable):
+        except LeaseLost:
             raise
         except Exception as broken:
+            if isinstance(broken, StoreFailed) and not isinstance(broken, Unstorable):
+                # What the job is about would be left unfinished for ever. The job stays claimed, and is tried again.
+                raise
             _log.error("the end of a job has failed", job=job.id, kind=job.kind, exc_info=broken)
         return End("dead", error=_words(error))
 

@@ -15,6 +15,7 @@ from antiphon.ports.organisation import AuditStore, OrganisationStore
 from antiphon.ports.prompts import PromptStore
 from antiphon.ports.rates import RateCounters
 from antiphon.ports.responses import ResponseStore
+from antiphon.ports.sessions import SessionStore
 from antiphon.ports.shutdowns import UseStore
 from antiphon.ports.store import Store
 from antiphon.ports.tenants import AccessStore, TenantStore
@@ -39,6 +40,7 @@ __all__ = [
     "RateCounters",
     "ResponseStore",
     "Route",
+    "SessionStore",
     "Store",
     "TenantStore",
     "UseStore",

@@ -13,6 +13,7 @@ from antiphon.ports.money import BudgetStore, LedgerStore
 from antiphon.ports.organisation import AuditStore, OrganisationStore
 from antiphon.ports.prompts import PromptStore
 from antiphon.ports.responses import ResponseStore
+from antiphon.ports.sessions import SessionStore
 from antiphon.ports.shutdowns import UseStore
 from antiphon.ports.tenants import AccessStore, TenantStore
 
@@ -33,6 +34,7 @@ class Store(
     AuditStore,
     CacheStore,
     UseStore,
+    SessionStore,
     Protocol,
 ):
     """The whole database."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from antiphon.domain.errors import SetupError
 from antiphon.settings import gateway
-from antiphon.settings.declared import Declared, Settings, declared, user_data_dir
+from antiphon.settings.declared import Declared, Settings, declared, own_database, user_data_dir
 from antiphon.settings.parsers import Misfit, Unfit
 
 FILE_NAME = "antiphon.toml"
@@ -52,7 +52,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> 
     chosen = by_file | by_variable | by_flag
     settings = Settings(**{name: _parse(known[name], given) for name, given in chosen.items()})
     if not settings.database:
-        settings = replace(settings, database=f"sqlite:///{settings.data_dir / 'antiphon.db'}")
+        settings = replace(settings, database=f"sqlite:///{own_database(settings.data_dir)}")
     if file is not None and file.parent == _early_data_dir(by_variable | by_flag, known) != settings.data_dir:
         raise SetupError(f"data_dir cannot be set in {file}, which was found because it is in the data directory.")
     gateway.check(settings.model, settings.upstreams, settings.routes, settings.project_routes)

@@ -26,6 +26,7 @@ from antiphon.stores.prompts import Prompts
 from antiphon.stores.query import Query, Session
 from antiphon.stores.responses import Responses
 from antiphon.stores.service_accounts import ServiceAccounts
+from antiphon.stores.sessions import Sessions
 from antiphon.stores.tenants import Tenants
 from antiphon.stores.unfinished import UnfinishedResponses
 from antiphon.stores.users import Users
@@ -50,7 +51,9 @@ class JobQueue(Jobs, Claims, Presence):
     """Implements `ports.JobStore` and `ports.WorkerStore`."""
 
 
-class SqlStore(Tenants, Work, JobQueue, Conversations, Completions, Prompts, Keys, Access, Organisation, Accounts):
+class SqlStore(
+    Tenants, Sessions, Work, JobQueue, Conversations, Completions, Prompts, Keys, Access, Organisation, Accounts
+):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:

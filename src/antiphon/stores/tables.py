@@ -532,3 +532,15 @@ retiring_uses = Table(
     Column("last_day", BigInteger, nullable=False),
     Column("count", BigInteger, nullable=False),
 )
+
+# Sessions of browsers. `digest`: a keyed hash of the token in the cookie.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("seq", _Sequence, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("key_id", Text, ForeignKey("api_keys.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+)

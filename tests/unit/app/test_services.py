@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.app.compose import Readiness, compose
+from antiphon.app.compose import compose
+from antiphon.app.core import Core
 from antiphon.app.engines import upstream_engine
+from antiphon.app.readiness import Readiness
 from antiphon.app.services import ServiceGroup, Services, ShutdownHook
 from antiphon.engines.routed.fleet import Fleet
 from antiphon.engines.routed.route import RoutingEnv
@@ -87,7 +89,7 @@ def composed(path: Path, database: str) -> Services:
     settings = Settings(data_dir=path, database=database)
     pricing = Pricing({})
     fleet = Fleet(ScriptedEngine(), {}, upstream_engine, RoutingEnv(SystemClock(), price=pricing.to_compare))
-    return compose(settings, b"secret" * 8, SqlStore(database, backups=None), fleet, Readiness(), pricing, {})
+    return compose(Core(settings, b"secret" * 8, SqlStore(database, backups=None), fleet, Readiness(), pricing, {}))
 
 
 def stopped(group: ServiceGroup) -> list[str]:

@@ -11,4 +11,5 @@ from antiphon.domain.limits.requests import *
 from antiphon.domain.limits.responses import *
 from antiphon.domain.limits.sizes import *
 from antiphon.domain.limits.store import *
+from antiphon.domain.limits.uploads import *
 from antiphon.domain.limits.upstreams import *

@@ -69,3 +69,5 @@ SWEEP_STEP = 500
 CLOCK_DOUBT = 3600.0
 #: What a clock may gain or lose between two looks without having been set.
 CLOCK_DRIFT = 60.0
+#: Between two looks at the database's clock. Meanwhile, a clock that runs one percent wrong is off by 0.1 seconds.
+CLOCK_TICK = 10.0

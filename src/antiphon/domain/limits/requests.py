@@ -54,6 +54,8 @@ HEAD_TIMEOUT = 15.0
 BODY_TIMEOUT = 30.0
 #: A whole body: 50 MiB take this long on a line of 700 kbit/s. Without it, a byte now and then would do for ever.
 BODY_TOTAL_TIMEOUT = 600.0
+#: Bytes a second that a large upload must come with, after that: half of the rate above, for lines that are shared.
+MIN_BODY_RATE = 40 * KIB
 #: An idle connection is kept this long for the next request.
 KEEP_ALIVE_TIMEOUT = 75.0
 #: After a stop signal: this long to finish what is running; then it is ended with a stored error.

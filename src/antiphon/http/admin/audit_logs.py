@@ -7,9 +7,9 @@ from typing import get_args
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.organisation import AuditEntry, AuditFilter, EventType
 from antiphon.http.admin.common import Json, reply_page
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.ports import Store
 from antiphon.protocol.refusals import unknown_parameter
 from antiphon.run.organisation.audit import names_of

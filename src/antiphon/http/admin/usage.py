@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from antiphon.domain.ledger import Sum
 from antiphon.http.admin.buckets import asked, reply_page, span_of
-from antiphon.http.api import Handler, Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
+from antiphon.http.resource import Handler, Resource
 from antiphon.ports import Clock, LedgerStore
 
 _TIME = ("start_time", "end_time", "bucket_width", "limit", "page", "group_by", "project_ids")
