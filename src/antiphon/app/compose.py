@@ -38,9 +38,9 @@ T = TypeVar("T")
 
 #: Every capability of the server. What the order decides is told in `app/feature.py`.
 FEATURES: tuple[Callable[[Core], Feature], ...] = (
+    ledger,
     observability,
     storage,
-    ledger,
     rate_limits,
     money,
     shutdowns,
