@@ -236,7 +236,7 @@ def test_a_response_that_said_nothing_frees_too(url: str, status: str) -> None:
 
 async def taken(store: SqlStore, worker: str) -> list[StoredResponse]:
     """What a worker takes that is not there."""
-    jobs = await store.claim_jobs(worker, await store.free_jobs([RESPONSE], each=9, limit=9))
+    jobs = await store.claim_jobs(worker, await store.free_jobs(RESPONSE, each=9, limit=9))
     found = [await store.get_response(*job.name) for job in jobs]
     return [each for each in found if each is not None]
 

@@ -75,7 +75,7 @@ def test_unfinished_background_responses_get_their_jobs(new_url: str, tmp_path: 
         assert (waits.kind, waits.payload, waits.waited, waits.run_at) == (RESPONSE, b"waits", 5000, 1_700_000_000_000)
         assert jobs["resp_cancelled"].cancel_requested
         await store.beat("w")
-        free = await store.free_jobs([RESPONSE], each=9, limit=9)
+        free = await store.free_jobs(RESPONSE, each=9, limit=9)
         assert len(await store.claim_jobs("w", free)) == 4
         made = await store.get_response(ONE, "resp_made")
         assert made is not None

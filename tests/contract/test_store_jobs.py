@@ -9,7 +9,7 @@ import pytest
 
 from antiphon.domain import limits
 from antiphon.domain.errors import Conflict, InvalidRequest, LeaseLost, RateLimited
-from antiphon.domain.jobs import End, Job, JobCount, NewJob, PutBack
+from antiphon.domain.jobs import End, FreeJob, Job, JobCount, NewJob, PutBack
 from antiphon.stores.store import SqlStore
 from contract.store_kit import ONE, TWO, opened, run, writer_held
 
@@ -21,12 +21,15 @@ async def put(store: SqlStore, *names: str, project: str = ONE, kind: str = "k",
         await store.enqueue_job(NewJob(project, kind, b'"%s"' % name.encode(), id=name, **options))
 
 
-async def claim(
-    store: SqlStore, worker: str = "a", *, limit: int = 10, each: int = 10, cancelled: bool = False
-) -> list[Job]:
+async def free(store: SqlStore, *, each: int = 10, limit: int = 10) -> list[FreeJob]:
+    """What can be claimed, of both kinds."""
+    return [job for kind in KINDS for job in await store.free_jobs(kind, each=each, limit=limit)]
+
+
+async def claim(store: SqlStore, worker: str = "a", *, limit: int = 10, each: int = 10) -> list[Job]:
     """What the worker, which is there, claims of what is free."""
     await store.beat(worker)
-    return await store.claim_jobs(worker, await store.free_jobs(KINDS, each=each, limit=limit, cancelled=cancelled))
+    return await store.claim_jobs(worker, (await free(store, each=each, limit=limit))[:limit])
 
 
 async def claimed(store: SqlStore, worker: str = "a", **options: Any) -> list[str]:
@@ -72,7 +75,7 @@ def test_only_jobs_of_known_kinds_are_seen(url: str) -> None:
         await put(store, "job_1", kind="of a newer version")
         await put(store, "job_2", kind="other")
         assert await claimed(store) == ["job_2"]
-        assert await store.free_jobs([], each=9, limit=9) == []
+        assert [each.id for each in await store.free_jobs("of a newer version", each=9, limit=9)] == ["job_1"]
 
     run(url, test)
 
@@ -80,14 +83,19 @@ def test_only_jobs_of_known_kinds_are_seen(url: str) -> None:
 def test_those_that_are_to_end_can_be_claimed_alone(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await put(store, *(f"job_{number}" for number in range(4)))
-        assert await claim(store, cancelled=True) == []
+        assert await store.free_cancelled_jobs("k", limit=9) == []
         for name in ("job_1", "job_3"):
             assert await store.cancel_job(ONE, name)
         assert not await store.cancel_job(TWO, "job_1")
-        [found] = await claim(store, limit=1, cancelled=True)
+        [found] = await store.claim_jobs("a", await store.free_cancelled_jobs("k", limit=1))
         assert (found.id, found.cancel_requested) == ("job_1", True)
-        assert await claimed(store, "b") == ["job_0", "job_2", "job_3"]
-        assert await claim(store, "c", cancelled=True) == []
+        await store.beat("a")
+        assert await store.free_cancelled_jobs("other", limit=9) == []
+        # They wait for nobody.
+        assert await claimed(store, "b") == ["job_3", "job_0", "job_2"]
+        assert await store.free_cancelled_jobs("k", limit=9) == []
+        await dies(store, "a")
+        assert [each.id for each in await store.free_cancelled_jobs("k", limit=9)] == ["job_1"]
 
     run(url, test)
 
@@ -146,7 +154,7 @@ def test_only_what_is_as_it_was_seen_is_claimed(url: str) -> None:
         await put(store, "job_1")
         await claimed(store, "a")
         await dies(store, "a")
-        seen = await store.free_jobs(KINDS, each=9, limit=9)
+        seen = await free(store)
         assert [each.name for each in seen] == [(ONE, "job_1")]
         assert await claimed(store, "b") == ["job_1"]
         await dies(store, "b")
@@ -161,12 +169,9 @@ def test_each_project_has_its_turn(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await put(store, *(f"job_{number}" for number in range(8)))
         await put(store, "theirs_1", "theirs_2", project=TWO)
-        free = await store.free_jobs(KINDS, each=3, limit=9)
-        assert [each.id for each in free] == ["job_0", "theirs_1", "job_1", "theirs_2", "job_2"]
-        assert len(await store.free_jobs(KINDS, each=3, limit=4)) == 4
-        # A kind that is far behind in the queue has its own place, too.
-        await put(store, "of another kind", kind="other")
-        assert "of another kind" in [each.id for each in await store.free_jobs(KINDS, each=1, limit=9)]
+        seen = await free(store, each=3)
+        assert [each.id for each in seen] == ["job_0", "theirs_1", "job_1", "theirs_2", "job_2"]
+        assert len(await free(store, each=3, limit=4)) == 4
 
     run(url, test)
 
@@ -178,7 +183,15 @@ def test_what_has_killed_servers_hides_nobody(url: str) -> None:
             assert await claimed(store, f"w{number}") == ["killer_1", "killer_2"]
             await dies(store, f"w{number}")
         await put(store, "innocent")
-        assert [each.id for each in await store.free_jobs(KINDS, each=1, limit=9)] == ["killer_1", "innocent"]
+        assert [each.id for each in await free(store)] == ["killer_1", "killer_2", "innocent"]
+        for mine in await claim(store):
+            await store.put_back_job(mine, PutBack())
+        seen = await free(store, each=1)
+        assert [(each.id, each.losses) for each in seen] == [
+            ("innocent", 0),
+            ("killer_1", limits.SUSPECT_LOSSES),
+            ("killer_2", limits.SUSPECT_LOSSES),
+        ]
 
     run(url, test)
 
@@ -312,7 +325,7 @@ def test_a_cancel_reaches_the_holder(url: str) -> None:
     run(url, test)
 
 
-def test_a_project_has_a_bounded_number_of_open_jobs(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_project_has_a_bounded_number_of_jobs_that_wait(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_JOBS_OF_PROJECT", 2)
 
     async def test(store: SqlStore) -> None:
@@ -322,7 +335,7 @@ def test_a_project_has_a_bounded_number_of_open_jobs(url: str, monkeypatch: pyte
         await put(store, "theirs", project=TWO)
         [first, *_] = await claim(store)
         await store.end_job(first, End("dead"))
-        await put(store, "job_3")
+        await put(store, "job_3", "job_4")
         with pytest.raises(RateLimited):
             await store.retry_job(ONE, "job_1")
 
@@ -365,6 +378,7 @@ def test_jobs_are_counted_and_those_that_ended_are_forgotten(url: str) -> None:
         await put(store, "job_1", "job_2", "job_3", "job_4", "job_5")
         await put(store, "job_6", kind="other")
         mine = {each.id: each for each in await claim(store, each=4)}
+        assert len(mine) == 5
         await store.end_job(mine["job_1"], End("done", b"r"))
         await store.end_job(mine["job_2"], End("dead", error="e"))
         await store.end_job(mine["job_3"], End("cancelled"))

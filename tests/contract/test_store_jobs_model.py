@@ -74,7 +74,7 @@ class Course:
     async def claim(self, worker: str) -> None:
         await self.store.beat(worker)
         self.there.add(worker)
-        free = await self.store.free_jobs([self.kind], each=2, limit=2)
+        free = await self.store.free_jobs(self.kind, each=2, limit=2)
         expected = [
             name
             for name, model in self.models.items()

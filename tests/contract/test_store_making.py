@@ -32,7 +32,7 @@ def background(name: str, *, at: int = 1_700_000_000, status: str = "queued") ->
 async def take(store: SqlStore, owner: str = "a", *, limit: int = 10) -> list[StoredResponse]:
     """What the worker `owner`, which is there, takes of what is free."""
     await store.beat(owner)
-    jobs = await store.claim_jobs(owner, await store.free_jobs([RESPONSE], each=limit, limit=limit))
+    jobs = await store.claim_jobs(owner, await store.free_jobs(RESPONSE, each=limit, limit=limit))
     found = [await store.get_response(*job.name) for job in jobs]
     return [each for each in found if each is not None]
 

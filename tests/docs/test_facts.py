@@ -113,7 +113,8 @@ def test_the_table_of_metrics_is_what_is_collected() -> None:
     from antiphon.http.metrics import Collector
     from antiphon.policy.observe import Gauge, Observer
 
-    gauges = [Gauge(name, "", lambda: 0) for name in ("engine_queue", "grammars_lost", "store_writes_waiting")]
+    names = ("engine_queue", "grammars_lost", "store_writes_waiting", "jobs", "sweep_last_run_seconds")
+    gauges = [Gauge(name, "", lambda: 0) for name in names]
     families = list(Collector(Observer(cost=lambda _: 0, gauges=gauges)).collect())
     collected = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
     page = (GUIDE / "observability.md").read_text("utf-8")

@@ -87,7 +87,7 @@ SPOILT = {
     "the engine's note is broken": (EVENT.format("UPDATE", "SET progress = :bad", "max"), {"bad": b"\xc1"}),
     "its first events are gone": (EVENT.format("DELETE FROM", "", "min"), {}),
     "its times are far ahead": (
-        JOB.format("created_at = 9999999999999, run_at = 9999999999999, holder = NULL"),
+        JOB.format("created_at = 9999999999999, run_at = 9999999999999, holder = NULL, state = 'queued'"),
         {},
     ),
 }

@@ -142,29 +142,25 @@ class JobRunner:
         cancelled, self._cancelled = self._cancelled, set()
         if cancelled:
             # To end them takes no room, and nobody should have to wait for it.
-            count = len(cancelled)
-            found = await self._store.free_jobs([*self._kinds], each=count, limit=count, cancelled=True)
-            await self._take([each for each in found if each.name not in self._runs])
-        while rooms := {name: room for name in self._kinds if (room := self._room(name)) > 0}:
-            found = await self._store.free_jobs([*rooms], each=max(rooms.values()), limit=limits.CLAIM_LOOK)
-            chosen = self._choose([each for each in found if each.name not in self._runs], rooms)
-            if not chosen or not await self._take(chosen):
-                return
+            for name in self._kinds:
+                await self._take(await self._store.free_cancelled_jobs(name, limit=len(cancelled)))
+        for kind in self._kinds.values():
+            while (room := self._room(kind)) > 0:
+                free = await self._store.free_jobs(kind.name, each=room, limit=limits.CLAIM_LOOK)
+                if not await self._take(self._choose(kind, free, room)):
+                    break
 
-    def _room(self, kind: str) -> int:
-        return self._kinds[kind].max_running - sum(run.job.kind == kind for run in self._runs.values())
+    def _room(self, kind: JobKind[Any]) -> int:
+        return kind.max_running - sum(run.kind is kind for run in self._runs.values())
 
-    def _choose(self, free: Sequence[FreeJob], rooms: dict[str, int]) -> list[FreeJob]:
+    def _choose(self, kind: JobKind[Any], free: Sequence[FreeJob], room: int) -> list[FreeJob]:
+        free = [each for each in free if each.name not in self._runs]
         running = any(run.job.losses >= limits.SUSPECT_LOSSES for run in self._runs.values())
-        free = one_suspect(free, running=running)
-        chosen: list[FreeJob] = []
-        for kind, room in rooms.items():
-            ours = Counter(run.job.project_id for run in self._runs.values() if run.job.kind == kind)
-            of_kind = (each for each in free if each.kind == kind)
-            chosen += choose(of_kind, room, ours, most=self._kinds[kind].max_of_project)
-        return chosen
+        ours = Counter(run.job.project_id for run in self._runs.values() if run.kind is kind)
+        return choose(one_suspect(free, running=running), room, ours, most=kind.max_of_project)
 
     async def _take(self, free: Sequence[FreeJob]) -> int:
+        free = [each for each in free if each.name not in self._runs]
         claimed = await self._store.claim_jobs(self._worker, free) if free else []
         for job in claimed:
             self._begin(job)

@@ -37,8 +37,8 @@ class JobStore(Protocol):
     async def enqueue_job(self, job: NewJob) -> str:
         """Store a job; returns its id. Where one with the same dedupe key has not ended, that one's, and stores none.
 
-        Raises `RateLimited` if the project has `limits.MAX_JOBS_OF_PROJECT` jobs that have not ended, and
-        `InvalidRequest` for what is too large.
+        Raises `RateLimited` if `limits.MAX_JOBS_OF_PROJECT` jobs of the project wait already, and `InvalidRequest` for
+        what is too large.
         """
 
     async def get_job(self, project_id: str, job_id: str) -> Job | None:
@@ -59,13 +59,16 @@ class JobStore(Protocol):
         """
 
     # --- for workers --------------------------------------------------------------------------------------------------
-    async def free_jobs(self, kinds: Sequence[str], *, each: int, limit: int, cancelled: bool = False) -> list[FreeJob]:
-        """Jobs of these kinds that can be claimed: those that are due, and those whose worker is gone.
+    async def free_jobs(self, kind: str, *, each: int, limit: int) -> list[FreeJob]:
+        """Jobs of this kind that can be claimed: those that are due, and those whose worker is gone.
 
-        At most `each` of one project and kind, and `limit` in all: the first of each project and kind come first, then
-        the second ones. What has killed workers (`limits.SUSPECT_LOSSES`) counts apart. `cancelled`: only those that
-        were asked to end, whatever they wait for.
+        Of those that are due, the first `each` of each project; the first of every project come first, then the second
+        ones. What has killed workers (`limits.SUSPECT_LOSSES`) is never in the way of others. At most `limit` of each
+        sort.
         """
+
+    async def free_cancelled_jobs(self, kind: str, *, limit: int) -> list[FreeJob]:
+        """Those of this kind that can be claimed and were asked to end, whatever they wait for."""
 
     async def claim_jobs(self, worker: str, free: Sequence[FreeJob]) -> list[Job]:
         """Claim those of these that are still as they were seen."""

@@ -9,81 +9,87 @@ What a job is about is claimed with it where its rows name their owner: see `_AB
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    BigInteger,
-    Integer,
-    Select,
-    and_,
-    bindparam,
-    case,
-    func,
-    literal_column,
-    null,
-    or_,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy import Integer, Select, and_, bindparam, case, func, literal_column, null, or_, select, text, update
 
 from antiphon.domain import limits
 from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import InvalidRequest, LeaseLost
 from antiphon.domain.jobs import RESPONSE, End, FreeJob, Job, PutBack
-from antiphon.stores.jobs import IS_OPEN, THIS_JOB, job_named
+from antiphon.stores.jobs import IS_OPEN, IS_QUEUED, THIS_JOB, job_named
 from antiphon.stores.query import Query, Session
 from antiphon.stores.section import StoreSection
-from antiphon.stores.tables import UNFINISHED, jobs, responses, workers
+from antiphon.stores.tables import JOB_CANCELLED, JOB_HELD, JOB_LOST, JOB_QUEUED, UNFINISHED, jobs, responses, workers
 from antiphon.stores.times import database_now
 
 _ITS_WORKER_IS_GONE = and_(
     jobs.c.holder.is_not(None),
     ~select(literal_column("1")).where(workers.c.id == jobs.c.holder).correlate(jobs).exists(),
 )
-#: A time further ahead than the pause was long comes from a clock that has been set back since.
 _CANCELLED = jobs.c.cancel_requested == literal_column("1")
-_DUE = or_(jobs.c.run_at <= database_now(), jobs.c.run_at > database_now() + jobs.c.delay, _CANCELLED)
-
-
+#: A time further ahead than the pause was long comes from a clock that has been set back since.
+_DUE = or_(jobs.c.run_at <= database_now(), jobs.c.run_at > database_now() + jobs.c.delay)
 #: A job that can be claimed and has a holder has just lost it.
 _LOSSES = jobs.c.losses + case((jobs.c.holder.is_(None), literal_column("0")), else_=literal_column("1"))
+_OF_KIND = jobs.c.kind == bindparam("kind")
+_FREE = (jobs.c.project_id, jobs.c.id, jobs.c.kind, -jobs.c.rank, jobs.c.attempts, _LOSSES)
 
 
-@lru_cache(maxsize=64)
-def _free(kinds: int, *, cancelled: bool) -> Query:
-    """Jobs of so many kinds that are free, or free and cancelled."""
-    suspect = case((_LOSSES >= bindparam("suspect"), literal_column("1")), else_=literal_column("0"))
-    place = func.row_number().over(
-        partition_by=(jobs.c.project_id, jobs.c.kind, suspect), order_by=(jobs.c.priority.desc(), jobs.c.seq)
-    )
-    wanted: ColumnElement[bool] = or_(and_(jobs.c.holder.is_(None), _DUE), _ITS_WORKER_IS_GONE)
-    if cancelled:
-        wanted = and_(_CANCELLED, wanted)
-    placed: Select[tuple[object, ...]] = select(
-        jobs.c.project_id,
-        jobs.c.id,
-        jobs.c.kind,
-        jobs.c.priority,
-        jobs.c.attempts,
-        _LOSSES.label("losses"),
-        jobs.c.seq,
-        place.label("place"),
-    ).where(
-        IS_OPEN,
-        or_(*(jobs.c.kind == bindparam(f"kind_{number}") for number in range(kinds))),
-        wanted,
-    )
-    free = placed.subquery()
-    return Query(
-        select(free.c.project_id, free.c.id, free.c.kind, free.c.priority, free.c.attempts, free.c.losses)
-        .where(free.c.place <= bindparam("each", type_=BigInteger))
-        .order_by(free.c.place, free.c.seq)
-        .limit(bindparam("limit", type_=Integer))
+def _limited(statement: Select[Any]) -> Select[Any]:
+    return statement.limit(bindparam("limit", type_=Integer)).offset(literal_column("0"))
+
+
+def _due() -> Query:
+    """The first `each` of each project that are due.
+
+    A project is found by a jump in the index from the one before it, and its jobs stand there in their order: so this
+    takes as long as there are projects that wait, and not jobs.
+    """
+    first = select(func.min(jobs.c.project_id).label("id")).where(IS_QUEUED)
+    project = first.cte("waiting", recursive=True)
+    following = select(func.min(jobs.c.project_id)).where(IS_QUEUED, jobs.c.project_id > project.c.id)
+    project = project.union_all(select(following.scalar_subquery()).where(project.c.id.is_not(None)))
+    its = jobs.alias("its")
+    chosen = (
+        select(its.c.seq)
+        .where(
+            its.c.project_id == project.c.id,
+            its.c.kind == bindparam("kind"),
+            text(f"its.{JOB_QUEUED}"),
+            its.c.losses < bindparam("suspect"),
+            or_(its.c.run_at <= database_now(), its.c.run_at > database_now() + its.c.delay),
+        )
+        .order_by(its.c.rank, its.c.seq)
+        .limit(bindparam("each", type_=Integer))
         .offset(literal_column("0"))
+        .correlate(project)
     )
+    of_projects = select(*_FREE).select_from(project.join(jobs, jobs.c.seq.in_(chosen)))
+    place = func.row_number().over(partition_by=jobs.c.project_id, order_by=(jobs.c.rank, jobs.c.seq))
+    return Query(_limited(of_projects.order_by(place, jobs.c.seq)))
+
+
+_DUE_JOBS = _due()
+_WITHOUT_WORKER = Query(
+    _limited(select(*_FREE).where(_OF_KIND, text(f"jobs.{JOB_HELD}"), IS_OPEN, _ITS_WORKER_IS_GONE)).order_by(
+        jobs.c.rank, jobs.c.seq
+    )
+)
+_SUSPECTS = Query(
+    _limited(
+        select(*_FREE)
+        .where(_OF_KIND, text(f"jobs.{JOB_LOST}"), jobs.c.losses >= bindparam("suspect"), _DUE)
+        .order_by(jobs.c.seq)
+    )
+)
+_FREE_CANCELLED = Query(
+    _limited(
+        select(*_FREE)
+        .where(_OF_KIND, text(f"jobs.{JOB_CANCELLED}"), or_(jobs.c.holder.is_(None), _ITS_WORKER_IS_GONE))
+        .order_by(jobs.c.seq)
+    )
+)
 
 
 # That it is as it was seen matters on PostgreSQL: of two that claim it at once, the second looks again at the row, but
@@ -154,11 +160,13 @@ class _Claim(NamedTuple):
 class Claims(StoreSection):
     """Implements the workers' part of `ports.JobStore`."""
 
-    async def free_jobs(self, kinds: Sequence[str], *, each: int, limit: int, cancelled: bool = False) -> list[FreeJob]:
+    async def free_jobs(self, kind: str, *, each: int, limit: int) -> list[FreeJob]:
         """Jobs that can be claimed; see `ports`."""
-        if not kinds:
-            return []
-        return await self._database.read(_find_free, tuple(kinds), each, limit, cancelled)
+        return await self._database.read(_find_free, kind, each, limit)
+
+    async def free_cancelled_jobs(self, kind: str, *, limit: int) -> list[FreeJob]:
+        """Jobs that can be claimed and were asked to end; see `ports`."""
+        return await self._database.read(_find_cancelled, kind, limit)
 
     async def claim_jobs(self, worker: str, free: Sequence[FreeJob]) -> list[Job]:
         """Claim those of these that are still as they were seen; see `ports`."""
@@ -189,10 +197,18 @@ class Claims(StoreSection):
         await self._database.write(_end, (job, end), key=job.name)
 
 
-def _find_free(session: Session, kinds: tuple[str, ...], each: int, limit: int, cancelled: bool) -> list[FreeJob]:
-    names = {f"kind_{number}": kind for number, kind in enumerate(kinds)}
-    bounds: dict[str, object] = {"each": each, "limit": limit, "suspect": limits.SUSPECT_LOSSES}
-    return [FreeJob(*row) for row in session.all(_free(len(kinds), cancelled=cancelled), {**names, **bounds})]
+def _find_free(session: Session, kind: str, each: int, limit: int) -> list[FreeJob]:
+    which: dict[str, object] = {"kind": kind, "limit": limit}
+    suspect = {"suspect": limits.SUSPECT_LOSSES}
+    rows = session.all(_FREE_CANCELLED, which)
+    rows += session.all(_WITHOUT_WORKER, which)
+    rows += session.all(_DUE_JOBS, {**which, **suspect, "each": each})
+    rows += session.all(_SUSPECTS, {**which, **suspect})
+    return [FreeJob(*row) for row in dict.fromkeys(rows)]
+
+
+def _find_cancelled(session: Session, kind: str, limit: int) -> list[FreeJob]:
+    return [FreeJob(*row) for row in session.all(_FREE_CANCELLED, {"kind": kind, "limit": limit})]
 
 
 def _claim(session: Session, batch: Sequence[_Claim]) -> list[list[Job]]:

@@ -13,7 +13,7 @@ from antiphon.domain.errors import InvalidRequest, RateLimited
 from antiphon.domain.jobs import Job, JobCount, JobState, NewJob
 from antiphon.stores.query import Query, Row, Session, insertion
 from antiphon.stores.section import StoreSection, is_valid_id, require_valid_id
-from antiphon.stores.tables import JOB_OPEN, jobs
+from antiphon.stores.tables import JOB_ENDED, JOB_HELD, JOB_OPEN, JOB_QUEUED, jobs
 from antiphon.stores.times import database_now
 
 #: In the order of the fields of `Job`, but for its payload.
@@ -22,7 +22,7 @@ _HEAD = (
     jobs.c.id,
     jobs.c.kind,
     jobs.c.state,
-    jobs.c.priority,
+    -jobs.c.rank,
     jobs.c.run_at,
     jobs.c.attempts,
     jobs.c.failures,
@@ -38,10 +38,11 @@ _HEAD = (
     jobs.c.progress,
     jobs.c.result,
 )
-_CANCEL_AT = _HEAD.index(jobs.c.cancel_requested)
+_CANCEL_AT = 12
 
 THIS_JOB = (jobs.c.project_id == bindparam("project_id"), jobs.c.id == bindparam("id"))
 IS_OPEN = text(f"jobs.{JOB_OPEN}")
+IS_QUEUED = text(f"jobs.{JOB_QUEUED}")
 
 _ADD = insertion(
     jobs,
@@ -62,8 +63,8 @@ _SAME = Query(
         IS_OPEN,
     )
 )
-_OPEN_OF_PROJECT = Query(
-    select(func.count()).select_from(jobs).where(jobs.c.project_id == bindparam("project_id"), IS_OPEN)
+_QUEUED_OF_PROJECT = Query(
+    select(func.count()).select_from(jobs).where(jobs.c.project_id == bindparam("project_id"), IS_QUEUED)
 )
 _CANCEL = Query(update(jobs).where(*THIS_JOB, IS_OPEN).values(cancel_requested=literal_column("1")))
 _RETRY = Query(
@@ -79,15 +80,19 @@ _RETRY = Query(
     )
 )
 _TIME = Query(select(database_now()))
-_COUNT = Query(
-    select(jobs.c.kind, jobs.c.state, func.count())
-    .where(or_(IS_OPEN, text("(jobs.finished_at IS NOT NULL AND jobs.state = 'dead')")))
-    .group_by(jobs.c.kind, jobs.c.state)
-)
+#: Each has an index that holds just these.
+_COUNTS = [
+    Query(select(jobs.c.kind, jobs.c.state, func.count()).where(*which).group_by(jobs.c.kind, jobs.c.state))
+    for which in (
+        (IS_QUEUED,),
+        (text(f"jobs.{JOB_HELD}"), IS_OPEN),
+        (text(f"jobs.{JOB_ENDED}"), jobs.c.state == literal_column("'dead'")),
+    )
+]
 _OLD = Query(
     select(jobs.c.project_id, jobs.c.id)
     .where(
-        text("jobs.finished_at IS NOT NULL"),
+        text(f"jobs.{JOB_ENDED}"),
         or_(
             jobs.c.finished_at < bindparam("dead_before"),
             (jobs.c.finished_at < bindparam("ended_before")) & (jobs.c.state != literal_column("'dead'")),
@@ -170,24 +175,24 @@ class JobRoom:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._open: dict[str, int] = {}
+        self._queued: dict[str, int] = {}
 
     def take(self, project_id: str) -> bool:
         """One more job of this project, if there is room for it."""
-        count = self._open.get(project_id)
+        count = self._queued.get(project_id)
         if count is None:
-            row = self._session.one(_OPEN_OF_PROJECT, {"project_id": project_id})
+            row = self._session.one(_QUEUED_OF_PROJECT, {"project_id": project_id})
             count = row[0] if row else 0
         if count >= limits.MAX_JOBS_OF_PROJECT:
             return False
-        self._open[project_id] = count + 1
+        self._queued[project_id] = count + 1
         return True
 
 
 def no_room() -> RateLimited:
-    """A project has too many jobs that have not ended."""
+    """A project has too many jobs that wait."""
     return RateLimited(
-        f"This project has {limits.MAX_JOBS_OF_PROJECT} jobs that have not ended. Try again when some have.",
+        f"This project has {limits.MAX_JOBS_OF_PROJECT} jobs that wait. Try again when some have been begun.",
         retry_after=60,
     )
 
@@ -212,7 +217,7 @@ def add_jobs(session: Session, new: Sequence[NewJob]) -> None:
                 "project_id": job.project_id,
                 "id": job.id,
                 "kind": job.kind,
-                "priority": job.priority,
+                "rank": -job.priority,
                 "delay": milliseconds(job.delay),
                 "max_attempts": job.max_attempts,
                 "dedupe_key": job.dedupe_key,
@@ -275,7 +280,7 @@ def _time(session: Session) -> int:
 
 
 def _count(session: Session) -> list[JobCount]:
-    return [JobCount(*row) for row in session.all(_COUNT, {})]
+    return [JobCount(*row) for query in _COUNTS for row in session.all(query, {})]
 
 
 def _sweep(session: Session, batch: Sequence[_Sweep]) -> list[int]:

@@ -38,8 +38,11 @@ UNFINISHED = "status IN ('in_progress', 'queued')"
 _EXPIRES = "expires_at IS NOT NULL"
 #: As above, of jobs.
 JOB_OPEN = "state IN ('queued', 'running')"
-_HELD = "holder IS NOT NULL"
-_JOB_ENDED = "finished_at IS NOT NULL"
+JOB_QUEUED = "state = 'queued'"
+JOB_LOST = "losses > 0 AND state = 'queued'"
+JOB_CANCELLED = "cancel_requested = 1 AND state IN ('queued', 'running')"
+JOB_HELD = "holder IS NOT NULL"
+JOB_ENDED = "finished_at IS NOT NULL"
 _ONCE = f"dedupe_key IS NOT NULL AND {JOB_OPEN}"
 #: As above: the few that still have an event log among all that were ever made.
 HAS_LOG = "has_log = 1"
@@ -214,7 +217,8 @@ responses = Table(
 )
 
 # Jobs (`domain.jobs`). Times are Unix milliseconds by the database's clock. `delay`: how long the last pause was meant
-# to be. Short columns stand first: what looks for jobs reads those only.
+# to be. `rank`: the priority, turned round, so that an index can hold jobs in their order. Short columns stand first:
+# what looks for jobs reads those only.
 jobs = Table(
     "jobs",
     metadata,
@@ -223,7 +227,7 @@ jobs = Table(
     Column("id", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False),
-    Column("priority", Integer, nullable=False),
+    Column("rank", Integer, nullable=False),
     Column("run_at", BigInteger, nullable=False),
     Column("delay", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False),
@@ -241,9 +245,16 @@ jobs = Table(
     Column("result", LargeBinary),
     Column("payload", LargeBinary, nullable=False),
     UniqueConstraint("project_id", "id"),
-    Index("ix_jobs_open", "project_id", "kind", "seq", sqlite_where=text(JOB_OPEN), postgresql_where=text(JOB_OPEN)),
-    Index("ix_jobs_holder", "holder", sqlite_where=text(_HELD), postgresql_where=text(_HELD)),
-    Index("ix_jobs_ended", "finished_at", "state", sqlite_where=text(_JOB_ENDED), postgresql_where=text(_JOB_ENDED)),
+    Index(
+        "ix_jobs_queued",
+        *("project_id", "kind", "rank", "seq", "run_at"),
+        sqlite_where=text(JOB_QUEUED),
+        postgresql_where=text(JOB_QUEUED),
+    ),
+    Index("ix_jobs_lost", "kind", "seq", sqlite_where=text(JOB_LOST), postgresql_where=text(JOB_LOST)),
+    Index("ix_jobs_cancelled", "kind", "seq", sqlite_where=text(JOB_CANCELLED), postgresql_where=text(JOB_CANCELLED)),
+    Index("ix_jobs_holder", "holder", sqlite_where=text(JOB_HELD), postgresql_where=text(JOB_HELD)),
+    Index("ix_jobs_ended", "finished_at", "state", sqlite_where=text(JOB_ENDED), postgresql_where=text(JOB_ENDED)),
     Index(
         "ix_jobs_dedupe_key",
         "project_id",

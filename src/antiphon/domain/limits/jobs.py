@@ -22,7 +22,7 @@ CANCEL_TICK = 0.25
 #: kinds read files or ask other servers, and share the processor with the calls.
 MAX_JOBS_OF_KIND = 16
 MAX_JOBS_OF_KIND_AND_PROJECT = 8
-#: Jobs of one project that have not ended. They are counted at each new one, which takes 0.3 ms for so many.
+#: Jobs of one project that wait. They are counted at each new one, which takes 0.3 ms for so many.
 MAX_JOBS_OF_PROJECT = 10_000
 #: Attempts of a job that fail before it is given up, unless its kind says otherwise.
 MAX_JOB_TRIES = 3

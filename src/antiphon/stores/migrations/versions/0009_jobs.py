@@ -15,7 +15,7 @@ _ONCE = f"dedupe_key IS NOT NULL AND {_OPEN}"
 #: Each unfinished background response gets the job that makes it. One that waited goes on waiting, by the same clock.
 _JOBS_OF_RESPONSES = """
 INSERT INTO jobs (
-    project_id, id, kind, state, priority, run_at, delay, attempts, failures, losses, max_attempts, waited,
+    project_id, id, kind, state, rank, run_at, delay, attempts, failures, losses, max_attempts, waited,
     cancel_requested, created_at, payload
 )
 SELECT
@@ -48,7 +48,7 @@ def _create_jobs(dialect: str) -> None:
         sa.Column("id", sa.Text, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
-        sa.Column("priority", sa.Integer, nullable=False),
+        sa.Column("rank", sa.Integer, nullable=False),
         sa.Column("run_at", sa.BigInteger, nullable=False),
         sa.Column("delay", sa.BigInteger, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
@@ -69,7 +69,9 @@ def _create_jobs(dialect: str) -> None:
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name="fk_jobs_projects", ondelete="CASCADE"),
         sa.UniqueConstraint("project_id", "id", name="uq_jobs_project_id_id"),
     )
-    _create_index("ix_jobs_open", ["project_id", "kind", "seq"], _OPEN)
+    _create_index("ix_jobs_queued", ["project_id", "kind", "rank", "seq", "run_at"], "state = 'queued'")
+    _create_index("ix_jobs_lost", ["kind", "seq"], "losses > 0 AND state = 'queued'")
+    _create_index("ix_jobs_cancelled", ["kind", "seq"], f"cancel_requested = 1 AND {_OPEN}")
     _create_index("ix_jobs_holder", ["holder"], "holder IS NOT NULL")
     _create_index("ix_jobs_ended", ["finished_at", "state"], "finished_at IS NOT NULL")
     _create_index("ix_jobs_dedupe_key", ["project_id", "kind", "dedupe_key"], _ONCE, unique=True)
