@@ -83,7 +83,8 @@ class Exchange:
         #: When its head had arrived (monotonic seconds).
         self.began = time.monotonic()
         self._receive = receive
-        self._send = send
+        #: ASGI's, for those who send many pieces: `send_body` without a call of its own.
+        self.send = send
         #: By name in small letters; of a header that was sent twice, the last one.
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self._body = RequestBody(scope, self.headers, receive, body_budget or BodyBudget(), max_body)
@@ -214,11 +215,11 @@ class Exchange:
             headers += self.call.headers
             headers += self.call.rates
             headers += self.call.trailers
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send_body(self, piece: bytes, *, more: bool = False) -> None:
         """Send a piece of the answer's body, and wait until the connection takes it. `more`: it is not the last one."""
-        await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+        await self.send({"type": "http.response.body", "body": piece, "more_body": more})
 
     def trailers(self) -> bytes:
         """What would have been headers, had it been known at the start: as comments, which every client passes over."""
