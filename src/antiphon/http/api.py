@@ -201,7 +201,15 @@ class Api:
 
     async def handle(self, exchange: Exchange, resource: Resource, handler: Handler) -> None:
         """Call a handler, once for each idempotency key."""
-        if self._idempotent is None or resource.access != "key":
+        if resource.streams_body and exchange.method == "POST":
+            if exchange.header(b"idempotency-key") is not None:
+                raise InvalidRequest(
+                    "The header 'Idempotency-Key' is not supported for uploads.",
+                    code="unsupported_header",
+                    param="Idempotency-Key",
+                )
+            await handler(exchange)
+        elif self._idempotent is None or resource.access != "key":
             await handler(exchange)
         else:
             await self._idempotent(exchange, resource.path, handler)
