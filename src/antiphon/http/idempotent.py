@@ -67,7 +67,7 @@ class Idempotent:
         self._may_ask = may_ask
 
     async def __call__(self, exchange: Exchange, template: str, handler: Handler) -> None:
-        """Answer an exchange: with `handler`, or with the answer that is kept for its key. `template`: the resource's path."""
+        """Answer an exchange with `handler`, or with the answer kept for its key. `template`: the resource's path."""
         key = exchange.header(b"idempotency-key")
         if exchange.method == "POST" and key is not None:
             await self._once(exchange, template, handler, _checked(key))
@@ -150,15 +150,13 @@ class _AnswerRecorder:
         """The answer is whole, and its end is about to be sent."""
         if self._forgotten or (content_type == EVENT_STREAM and self._failed):
             return  # like an answer with status 500, which is not kept either
-        await self._attempt.settle(
-            status, content_type.decode(), self._object_id or self._object_id_in_answer(content_type)
-        )
+        await self._attempt.settle(status, content_type.decode(), self._object_id or self._answered_id(content_type))
 
     async def follow(self, response_id: str) -> None:
         """The answer is the stream of this background response."""
         await self._attempt.follow(response_id)
 
-    def _object_id_in_answer(self, content_type: bytes) -> str | None:
+    def _answered_id(self, content_type: bytes) -> str | None:
         try:
             answered = msgspec.json.decode(_beginning(content_type, self._attempt.head), type=_Answered)
         except (msgspec.DecodeError, UnicodeDecodeError):

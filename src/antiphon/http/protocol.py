@@ -92,7 +92,7 @@ class BoundedProtocol(HttpConnection):
         self._connection.mark_lost()
         super().connection_lost(exc)
 
-    # --- incoming bytes ------------------------------------------------------------------------------------------------
+    # --- incoming bytes -----------------------------------------------------------------------------------------------
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived: parse them, up to a request that must wait for the answers to earlier ones."""
         if self._held:
@@ -139,7 +139,7 @@ class BoundedProtocol(HttpConnection):
         elif self._coding_bytes > limits.MAX_HEADERS:
             self._refuse(_coding_too_large())
 
-    # --- callbacks of the parser ----------------------------------------------------------------------------------------
+    # --- callbacks of the parser --------------------------------------------------------------------------------------
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
@@ -293,7 +293,7 @@ class BoundedProtocol(HttpConnection):
         self.transport.write(b"".join(lines))
 
     def _turn_away(self) -> None:
-        """Refuse the connection. What the client still sends is received and ignored: a reset would destroy the answer."""
+        """Refuse the connection. What the client still sends is received: a reset would destroy the answer."""
         self._deaf = True
         self._write(Overloaded("Too many connections are open on this server. Please retry later."))
         self._turned_away = self._connection_limit.may_linger()
