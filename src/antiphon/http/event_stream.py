@@ -1,4 +1,4 @@
-"""Sends one stream of server-sent events, whoever makes it.
+"""Sends a stream of server-sent events.
 
 Two things go on beside every stream, by one timer (`Heartbeat`). While it has nothing to send, a comment is sent now
 and then, so that neither proxies nor clients take the connection for dead. And a client that reads nothing for too long
