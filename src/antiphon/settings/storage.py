@@ -59,10 +59,10 @@ class StorageSettings:
         str, Spec(parsers.web_address, "Address of the server that speaks S3", "Amazon's", parsers.mask_url)
     ] = ""
     s3_region: Annotated[str, Spec(parsers.text, "Region of the bucket", "what the environment says (AWS_REGION)")] = ""
-    s3_access_key: Annotated[
+    s3_key_id: Annotated[
         str, Spec(parsers.text, "Access key of S3", "what the environment says (AWS_ACCESS_KEY_ID, or a role)")
     ] = ""
-    s3_secret_key: Annotated[
+    s3_key: Annotated[
         str,
         Spec(
             parsers.text,
