@@ -85,11 +85,13 @@ def test_the_table_of_endpoints_is_what_is_served() -> None:
 
     from antiphon.http import admin, chat, context, conversations, health, metrics, models, prompts, responses
     from antiphon.http.admin import costs, rate_limits, spend, usage
+    from antiphon.http.session_cookies import SessionCookies
 
     nothing = Mock()
     resources = metrics.resources(nothing, nothing, "local")
     for module in (responses, context, conversations, prompts, chat, models, health):
         resources += module.resources(nothing)
+    resources += SessionCookies(nothing, nothing, nothing).resources()
     resources += admin.resources(nothing, nothing, b"")
     resources += rate_limits.resources(nothing, nothing)
     resources += usage.resources(nothing, nothing)
