@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from antiphon.domain import limits
-from antiphon.domain.errors import RateLimited, StoreUnavailable
+from antiphon.domain.errors import Overloaded, RateLimited, StoreFailed, StoreUnavailable
 from antiphon.domain.jobs import Job, NewJob
 from antiphon.jobs.kinds import SETTLED, GiveUp, JobContext, JobKind, Outcome, Reschedule
 from antiphon.stores.store import SqlStore
@@ -93,6 +93,51 @@ def test_what_fails_each_time_is_dead_and_can_be_asked_to_run_again(url: str) ->
             broken = False
             assert await store.retry_job(ONE, "job_1")
             assert (await ended(store, "job_1")).result == b"well"
+
+    run(url, test)
+
+
+@pytest.mark.parametrize("fault", [StoreFailed, StoreUnavailable])
+def test_what_a_dead_job_is_about_is_ended_however_often_that_takes(url: str, fault: type[StoreFailed]) -> None:
+    """Otherwise a response would stay unfinished for ever, and its conversation locked."""
+
+    async def test(store: SqlStore) -> None:
+        faults, settled = [fault("not now"), fault("not yet")], []
+
+        async def work(context: JobContext[Any]) -> None:
+            raise GiveUp("It is no use.")
+
+        async def on_dead(job: Job, error: Exception) -> None:
+            if faults:
+                raise faults.pop()
+            settled.append(job.id)
+
+        await put(store, "job_1")
+        async with running(store, kind(work, on_dead=on_dead)):
+            assert (await ended(store, "job_1")).error == "It is no use."
+        assert settled == ["job_1"]
+
+    run(url, test)
+
+
+def test_what_a_job_is_about_is_ended_when_the_database_is_there_again(url: str) -> None:
+    async def test(store: SqlStore) -> None:
+        tries: Counter[str] = Counter()
+
+        async def work(context: JobContext[Any]) -> None:
+            raise GiveUp("no")
+
+        async def is_away(job: Job, *_: Any) -> None:
+            tries[job.id] += 1
+            if tries[job.id] < 3:
+                raise (StoreUnavailable("it is away") if tries[job.id] == 1 else Overloaded("it cannot keep up"))
+
+        await put(store, "job_1")
+        await put(store, "job_2")
+        await store.cancel_job(ONE, "job_2")
+        async with running(store, kind(work, on_dead=is_away, on_cancelled=is_away)):
+            assert [(await ended(store, name)).state for name in ("job_1", "job_2")] == ["dead", "cancelled"]
+        assert tries == {"job_1": 3, "job_2": 3}
 
     run(url, test)
 
@@ -314,7 +359,7 @@ def test_a_runner_that_stood_still_cannot_end_what_was_taken_over(url: str) -> N
         await put(store, "job_1")
         async with opened(url) as other, running(store, kind(work), worker="a", alone=True):
             assert await begun.get() == "a"
-            assert await store.strike_worker("a", (await store.workers())["a"])
+            assert await store.remove_worker("a", (await store.workers())["a"])
             async with running(other, kind(work), worker="b"):
                 assert await begun.get() == "b"
                 go_on["a"].set()

@@ -188,7 +188,7 @@ def test_the_hold_of_a_worker_that_is_gone_ends(url: str) -> None:
         await lock(store, "resp_3", owner="other")
         # What the first one wanted to say comes too late, in whatever way it is stored.
         late = (LeaseLost, "lease_lost", None)
-        assert await refused(store.end_turn(ONE, "conv_1", "resp_2", entries("z"))) == late
+        assert await refused(store.append_and_unlock(ONE, "conv_1", "resp_2", entries("z"))) == late
         assert await refused(store.put_response(talk("resp_2"))) == late
         ending = store.put_response(talk("resp_2", status="completed"), appended=entries("z"))
         assert await refused(ending) == late
@@ -216,7 +216,7 @@ def test_the_end_of_a_response_appends_and_frees_at_once(url: str) -> None:
         assert (await names(store), await is_locked(store)) == (["a", "b", "c", "d"], False)
         # Not stored at all.
         await lock(store, "resp_3")
-        await store.end_turn(ONE, "conv_1", "resp_3", entries("e"))
+        await store.append_and_unlock(ONE, "conv_1", "resp_3", entries("e"))
         assert (await names(store), await is_locked(store)) == (["a", "b", "c", "d", "e"], False)
 
     run(url, test)
@@ -292,7 +292,7 @@ def test_a_conversation_that_is_deleted_meanwhile_gains_nothing(url: str) -> Non
             elif number:
                 await store.put_response(done, appended=entries("z"))
             else:
-                await store.end_turn(ONE, "conv_1", name, entries("z"))
+                await store.append_and_unlock(ONE, "conv_1", name, entries("z"))
             assert (await store.get_response(ONE, name) is None) == (number == 0)
             assert await store.get_items(ONE, ["z"]) == {}
 

@@ -38,7 +38,7 @@ async def claimed(store: SqlStore, worker: str = "a", **options: Any) -> list[st
 
 async def dies(store: SqlStore, worker: str) -> None:
     """A worker is not there any more, and somebody has noticed."""
-    assert await store.strike_worker(worker, (await store.workers())[worker])
+    assert await store.remove_worker(worker, (await store.workers())[worker])
 
 
 async def job(store: SqlStore, name: str) -> Job:
@@ -137,11 +137,11 @@ def test_a_worker_that_counts_is_not_struck_off(url: str) -> None:
         seen = await store.workers()
         assert seen == {"a": 1, "b": 0}
         await store.beat("a")
-        assert await store.strike_worker("a", seen["a"]) is False
-        assert await store.strike_worker("b", seen["b"]) is True
-        assert await store.strike_worker("b", seen["b"]) is False
+        assert await store.remove_worker("a", seen["a"]) is False
+        assert await store.remove_worker("b", seen["b"]) is True
+        assert await store.remove_worker("b", seen["b"]) is False
         await store.beat("c")
-        await store.strike_others("a")
+        await store.remove_other_workers("a")
         assert await store.workers() == {"a": 2}
         await store.leave("a")
         assert await store.workers() == {}

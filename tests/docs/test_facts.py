@@ -65,7 +65,7 @@ def _help(*group: str) -> str:
 def test_named_commands_exist() -> None:
     listed = _help()
     groups = {"admin-keys", "budgets", "cache", "cost", "models", "keys", "limits", "projects", "prompts", "users"}
-    groups |= {"routes"}
+    groups |= {"jobs", "routes"}
     helps = {group: _help(group) for group in groups}
     named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z-]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
     assert {command for command, _ in named} >= {"serve", "env", "models", "keys", "config", "doctor"}

@@ -10,15 +10,15 @@ whatever happens to servers:
       ▲                             │
       └──────── asked to run again ─┘
 
-- *Claim*: a worker (a server, see `jobs/presence.py`) takes a job for as long as that worker is there. Each claim
-  counts `attempts` up. Holder and attempts together are the claim's name: whatever is written for a job must name
-  them, so a worker that stood still and whose job was taken over can write nothing more (`LeaseLost`).
+- *Claim*: a worker (a server, see `jobs/presence.py`) takes a job and holds it for as long as that worker is alive.
+  Each claim counts `attempts` up. Holder and attempts together name the claim. Every write for a job must name them, so
+  a worker that was suspended, and whose job was taken over, can write nothing more (`LeaseLost`).
 - *Put back*: the job waits until `run_at` and takes no place meanwhile. Either it has asked for that itself (what it
   needs is busy), or its attempt has failed, or its server stops. Only failed attempts are counted, in `failures`.
-- A running job whose worker is gone can be claimed by another one. That is counted in `losses`: a job that kills
-  whoever runs it is given up, too.
-- *Cancel* is a wish. What is queued ends at its next claim, which waits for no pause and takes no place; what runs is
-  told to stop.
+- A running job whose worker has died can be claimed by another one. That is counted in `losses`: a job that kills its
+  workers is given up, too.
+- *Cancel* is a request. A queued job ends at its next claim, which waits for no pause and takes no place; a running one
+  is told to stop.
 
 All times of jobs are the database's: it sets them, and it compares them. Milliseconds since 1970. A clock that is set
 back makes no job wait longer than its pause: a `run_at` further ahead than the pause was long is due at once.

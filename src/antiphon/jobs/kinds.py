@@ -72,7 +72,7 @@ class Unreadable(GiveUp):
 
 
 class JobContext(Generic[P]):
-    """One attempt at a job, for whoever makes it."""
+    """One attempt at a job, as its kind sees it."""
 
     def __init__(self, store: JobStore, job: Job) -> None:
         #: The job as it was claimed.

@@ -1,11 +1,12 @@
-"""Who holds what: servers hold jobs, responses and conversations for as long as they are there.
+"""Which servers of a database are alive. A server holds its jobs, responses and conversations for as long as it is.
 
-This is how a server says that it is there, and how it learns which of the others on its database are not there any
-more. No two clocks are ever compared. A server counts up a number in the database (its beat); a server that sees the
-number of another one stand still for `limits.LEASE`, by its own monotonic clock, strikes that one off, and what it held
-is free. So nothing is decided by a wall clock, which can be set, nor by the times of two machines. A server that stood
-still itself (a sleeping laptop, a paused machine, a database that did not answer) cannot tell how long others did, and
-begins to listen anew.
+Each server has a row in the table `workers`, with a number that it counts up every `limits.LEASE_RENEWAL` seconds (its
+beat). A server that sees the number of another one stand still for `limits.LEASE` seconds, by its own monotonic clock,
+deletes that row, and what that server held can be claimed. No wall clock is read, since those can be set, and no times
+of two machines are compared.
+
+A server that was itself suspended (a sleeping laptop, a paused machine) or could not reach the database does not know
+for how long the others were silent. It starts to measure again from that moment.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _log = logger(__name__)
 
 
 class _Heard(NamedTuple):
-    """How far another server had counted when it was last seen to count, and when that was (monotonic seconds)."""
+    """Another server's number when it was last seen to change, and when that was (monotonic seconds)."""
 
     beat: int
     at: float
@@ -37,10 +38,10 @@ def worker_name() -> str:
 
 
 class Presence:
-    """One worker's place among the workers of a database. `worker` is its name there.
+    """One server's row among the workers of a database. `worker` is its name there.
 
-    `alone`: no other server uses the database. Then nobody listens, nothing needs to be said after the start, and
-    whatever is unfinished at the start was left by a crash.
+    `alone`: no other server uses the database. Then there are no beats, and whatever is unfinished at the start was
+    left by a crash.
     """
 
     def __init__(self, store: WorkerStore, worker: str, clock: Clock, *, alone: bool) -> None:
@@ -54,12 +55,12 @@ class Presence:
         self._beating = PeriodicTask(_log, *([] if alone else [self._beat_step]))
 
     async def start(self) -> None:
-        """Be there, from now on."""
+        """Add the row, and begin to beat."""
         await self.enter()
         await self._beating.start()
 
     async def stop(self) -> None:
-        """Be there no more. Safe to call twice."""
+        """Remove the row: what this server still holds can be claimed by others. Safe to call twice."""
         await self._beating.stop()
         await self.leave()
 
@@ -68,20 +69,20 @@ class Presence:
         await self.beat_and_listen()
 
     async def enter(self) -> None:
-        """Say once that this worker is there. One that is alone knows that all others are not."""
+        """Add the row. A server that is alone removes all others."""
         await self._store.beat(self.worker)
         self._beaten_at = self._times()
         if self._alone:
-            await self._store.strike_others(self.worker)
+            await self._store.remove_other_workers(self.worker)
 
     async def leave(self) -> None:
-        """Give up what this worker holds."""
+        """Remove the row."""
         await self._store.leave(self.worker)
 
     async def confirm(self) -> None:
-        """Make sure that nobody takes this worker for dead, before it takes on something new.
+        """Make sure that the row is there, before this server claims something.
 
-        That costs nothing, unless it has not been heard of for long: because it, or its machine, stood still.
+        Costs nothing, unless its last beat is old because it, or its machine, was suspended.
         """
         if self._alone:
             return
@@ -90,7 +91,7 @@ class Presence:
             await self._beat()
 
     async def beat_and_listen(self) -> None:
-        """Beat, then look who else does. Only to be called between pauses of `limits.LEASE_RENEWAL`."""
+        """Beat once, then look at the others. Must be called every `limits.LEASE_RENEWAL` seconds."""
         if self._alone:
             return
         await self._beat()
@@ -99,7 +100,7 @@ class Presence:
     async def _beat(self) -> None:
         times = self._times()
         if not await self._store.beat(self.worker):
-            _log.warning("this server was taken for dead: it, its machine or its database stood still")
+            _log.warning("this server was taken for dead: it, its machine or its database was suspended")
         self._beaten_at = times
 
     async def _listen(self) -> None:
@@ -116,8 +117,8 @@ class Presence:
                 heard[worker] = _Heard(beat, now)
             elif now - last.at < limits.LEASE:
                 heard[worker] = last
-            elif await self._store.strike_worker(worker, beat):
-                _log.warning("a server is not there any more: what it made is taken over", server=worker)
+            elif await self._store.remove_worker(worker, beat):
+                _log.warning("a server has died: what it made is taken over", server=worker)
         self._heard = heard
 
     def _times(self) -> tuple[float, float]:

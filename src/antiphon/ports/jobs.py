@@ -9,22 +9,22 @@ from antiphon.domain.jobs import End, FreeJob, Job, JobCount, JobState, NewJob, 
 
 
 class WorkerStore(Protocol):
-    """Workers: servers that share a database. Each is there for as long as it counts its beats up."""
+    """Workers: the servers of a database. Each has a row for as long as it is alive, and counts a number up in it."""
 
     async def beat(self, worker: str) -> bool:
-        """Say that this worker is there. False: nobody knew of it, because it is new, or was taken for dead."""
+        """Count this worker's number up. False: it had no row, because it is new, or was taken for dead."""
 
     async def workers(self) -> dict[str, int]:
-        """All workers that are there, and how far each has counted its beats."""
+        """All workers, with their numbers."""
 
-    async def strike_worker(self, worker: str, beat: int) -> bool:
-        """Forget a worker, unless it has counted further than `beat`: then False. What it held is anybody's then."""
+    async def remove_worker(self, worker: str, beat: int) -> bool:
+        """Remove a worker, unless its number is another than `beat`: then False. What it held can be claimed then."""
 
-    async def strike_others(self, worker: str) -> None:
-        """Forget all workers but this one."""
+    async def remove_other_workers(self, worker: str) -> None:
+        """Remove all workers but this one."""
 
     async def leave(self, worker: str) -> None:
-        """This worker is there no more. What it still holds is anybody's."""
+        """Remove this worker. What it still holds can be claimed."""
 
 
 class JobStore(Protocol):
@@ -88,7 +88,7 @@ class JobStore(Protocol):
     async def end_job(self, job: Job, end: End) -> None:
         """It has ended. Its payload is forgotten, unless it is dead."""
 
-    # --- for whoever looks after all of them --------------------------------------------------------------------------
+    # --- for all jobs together ----------------------------------------------------------------------------------------
     async def job_time(self) -> int:
         """What time it is for jobs: the database's clock, in Unix milliseconds."""
 

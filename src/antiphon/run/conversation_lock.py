@@ -1,4 +1,4 @@
-"""A response's turn in a conversation: taken before the conversation is read, and over when the response has ended."""
+"""The lock of a conversation: taken before the conversation is read, and released when the response has ended."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _log = logger(__name__)
 
 
 class ConversationLock:
-    """The hold of the response `response_id` on its conversation. Nothing else changes the conversation meanwhile.
+    """The lock that the response `response_id` has on its conversation. Nothing else changes it meanwhile.
 
-    `settled`: the store has ended it, or holds it by itself from now on, in the same transaction as the response's own
-    change.
+    `settled`: there is nothing to release. The store has released it, or keeps it for the stored response, in the
+    transaction that changed the response.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ConversationLock:
         self._project_id = project_id
 
     async def take(self) -> None:
-        """Begin. Raises `NotFound` and `ConversationLocked`."""
+        """Lock it. Raises `NotFound` and `ConversationLocked`."""
         await self._presence.confirm()
         self.settled = False
         try:
@@ -57,12 +57,12 @@ class ConversationLock:
             raise
 
     async def end(self, said: Sequence[ConversationItem]) -> None:
-        """Append what was said by a response that is not stored. Raises `LeaseLost`."""
-        await self._store.end_turn(self._project_id, self.conversation_id, self.response_id, said)
+        """Append the items of a response that is not stored, and release the lock. Raises `LeaseLost`."""
+        await self._store.append_and_unlock(self._project_id, self.conversation_id, self.response_id, said)
         self.settled = True
 
     async def release(self) -> None:
-        """Free the conversation, unless that has happened. To be called in any case, also by a task being cancelled."""
+        """Release the lock, unless that has happened. To be called in any case, also by a task being cancelled."""
         if not self.settled:
             self.settled = True
             await asyncio.shield(asyncio.ensure_future(self._try_to_unlock()))
@@ -79,7 +79,7 @@ class ConversationLock:
 
 
 class ConversationLocks:
-    """Gives responses their turns."""
+    """Locks conversations for responses."""
 
     def __init__(self, store: ConversationStore, presence: Presence, retries: Retries) -> None:
         self._store = store
@@ -88,7 +88,7 @@ class ConversationLocks:
 
     @asynccontextmanager
     async def taken(self, project_id: str, body: Json) -> AsyncIterator[ConversationLock | None]:
-        """The turn of a response that is asked for in a conversation; it is released here only if the block raises.
+        """The lock for a request of a response; it is released here only if the block raises.
 
         None: the request names no conversation. Raises `NotFound` and `ConversationLocked`.
         """
@@ -96,20 +96,20 @@ class ConversationLocks:
         if conversation_id is None:
             yield None
             return
-        turn = ConversationLock(self._store, self._presence, self._retries, project_id, conversation_id)
+        lock = ConversationLock(self._store, self._presence, self._retries, project_id, conversation_id)
         try:
-            await turn.take()
-            yield turn
+            await lock.take()
+            yield lock
         except NotFound as error:
-            await turn.release()
+            await lock.release()
             raise in_words_of_responses(error) from None
         except BaseException:
-            await turn.release()
+            await lock.release()
             raise
 
 
 def in_words_of_responses(error: NotFound) -> NotFound:
-    """An unknown conversation, by the parameter that names it in a request for a response."""
+    """The error of an unknown conversation, with the parameter that names it in a request for a response."""
     if error.param == "conversation_id":
         error.param = "conversation"
     return error

@@ -174,7 +174,7 @@ class ResponseJob:
         return msgspec.json.encode(msgspec.structs.replace(accepted, counted=True))
 
     async def _call(self, accepted: Accepted) -> Call:
-        """The call that this is, for whoever counts calls: the one that was accepted goes on here."""
+        """The call as limits, budgets and the ledger see it: the one that was accepted goes on here."""
         project_id = self._response.project_id
         project = await self._store.get_project(project_id) or Project(project_id, "", 0)
         key = await self._store.get_key(accepted.key_id) if accepted.key_id else None
@@ -255,7 +255,7 @@ class ResponseJob:
         engine: Engine = prepared.engine
         continues = engine.capabilities.continues
         if not machine.begun:
-            # Every event is kept, so it comes as a stream, whoever watches.
+            # Every event is stored, so the engine streams.
             return msgspec.structs.replace(prepared.generation, track=continues, batches=True, streamed=True)
         if not (continues and progress):
             raise EngineFailed(f"{CUT_OFF}, and its model cannot go on with an answer.")

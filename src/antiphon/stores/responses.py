@@ -10,7 +10,7 @@ from sqlalchemy import CTE, Integer, bindparam, delete, func, literal_column, se
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.domain.jobs import NewJob
 from antiphon.domain.records import ConversationItem, EventBatch, Page, StoredItem, StoredResponse
-from antiphon.stores.conversation_locks import free_turn, keep_turn
+from antiphon.stores.conversation_locks import release_lock, settle_lock
 from antiphon.stores.jobs import DELETE_JOB, JobRoom, add_jobs, check_size, no_room
 from antiphon.stores.query import Query, Row, Session, insertion
 from antiphon.stores.section import PageCursor, StoreSection, is_valid_id, require_valid_id
@@ -183,7 +183,7 @@ def _put(session: Session, batch: Sequence[_Put]) -> list[bool]:
     add_events(session, [(put.response, put.events) for put in puts if put.events is not None])
     add_jobs(session, [put.job for put in puts if put.job is not None])
     for put in puts:
-        keep_turn(session, put.response, put.appended)
+        settle_lock(session, put.response, put.appended)
     return fits
 
 
@@ -263,7 +263,7 @@ def _delete_one(session: Session, project_id: str, response_id: str) -> bool:
     response = _get(session, project_id, response_id)
     if response is None:
         return False
-    free_turn(session, response)
+    release_lock(session, response)
     name = {"project_id": project_id, "id": response_id}
     if response.background:
         session.run(DELETE_JOB, name)

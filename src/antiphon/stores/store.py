@@ -20,7 +20,6 @@ from antiphon.stores.idempotency import Keys
 from antiphon.stores.invites import Invites
 from antiphon.stores.jobs import Jobs
 from antiphon.stores.ledger import Ledger
-from antiphon.stores.making import Making
 from antiphon.stores.presence import Presence
 from antiphon.stores.projects import Projects
 from antiphon.stores.prompts import Prompts
@@ -29,6 +28,7 @@ from antiphon.stores.responses import Responses
 from antiphon.stores.service_accounts import ServiceAccounts
 from antiphon.stores.sessions import Sessions
 from antiphon.stores.tenants import Tenants
+from antiphon.stores.unfinished import UnfinishedResponses
 from antiphon.stores.users import Users
 from antiphon.stores.uses import Uses
 
@@ -43,7 +43,7 @@ class Accounts(Ledger, Budgets, Cached, Uses):
     """Implements `ports.LedgerStore`, `ports.BudgetStore`, `ports.CacheStore` and `ports.UseStore`."""
 
 
-class Work(Responses, Making, EventLogs):
+class Work(Responses, UnfinishedResponses, EventLogs):
     """Implements `ports.ResponseStore`."""
 
 

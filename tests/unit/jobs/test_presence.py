@@ -46,10 +46,10 @@ class FakeStore:
     async def workers(self) -> dict[str, int]:
         return dict(self.rows)
 
-    async def strike_worker(self, worker: str, beat: int) -> bool:
+    async def remove_worker(self, worker: str, beat: int) -> bool:
         return self.rows.get(worker) == beat and self.rows.pop(worker) is not None
 
-    async def strike_others(self, worker: str) -> None:
+    async def remove_other_workers(self, worker: str) -> None:
         self.rows = {worker: self.rows[worker]}
 
     async def leave(self, worker: str) -> None:

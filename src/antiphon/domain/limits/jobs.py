@@ -5,8 +5,8 @@ from __future__ import annotations
 from antiphon.domain.limits.sizes import KIB, MIB
 
 # --- who holds what ---------------------------------------------------------------------------------------------------
-#: A server whose beats have stood still for this long, by the clock of the one that listens, is taken for dead, and its
-#: work for anybody's. With two beats in between, that is within 10 seconds of its last one.
+#: A server whose number has stood still for this long, by the clock of the one that looks, is taken for dead, and its
+#: work can be claimed. With two beats in between, that is within 10 seconds of its last one.
 LEASE = 6.0
 #: Between two beats of a server that shares its database: two may fail before it is taken for dead.
 LEASE_RENEWAL = 2.0
@@ -41,7 +41,7 @@ MAX_JOB_ERROR = 500
 #: Characters of a kind's name and of a key against doing the same twice.
 MAX_JOB_KIND = 64
 MAX_JOB_KEY = 256
-#: The longest time that a job may be put off for at once, by whoever asks for it.
+#: The longest single delay of a job.
 MAX_JOB_DELAY = 30 * 24 * 3600.0
 #: All pauses of a job that it has asked for itself, before it is given up.
 MAX_JOB_WAIT = 7 * 24 * 3600.0
@@ -52,7 +52,7 @@ JOB_PAUSE = 1.0
 MAX_JOB_PAUSE = 3600.0
 #: Pauses are longer by up to this part, so that many jobs do not come back at once.
 JOB_JITTER = 0.25
-#: How long ended jobs are kept for those who ask for their result, and dead ones for whoever looks into them.
+#: How long ended jobs are kept, so that their results can be read, and dead ones, so that they can be looked into.
 JOB_TTL = 7 * 24 * 3600
 DEAD_JOB_TTL = 30 * 24 * 3600
 #: Between two counts of jobs, for `/metrics`.
@@ -69,3 +69,5 @@ SWEEP_STEP = 500
 CLOCK_DOUBT = 3600.0
 #: What a clock may gain or lose between two looks without having been set.
 CLOCK_DRIFT = 60.0
+#: Between two looks at the database's clock. Meanwhile, a clock that runs one percent wrong is off by 0.1 seconds.
+CLOCK_TICK = 10.0

@@ -43,7 +43,7 @@ async def taken(store: SqlStore, owner: str = "a", *, limit: int = 10) -> list[s
 
 async def dies(store: SqlStore, worker: str) -> None:
     """A worker is not there any more, and somebody has noticed."""
-    assert await store.strike_worker(worker, (await store.workers())[worker])
+    assert await store.remove_worker(worker, (await store.workers())[worker])
 
 
 def test_a_claim_of_the_job_makes_the_response_its_holders(url: str) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Integer, and_, bindparam, delete, func, literal_column, n
 
 from antiphon.domain.errors import LeaseLost
 from antiphon.domain.records import ConversationItem, EventBatch, StoredItem, StoredResponse
-from antiphon.stores.conversation_locks import keep_turn
+from antiphon.stores.conversation_locks import settle_lock
 from antiphon.stores.query import Query, Session
 from antiphon.stores.responses import RESPONSE, add_events, add_items, response_of
 from antiphon.stores.section import StoreSection, require_valid_id
@@ -70,7 +70,7 @@ class _Advance(NamedTuple):
     dead: str | None
 
 
-class Making(StoreSection):
+class UnfinishedResponses(StoreSection):
     """Implements what `ports.ResponseStore` says of responses that are being made."""
 
     async def advance_response(
@@ -111,7 +111,7 @@ def _advance(session: Session, batch: Sequence[_Advance]) -> list[None]:
         if changed != 1:
             raise LeaseLost("The response is gone, or is made by another worker now.")
         if response.ended:
-            keep_turn(session, response, appended)
+            settle_lock(session, response, appended)
             _end_job(session, response, dead)
     add_items(session, [(entry.response, entry.items) for entry in batch])
     add_events(session, [(entry.response, entry.events) for entry in batch if entry.events is not None])
