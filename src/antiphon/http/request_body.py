@@ -42,11 +42,12 @@ class RequestBody:
     async def read(self) -> bytes:
         """The whole body. Raises `PayloadTooLarge`, `RequestTimeout`, `BodyRefused` or `ClientGone`."""
         if self._body is None:
+            assert self._more, "the body has been read in pieces already"
             self._check_length(self._max_size)
-            pieces = []
+            pieces = [await self._next(self._max_size)]
             while self._more:
                 pieces.append(await self._next(self._max_size))
-            self._body = b"".join(pieces)
+            self._body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return self._body
 
     async def stream(self, max_size: int) -> AsyncGenerator[bytes, None]:
