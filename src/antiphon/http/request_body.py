@@ -42,7 +42,6 @@ class RequestBody:
     async def read(self) -> bytes:
         """The whole body. Raises `PayloadTooLarge`, `RequestTimeout`, `BodyRefused` or `ClientGone`."""
         if self._body is None:
-            assert self._more, "the body has been read in pieces already"
             self._check_length(self._max_size)
             pieces = [await self._next(self._max_size)]
             while self._more:
@@ -70,7 +69,9 @@ class RequestBody:
             self.release()
 
     async def _next(self, max_size: int) -> bytes:
-        """The next piece; it counts against the budget."""
+        """The next piece; it counts against the budget. Not to be called after the last one."""
+        if not self._more:
+            raise RuntimeError("the body has been read in pieces already")
         connection: ClientConnection | None = self._scope.get(SCOPE_KEY)
         try:
             if connection is not None and connection.request_complete:
