@@ -36,7 +36,7 @@ from antiphon.protocol.generation import (
     Tool,
     ToolChoice,
 )
-from antiphon.protocol.streams import Stream
+from antiphon.protocol.streams import OwnedStream
 
 _OBJECT = '{"type": "object"}'
 _FIX = (
@@ -98,7 +98,7 @@ class ConstrainedEngine:
         # Its own words, or many deltas as one, cannot be looked into.
         generation = msgspec.structs.replace(generation, passthrough=None, batches=False)
         stream = await self._inner.generate(generation)
-        return _Owning(self._kept(generation, rules, stream), stream)
+        return OwnedStream(self._kept(generation, rules, stream), stream)
 
     async def _rules(self, generation: Generation) -> _Rules | None:
         """What the answer must be; None if anything will do. Raises `InvalidRequest` for what cannot be checked."""
@@ -355,19 +355,3 @@ def _free_text(arguments: Any) -> str:
     if isinstance(arguments, dict) and len(arguments) == 1:
         arguments = next(iter(arguments.values()))
     return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-
-
-class _Owning(Stream[Delta]):
-    """A generator that closes the stream behind it also if it is closed before its first step."""
-
-    def __init__(self, made: AsyncGenerator[Delta, None], stream: AsyncGenerator[Delta, None]) -> None:
-        self._made = made
-        self._stream = stream
-
-    async def __anext__(self) -> Delta:
-        return await self._made.__anext__()
-
-    async def aclose(self) -> None:
-        """End the generation now."""
-        await self._made.aclose()
-        await self._stream.aclose()

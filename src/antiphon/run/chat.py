@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property, lru_cache
@@ -23,6 +22,7 @@ from antiphon.protocol import knobs
 from antiphon.protocol.chat import request as requests
 from antiphon.protocol.chat.machine import ChatMachine
 from antiphon.protocol.chat.request import ChatRequest
+from antiphon.protocol.client_params import CHAT, CHAT_FUNCTIONS, with_client_param
 from antiphon.protocol.events import Event, Passed
 from antiphon.protocol.generation import Batch, Delta, Passthrough, PassthroughDelta
 from antiphon.protocol.streams import Resumed
@@ -205,7 +205,7 @@ class Chat:
         try:
             return [*(await begun(begin, request.choices, streamed=request.stream))]
         except InvalidRequest as error:
-            raise _in_words_of_this_surface(error, legacy=request.legacy_functions) from None
+            raise with_client_param(error, CHAT_FUNCTIONS if request.legacy_functions else CHAT) from None
 
     async def get(self, project_id: str, completion_id: str) -> StoredCompletion:
         """A stored completion. Raises `NotFound`."""
@@ -291,24 +291,3 @@ def _terms(request: ChatRequest) -> Json:
 
 def _not_found(completion_id: str) -> NotFound:
     return NotFound(f"Chat completion with id '{completion_id}' not found.", param="completion_id")
-
-
-#: Which parameter of this surface an engine means by its code, where it names none: engines know nothing of surfaces.
-_PARAMS = {"context_length_exceeded": "messages", "no_callable_tool": "tool_choice"}
-_TOOL = re.compile(r"tools\[(\d+)\]\.(parameters|grammar)")
-
-
-def _in_words_of_this_surface(error: InvalidRequest, *, legacy: bool) -> InvalidRequest:
-    if error.param is None:
-        error.param = _PARAMS.get(error.code or "")
-    elif error.param == "output.schema":
-        error.param = "response_format"
-    elif (tool := _TOOL.fullmatch(error.param)) is not None:
-        index, what = tool.groups()
-        if legacy:
-            error.param = f"functions[{index}].parameters"
-        elif what == "grammar":
-            error.param = f"tools[{index}].custom.format.grammar.definition"
-        else:
-            error.param = f"tools[{index}].function.parameters"
-    return error

@@ -11,6 +11,7 @@ from antiphon.domain.errors import AntiphonError, NotFound, StoreFailed
 from antiphon.domain.ids import new_id
 from antiphon.domain.records import ConversationItem
 from antiphon.ports import ConversationStore
+from antiphon.protocol.client_params import RESPONSES, with_client_param
 from antiphon.protocol.responses import request as requests
 from antiphon.telemetry.logs import logger
 
@@ -100,14 +101,7 @@ class ConversationLocks:
             yield turn
         except NotFound as error:
             await turn.release()
-            raise in_words_of_responses(error) from None
+            raise with_client_param(error, RESPONSES) from None
         except BaseException:
             await turn.release()
             raise
-
-
-def in_words_of_responses(error: NotFound) -> NotFound:
-    """An unknown conversation, by the parameter that names it in a request for a response."""
-    if error.param == "conversation_id":
-        error.param = "conversation"
-    return error

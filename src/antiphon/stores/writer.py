@@ -13,7 +13,7 @@ from queue import Empty
 from typing import Any
 
 from antiphon.domain import limits
-from antiphon.domain.errors import StoreUnavailable
+from antiphon.domain.errors import StoreUnavailable, fresh
 from antiphon.stores.driver import Driver
 from antiphon.stores.query import Session
 from antiphon.stores.workers import Job, JobQueue, Worker
@@ -142,7 +142,7 @@ class Writer(Worker):
         explained = self.explain(error)
         for job in jobs:
             # One object for each: raised in several tasks, a shared one would gather all their tracebacks.
-            job.error = _copy(explained)
+            job.error = fresh(explained)
         return False
 
     def _tidy(self) -> None:
@@ -160,10 +160,3 @@ def _run(session: Session, group: Sequence[Job]) -> None:
             results = function(session, [job.argument for job in jobs])
             for job, result in zip(jobs, results, strict=True):
                 job.result = result
-
-
-def _copy(error: Exception) -> Exception:
-    """An error like this one, without its traceback."""
-    twin = type(error).__new__(type(error), *error.args)
-    twin.__dict__.update(error.__dict__)
-    return twin

@@ -27,7 +27,6 @@ from antiphon.engines.llama.resume import note
 from antiphon.engines.llama.sampling import seed_of
 from antiphon.engines.llama.schemas import SchemaCompiler
 from antiphon.engines.llama.slots import SlotQueue, SlotTicket
-from antiphon.engines.llama.stream import OwnedStream
 from antiphon.engines.llama.supervisor import State, Supervisor
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import (
@@ -38,6 +37,7 @@ from antiphon.protocol.generation import (
     Generation,
     Progress,
 )
+from antiphon.protocol.streams import OwnedStream
 from antiphon.tasks import end
 from antiphon.telemetry.metrics import Count
 
@@ -120,7 +120,7 @@ class LlamaEngine:
         except BaseException:
             ticket.release()
             raise
-        return OwnedStream(self._answer(plan, ticket), ticket.release)
+        return OwnedStream(self._answer(plan, ticket), release=ticket.release)
 
     # --- answering ----------------------------------------------------------------------------------------------------
     async def _answer(self, plan: Plan, ticket: SlotTicket) -> AsyncGenerator[Delta, None]:

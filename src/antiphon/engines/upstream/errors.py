@@ -83,9 +83,7 @@ def unreachable() -> UpstreamFailed:
 
 def broken() -> UpstreamFailed:
     """The connection ended in the middle."""
-    error = UpstreamBroken("The model's server broke off.")
-    error.paid = True
-    return error
+    return UpstreamBroken("The model's server broke off.", paid=True)
 
 
 def failed() -> UpstreamFailed:
@@ -110,16 +108,12 @@ def invalid(what: str) -> UpstreamFailed:
 
 def late(wait: str, *, paid: bool = True) -> DeadlineExceeded:
     """It took too long. `wait`: which wait it was. `paid`: it had the request, and may have worked on it."""
-    error = DeadlineExceeded(f"The model's server took too long: {wait}.")
-    error.paid = paid
-    return error
+    return DeadlineExceeded(f"The model's server took too long: {wait}.", paid=paid)
 
 
 def _worked(message: str, code: str) -> UpstreamFailed:
     """A failure of a server that had the request: it may have worked on it, and want to be paid."""
-    error = UpstreamFailed(message, code=code)
-    error.paid = True
-    return error
+    return UpstreamFailed(message, code=code, paid=True)
 
 
 # --- what it refuses --------------------------------------------------------------------------------------------------

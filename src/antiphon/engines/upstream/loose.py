@@ -70,7 +70,7 @@ def in_shared_words() -> Iterator[None]:
         yield
     except InvalidRequest as error:
         if error.param not in _SHARED:
-            error.param = None
+            raise error.restated(param=None) from None
         raise
 
 
