@@ -14,7 +14,7 @@ from antiphon.domain import limits
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Finish, TextDelta, Usage
-from antiphon.run.job import Job
+from antiphon.run.response_job import ResponseJob
 from antiphon.stores.store import SqlStore
 from conformance.spec import check_response
 from e2e.test_background import until_ended
@@ -140,11 +140,11 @@ def test_a_job_that_breaks_again_and_again_fails(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(limits, "LEASE", 0.1)
     tries = []
 
-    async def broken(job: Job) -> None:
+    async def broken(job: ResponseJob) -> None:
         tries.append(time.monotonic())
         raise LookupError("a bug")
 
-    monkeypatch.setattr(Job, "_make", broken)
+    monkeypatch.setattr(ResponseJob, "_make", broken)
     with serving(engine(*STEPS), tmp_path) as served:
         made = served.client().responses.create(model="gpt-5-mini", input="hi", background=True)
         failed = until_ended(served.client(), made.id)

@@ -17,7 +17,7 @@ from antiphon.domain.errors import AntiphonError, SetupError
 from antiphon.engines.constrained import ConstrainedEngine
 from antiphon.engines.routed.fleet import Fleet
 from antiphon.engines.routed.route import RoutingEnv
-from antiphon.http.crowd import Crowd, raise_file_limit
+from antiphon.http.connection_limit import ConnectionLimit, raise_file_limit
 from antiphon.http.server import HttpServer, with_cors
 from antiphon.policy.keys.first_run import first_owner, first_run
 from antiphon.policy.money.pricing import Pricing
@@ -78,7 +78,7 @@ async def _serve(
         with_cors(parts.api, settings.cors_origins),
         drain_timeout=settings.drain_timeout,
         max_message=settings.max_body,
-        crowd=Crowd(settings.max_connections, raise_file_limit()),
+        connection_limit=ConnectionLimit(settings.max_connections, raise_file_limit()),
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     host, port = listener.getsockname()[:2]

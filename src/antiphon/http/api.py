@@ -21,9 +21,9 @@ from antiphon.domain.errors import (
     RequestTimeout,
 )
 from antiphon.domain.scopes import group_of, scope_of
+from antiphon.http.body_budget import BodyBudget, BodyRefused
 from antiphon.http.exchange import ClientGone, Exchange, new_request_id
 from antiphon.http.proxies import Proxies
-from antiphon.http.room import BodyRefused, Room
 from antiphon.policy.administration import roles
 from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
@@ -94,7 +94,7 @@ class Api:
         self._once = once
         self._max_body = max_body
         # One body of the largest size must always fit, and some beside it.
-        self._room = Room(max(limits.MAX_BODIES, 2 * max_body))
+        self._body_budget = BodyBudget(max(limits.MAX_BODIES, 2 * max_body))
         self._sockets = sockets
         self._notices = {each.path: headers for each in resources if (headers := notices(each.path))}
         routes = [Route(resource.path, self._endpoint(resource)) for resource in resources]
@@ -110,7 +110,9 @@ class Api:
             else:
                 await self._sockets(scope, receive, send)
         elif scope["type"] == "http":
-            exchange = Exchange(scope, receive, send, new_request_id(), max_body=self._max_body, room=self._room)
+            exchange = Exchange(
+                scope, receive, send, new_request_id(), max_body=self._max_body, body_budget=self._body_budget
+            )
             scope["antiphon.exchange"] = exchange
             await self._serve(exchange, scope, receive, send)
             # They know each other: parted, both go at once, and the garbage collector has nothing to do.

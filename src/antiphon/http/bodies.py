@@ -10,18 +10,18 @@ from antiphon.protocol.unknown import NOTHING, Unknown
 from antiphon.wire import schema
 
 
-async def checked(exchange: Exchange, schema_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+async def checked_body(exchange: Exchange, schema_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The body's known members and the unknown ones, of which there are none but at the top level.
 
     Raises `InvalidRequest` with the path of the first thing that does not fit the schema.
     """
-    body, unknown = await checked_for_engine(exchange, schema_name)
+    body, unknown = await checked_engine_body(exchange, schema_name)
     if unknown.nested is not None:
         raise unknown.nested
     return body, dict(unknown.fields)
 
 
-async def checked_for_engine(exchange: Exchange, schema_name: str) -> tuple[dict[str, Any], Unknown]:
+async def checked_engine_body(exchange: Exchange, schema_name: str) -> tuple[dict[str, Any], Unknown]:
     """The same for what a model is asked: unknown members are given back, since an upstream may know them."""
     return await exchange.read_json(lambda value: checked_value(value, schema_name))
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from antiphon.http.api import Resource
-from antiphon.http.bodies import checked, checked_for_engine
-from antiphon.http.events import bare, error_chunk
+from antiphon.http.bodies import checked_body, checked_engine_body
+from antiphon.http.events import error_chunk, unnamed_events
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
@@ -22,14 +22,14 @@ def resources(chat: Chat) -> list[Resource]:
     """The paths of Chat Completions, stored completions included."""
 
     async def create(exchange: Exchange) -> None:
-        body, unknown = await checked_for_engine(exchange, "CreateChatCompletionRequest")
+        body, unknown = await checked_engine_body(exchange, "CreateChatCompletionRequest")
         if body.get("stream"):
             await exchange.stream(streamed(exchange.made_call, body, unknown), failed=error_chunk)
         else:
             await exchange.reply(200, await exchange.unless_gone(whole(exchange.made_call, body, unknown)))
 
     async def streamed(call: Call, body: dict[str, Any], unknown: Unknown) -> AsyncGenerator[bytes, None]:
-        return bare((await chat.begin(call, body, unknown)).events())
+        return unnamed_events((await chat.begin(call, body, unknown)).events())
 
     async def whole(call: Call, body: dict[str, Any], unknown: Unknown) -> bytes:
         return await (await chat.begin(call, body, unknown)).result()
@@ -53,7 +53,7 @@ def resources(chat: Chat) -> list[Resource]:
         await exchange.reply(200, completion.body)
 
     async def update(exchange: Exchange) -> None:
-        body, extra = await checked(exchange, "UpdateChatCompletionRequest")
+        body, extra = await checked_body(exchange, "UpdateChatCompletionRequest")
         if extra:
             raise unknown_parameter(next(iter(extra)))
         metadata = body.get("metadata") or {}

@@ -6,7 +6,7 @@ from typing import Any
 
 from antiphon.domain.records import StoredConversation
 from antiphon.http.api import Resource
-from antiphon.http.bodies import checked
+from antiphon.http.bodies import checked_body
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
@@ -88,7 +88,7 @@ def _id(exchange: Exchange) -> str:
 
 async def _known(exchange: Exchange, schema_name: str) -> dict[str, Any]:
     """A body whose members are all known: no engine sees it, so there is nobody else to know them."""
-    body, extra = await checked(exchange, schema_name)
+    body, extra = await checked_body(exchange, schema_name)
     if extra:
         raise unknown_parameter(next(iter(extra)))
     return body

@@ -11,14 +11,14 @@ from antiphon.wire import json as wire_json
 from antiphon.wire import sse
 
 
-async def named(events: AsyncGenerator[list[Event], None]) -> AsyncGenerator[bytes, None]:
+async def named_events(events: AsyncGenerator[list[Event], None]) -> AsyncGenerator[bytes, None]:
     """Events with `event:` lines, as the Responses API has them. Events that come together are sent together."""
     async with aclosing(events):
         async for batch in events:
             yield b"".join([sse.event(event.type, wire_json.encode(event.body)) for event in batch])
 
 
-async def bare(events: AsyncGenerator[Sequence[Event | Passed], None]) -> AsyncGenerator[bytes, None]:
+async def unnamed_events(events: AsyncGenerator[Sequence[Event | Passed], None]) -> AsyncGenerator[bytes, None]:
     """Events without names, as Chat Completions has them."""
     async with aclosing(events):
         async for batch in events:

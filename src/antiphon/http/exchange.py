@@ -26,11 +26,11 @@ from antiphon.domain.errors import (
 from antiphon.domain.ids import random_hex
 from antiphon.domain.organisation import Actor, Administrator
 from antiphon.domain.tenancy import AdminKey
-from antiphon.http.decoding import decoded
+from antiphon.http.body_budget import BodyBudget
+from antiphon.http.decoding import decode_json
+from antiphon.http.disconnect import SCOPE_KEY, ClientConnection, on_disconnect
 from antiphon.http.events import error_event
-from antiphon.http.hangup import SCOPE_KEY, Connection, watch
-from antiphon.http.pulse import Pulse
-from antiphon.http.room import Room
+from antiphon.http.heartbeat import Heartbeat
 from antiphon.policy.call import Call
 from antiphon.protocol.refusals import check_id
 from antiphon.wire import sse
@@ -95,9 +95,9 @@ class Exchange:
         request_id: str,
         *,
         max_body: int = limits.MAX_BODY,
-        room: Room | None = None,
+        body_budget: BodyBudget | None = None,
     ) -> None:
-        """`room`: for the bodies of all requests; whoever gives it calls `close` at the end."""
+        """`body_budget`: for the bodies of all requests; whoever gives it calls `close` at the end."""
         self.scope = scope
         self.request_id = request_id
         self.project_id = ""
@@ -109,7 +109,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._max_body = max_body
-        self._room = room or Room()
+        self._body_budget = body_budget or BodyBudget()
         #: Bytes of the body that are in it.
         self._held = 0
         #: When its head had arrived (monotonic seconds).
@@ -175,7 +175,7 @@ class Exchange:
         body = await self.read_body()
         if not body:
             raise InvalidRequest("The request has no body; a JSON object is expected.", code="missing_body")
-        return await decoded(body, then)
+        return await decode_json(body, then)
 
     def _check_content(self) -> None:
         kind = (self.header(b"content-type") or "").partition(";")[0].strip().lower()
@@ -204,10 +204,10 @@ class Exchange:
         pieces: list[bytes] = []
         size = 0
         deadline = time.monotonic() + limits.BODY_TOTAL_TIMEOUT
-        connection: Connection | None = self.scope.get(SCOPE_KEY)
+        connection: ClientConnection | None = self.scope.get(SCOPE_KEY)
         while True:
             try:
-                if connection is not None and connection.is_read:
+                if connection is not None and connection.request_complete:
                     message = await self._receive()
                 else:
                     async with asyncio.timeout(min(limits.BODY_TIMEOUT, deadline - time.monotonic())):
@@ -220,7 +220,7 @@ class Exchange:
             size += len(piece)
             if size > self._max_body:
                 raise _too_large(self._max_body)
-            self._room.take(len(piece))
+            self._body_budget.reserve(len(piece))
             self._held = size
             pieces.append(piece)
             if not message.get("more_body"):
@@ -228,7 +228,7 @@ class Exchange:
 
     def close(self) -> None:
         """The exchange is over: the body is not needed any more."""
-        self._room.give(self._held)
+        self._body_budget.release(self._held)
         self._held, self._body = 0, None
 
     # --- the answer ---------------------------------------------------------------------------------------------------
@@ -300,14 +300,14 @@ class Exchange:
 
         async def begin() -> None:
             self.pieces += 1
-            await pulse.between()
+            await heartbeat.wait_for_beat()
             await start()
 
-        pulse = Pulse(self, beat)
+        heartbeat = Heartbeat(self, beat)
         try:
-            await self.unless_gone(self._write_chunks(opening, begin, failed), pulse)
+            await self.unless_gone(self._write_chunks(opening, begin, failed), heartbeat)
         finally:
-            await pulse.stop()
+            await heartbeat.stop()
 
     async def _write_chunks(
         self,
@@ -365,11 +365,11 @@ class Exchange:
             except TimeoutError:
                 self._muted = True
 
-    async def unless_gone(self, work: Awaitable[T], pulse: Pulse | None = None) -> T:
+    async def unless_gone(self, work: Awaitable[T], heartbeat: Heartbeat | None = None) -> T:
         """Do `work`, and end it at once if the client hangs up. Raises `ClientGone` then.
 
-        With a recorder it is done to its end. `pulse`: of what is sent meanwhile; a client that takes nothing of that
-        for too long counts as gone.
+        With a recorder it is done to its end. `heartbeat`: of the stream that is sent meanwhile; a client that reads
+        nothing of it for too long counts as gone.
         """
         if self._recorder is not None:
             return await work
@@ -384,9 +384,9 @@ class Exchange:
                 gone = True
                 doing.cancel()
 
-        if pulse is not None:
-            pulse.on_stall = leave
-        unwatch = watch(self.scope, self._receive, leave)
+        if heartbeat is not None:
+            heartbeat.on_stall = leave
+        unwatch = on_disconnect(self.scope, self._receive, leave)
         try:
             return await work
         except asyncio.CancelledError:

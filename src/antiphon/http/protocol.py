@@ -15,10 +15,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, InvalidRequest, Overloaded, RequestTimeout
-from antiphon.http.crowd import Crowd
-from antiphon.http.cycle import Cycle
+from antiphon.http.connection_limit import ConnectionLimit
+from antiphon.http.disconnect import SCOPE_KEY, ClientConnection
 from antiphon.http.exchange import answer_headers, new_request_id
-from antiphon.http.hangup import SCOPE_KEY, Connection
+from antiphon.http.response_head import FastHeadCycle
 from antiphon.wire import json as wire_json
 
 #: The one path that may be asked for as a WebSocket.
@@ -66,9 +66,9 @@ class BoundedProtocol(HttpToolsProtocol):
     are sent before the last one's answer are read one at a time.
     """
 
-    def __init__(self, *args: Any, crowd: Crowd, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, connection_limit: ConnectionLimit, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._crowd = crowd
+        self._connection_limit = connection_limit
         self._turned_away = False
         self._head_bytes = 0
         self._in_head = True
@@ -82,11 +82,11 @@ class BoundedProtocol(HttpToolsProtocol):
         #: What came behind a request that waits for its turn.
         self._held = b""
         self._timer: asyncio.TimerHandle | None = None
-        self._connection = Connection()
+        self._connection = ClientConnection()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
         """A connection opens: its first head is due."""
-        admitted = self._crowd.admits(len(self.connections), transport)
+        admitted = self._connection_limit.admits(len(self.connections), transport)
         super().connection_made(transport)
         self.flow = Flow(transport)
         if admitted:
@@ -99,8 +99,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._deaf, self._held = True, b""
         if self._turned_away:
-            self._crowd.left()
-        self._connection.lose()
+            self._connection_limit.lingering_ended()
+        self._connection.mark_lost()
         super().connection_lost(exc)
 
     # --- what comes in ------------------------------------------------------------------------------------------------
@@ -198,11 +198,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._switch = None
         self._in_head = False
         self._coding_bytes = 0
-        self._connection.is_read = False
+        self._connection.request_complete = False
         self.scope[SCOPE_KEY] = self._connection  # type: ignore[literal-required]  # a key of ours
         super().on_headers_complete()
         if type(self.cycle) is RequestResponseCycle:
-            self.cycle.__class__ = Cycle  # the same, but for the way that it writes heads
+            self.cycle.__class__ = FastHeadCycle  # the same, but for the way that it writes heads
         if declined:
             self.cycle.keep_alive = False
         self._last = not self.cycle.keep_alive
@@ -229,7 +229,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         super().on_message_complete()
         # A request that waits behind another has a body too, which nobody has read yet.
-        self._connection.is_read = not self.pipeline
+        self._connection.request_complete = not self.pipeline
         self._stop_timer()
         self._in_head = True
         self._head_bytes = 0
@@ -316,7 +316,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Say that there is no room. What is still coming is not looked at, but is let come, or the answer is lost."""
         self._deaf = True
         self._write(Overloaded("Too many connections are open on this server. Please retry later."))
-        self._turned_away = self._crowd.may_linger()
+        self._turned_away = self._connection_limit.may_linger()
         if self._turned_away and self.transport.can_write_eof():
             self.transport.write_eof()
             self._timer = self.loop.call_later(limits.TURN_AWAY_TIMEOUT, self.transport.close)

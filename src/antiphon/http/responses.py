@@ -8,8 +8,8 @@ from typing import Any
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.http.api import Resource
-from antiphon.http.bodies import checked_for_engine
-from antiphon.http.events import named
+from antiphon.http.bodies import checked_engine_body
+from antiphon.http.events import named_events
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query, check_choice
@@ -36,7 +36,7 @@ def resources(responses: Responses) -> list[Resource]:
     """The paths of the Responses API."""
 
     async def create(exchange: Exchange) -> None:
-        body, unknown = await checked_for_engine(exchange, "CreateResponse")
+        body, unknown = await checked_engine_body(exchange, "CreateResponse")
         if body.get("background"):
             await create_background(exchange, body, unknown)
             return
@@ -99,7 +99,7 @@ def resources(responses: Responses) -> list[Resource]:
 async def _streamed(
     responses: Responses, call: Call, body: dict[str, Any], unknown: Unknown
 ) -> AsyncGenerator[bytes, None]:
-    return named((await responses.begin(call, body, unknown)).events())
+    return named_events((await responses.begin(call, body, unknown)).events())
 
 
 async def _whole(responses: Responses, call: Call, body: dict[str, Any], unknown: Unknown) -> bytes:

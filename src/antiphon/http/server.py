@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from antiphon.domain import limits
-from antiphon.http.crowd import Crowd
+from antiphon.http.connection_limit import ConnectionLimit
 from antiphon.http.protocol import BoundedProtocol
 
 #: Of uvicorn's ticks one is needed in ten: at it the Date header is made anew, once a second.
@@ -39,13 +39,14 @@ class HttpServer(uvicorn.Server):
         *,
         drain_timeout: float,
         max_message: int = limits.MAX_BODY,
-        crowd: Crowd | None = None,
+        connection_limit: ConnectionLimit | None = None,
     ) -> None:
-        """`max_message`: bytes of one message of a WebSocket. `crowd`: how many connections there may be."""
+        """`max_message`: bytes of one message of a WebSocket. `connection_limit`: how many connections there may be."""
+        make_protocol = functools.partial(BoundedProtocol, connection_limit=connection_limit or ConnectionLimit())
         config = uvicorn.Config(
             app,
             # uvicorn calls it where it would make its own protocol.
-            http=functools.partial(BoundedProtocol, crowd=crowd or Crowd()),  # type: ignore[arg-type]  # declared as a class
+            http=make_protocol,  # type: ignore[arg-type]  # declared as a class
             ws=_socket,  # type: ignore[arg-type]  # declared as a class
             ws_max_size=max_message,
             ws_ping_interval=limits.SOCKET_PING,

@@ -17,7 +17,7 @@ from antiphon.domain.errors import AntiphonError, InvalidRequest, NotFound, Over
 from antiphon.domain.scopes import group_of, scope_of
 from antiphon.domain.tenancy import Caller
 from antiphon.http.bodies import checked_value
-from antiphon.http.decoding import as_it_is, beside, decoded
+from antiphon.http.decoding import decode_json, run_off_loop, unchanged
 from antiphon.http.exchange import ClientGone, answer_headers, new_request_id
 from antiphon.http.protocol import SOCKET_PATH
 from antiphon.http.proxies import Proxies
@@ -227,7 +227,7 @@ class Session:
                 if text is None:
                     raise InvalidRequest("Binary messages are not taken; send JSON as text.", code="invalid_message")
                 body = text.encode()
-                event = await decoded(body, as_it_is)
+                event = await decode_json(body, unchanged)
             except InvalidRequest as error:
                 await self._say(error_event(error))
             else:
@@ -288,7 +288,7 @@ class Session:
 
     async def _answer(self, turn: Turn, call: Call) -> list[Order]:
         body, generate = _request(turn)
-        body, unknown = await beside(turn.size, lambda: checked_value(body, "CreateResponse"))
+        body, unknown = await run_off_loop(turn.size, lambda: checked_value(body, "CreateResponse"))
         run = await self._responses.begin(call, body, unknown, generate=generate)
         self._runs[turn] = run
         async with aclosing(run.events()) as events:

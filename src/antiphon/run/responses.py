@@ -30,9 +30,9 @@ from antiphon.run.chains import Chains
 from antiphon.run.compaction import Stream
 from antiphon.run.conversation_lock import ConversationLock, ConversationLocks
 from antiphon.run.driver import MachineInput, drive, finish
-from antiphon.run.job import Accepted
 from antiphon.run.persistence import EventLogWriter, FinalResponseWriter, ResponseWriter
 from antiphon.run.prepare import Prepared, Preparer
+from antiphon.run.response_job import Accepted
 from antiphon.run.retention import Retention
 from antiphon.run.tail import tail
 from antiphon.run.worker import Worker

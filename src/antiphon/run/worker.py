@@ -17,9 +17,9 @@ from antiphon.periodic import PeriodicTask
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.ports import Clock, Store
 from antiphon.run.bus import Bus
-from antiphon.run.job import Job
 from antiphon.run.prepare import Preparer
 from antiphon.run.presence import Presence
+from antiphon.run.response_job import ResponseJob
 from antiphon.telemetry.logs import logger
 
 Name = tuple[str, str]
@@ -68,7 +68,7 @@ class Worker:
         self._preparer = preparer
         self._bus = bus
         self._clock = clock
-        self._jobs: dict[Name, tuple[Job, asyncio.Task[None]]] = {}
+        self._jobs: dict[Name, tuple[ResponseJob, asyncio.Task[None]]] = {}
         #: Cancelled since the last claim began, and not made here: that claim may have taken them just before, or they
         #: wait for their turn.
         self._missed: set[Name] = set()
@@ -111,7 +111,7 @@ class Worker:
             _log.warning("background responses are left in the middle", count=len(self._jobs))
         await self._leave([job for job, _ in self._jobs.values()])
 
-    async def _leave(self, jobs: Sequence[Job]) -> None:
+    async def _leave(self, jobs: Sequence[ResponseJob]) -> None:
         tasks = [self._jobs[job.name][1] for job in jobs]
         for job in jobs:
             job.abandon()
@@ -196,7 +196,7 @@ class Worker:
     def _begin(self, response: StoredResponse) -> None:
         name = (response.project_id, response.id)
         hopeless = self._broken[name] >= limits.MAX_JOB_TRIES
-        job = Job(self._store, self._gate, self._preparer, self._bus, self._clock, response, hopeless=hopeless)
+        job = ResponseJob(self._store, self._gate, self._preparer, self._bus, self._clock, response, hopeless=hopeless)
         if name in self._missed:
             job.cancel()
         task = asyncio.create_task(job.run())

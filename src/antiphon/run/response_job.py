@@ -59,7 +59,7 @@ class Course(NamedTuple):
     progress: tuple[bytes, ...]
 
 
-class Job:
+class ResponseJob:
     """Makes one response that this worker holds."""
 
     def __init__(

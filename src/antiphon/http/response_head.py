@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _NOT_OURS = frozenset({b"connection", b"transfer-encoding"})
 
 
-class Cycle(RequestResponseCycle):
+class FastHeadCycle(RequestResponseCycle):
     """One request and its answer. Headers are expected in small letters, as the rest of this package has them."""
 
     async def send(self, message: ASGISendEvent) -> None:

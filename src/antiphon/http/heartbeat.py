@@ -24,7 +24,7 @@ class Stream(Protocol):
         """Whether the client takes nothing of what is being sent, for too long."""
 
 
-class Pulse:
+class Heartbeat:
     """Looks at a stream now and then, by one timer."""
 
     __slots__ = ("_beat", "_beating", "_quiet", "_seen", "_stream", "_timer", "on_stall")
@@ -55,7 +55,7 @@ class Pulse:
             self._beating = asyncio.get_running_loop().create_task(self._beat())
         self._arm()
 
-    async def between(self) -> None:
+    async def wait_for_beat(self) -> None:
         """Wait until no heartbeat is just being sent."""
         if self._beating is not None:
             await self._beating
