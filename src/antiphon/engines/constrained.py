@@ -274,6 +274,7 @@ class ConstrainedEngine:
                 generation.sampling, temperature=0.0, stop=(), top_logprobs=None, max_tokens=_left(generation, said)
             ),
             extra=generation.extra,
+            headers=generation.headers,
         )
         answer = _Said()
         async with aclosing(await self._inner.generate(again)) as stream:

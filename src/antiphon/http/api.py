@@ -21,6 +21,7 @@ from antiphon.domain.errors import (
     RequestTimeout,
 )
 from antiphon.domain.scopes import group_of, scope_of
+from antiphon.domain.trace_context import trace_headers
 from antiphon.http.body_budget import BodyBudget, BodyRefused
 from antiphon.http.exchange import ClientGone, Exchange, new_request_id
 from antiphon.http.proxies import Proxies
@@ -185,6 +186,8 @@ class Api:
                 method=exchange.method,
                 address=exchange.client_address,
             )
+            if traceparent := exchange.header(b"traceparent"):
+                exchange.call.upstream_headers = trace_headers(traceparent, exchange.header(b"tracestate"))
             exchange.call.headers += self._notices.get(resource.path, ())
             exchange.call.cache_control = cache_control_of(
                 exchange.header(b"x-antiphon-cache"), exchange.header(b"cache-control")

@@ -16,6 +16,7 @@ from antiphon.domain.caching import CacheControl, cache_control_of
 from antiphon.domain.errors import AntiphonError, InvalidRequest, NotFound, Overloaded, ShuttingDown
 from antiphon.domain.scopes import group_of, scope_of
 from antiphon.domain.tenancy import Caller
+from antiphon.domain.trace_context import trace_headers
 from antiphon.http.bodies import checked_value
 from antiphon.http.decoding import decode_json, run_off_loop, unchanged
 from antiphon.http.exchange import ClientGone, answer_headers, new_request_id
@@ -82,6 +83,9 @@ class Sockets:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         authorization = headers.get(b"authorization", b"").decode("latin-1") or None
         address = self._proxies.origin(scope)
+        upstream_headers = trace_headers(
+            headers.get(b"traceparent", b"").decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1")
+        )
         await receive()
         try:
             caller = await self._admit(scope, authorization, address)
@@ -101,6 +105,7 @@ class Sockets:
                 method="WEBSOCKET",
                 address=address,
                 streamed=True,
+                upstream_headers=upstream_headers,
                 cache_control=wish,
             )
 

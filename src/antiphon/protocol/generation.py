@@ -211,7 +211,8 @@ class Generation(msgspec.Struct, frozen=True):
     caller can take a `Batch`. `tier`: the service tier that is asked for, for servers that have several. `template`:
     what the client says to the model's chat template (`chat_template_kwargs`); the local engine hands it on where it is
     not set by what else is asked. `verbosity`: how long answers should be ("low", "medium", "high"). `user`,
-    `safety_identifier`: who asks, as the client names them, for servers that want to know.
+    `safety_identifier`: who asks, as the client names them, for servers that want to know. `headers`: sent with the
+    request to a server behind this one (`domain.trace_context`); the answer does not depend on them.
     """
 
     model: str
@@ -234,6 +235,7 @@ class Generation(msgspec.Struct, frozen=True):
     verbosity: str | None = None
     user: str | None = None
     safety_identifier: str | None = None
+    headers: Mapping[str, str] = {}
 
     def spoken(self) -> tuple[Turn, ...]:
         """The turns for a model that has no switch for `verbosity`: it is told in words."""

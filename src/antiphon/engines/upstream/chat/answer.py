@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
 
 from antiphon.engines.upstream import errors
 from antiphon.engines.upstream.chat.calls import CallSequencer
@@ -25,28 +24,8 @@ from antiphon.engines.upstream.usage import OutputMeter
 from antiphon.protocol.generation import Delta, ReasoningDelta, RefusalDelta, TextDelta, TokenLogprob
 
 
-class AnswerParser(Protocol):
-    """An answer that comes in as chunks, or as a whole."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the server has said why it ended: what may still come is usage."""
-
-    def feed(self, data: bytes, name: str = "message") -> list[Delta]:
-        """The deltas that an event makes. Raises the error that it is, or `UpstreamFailed` if it makes no sense.
-
-        `name`: the event's type, as its own line says it.
-        """
-
-    def whole(self, data: bytes) -> list[Delta]:
-        """The deltas of a whole completion, but for the last."""
-
-    def finish(self) -> list[Delta]:
-        """The last deltas. Raises `UpstreamFailed` if the answer was not at its end."""
-
-
 class ChatParser:
-    """Translates."""
+    """An `AnswerParser` that translates one choice of a completion."""
 
     def __init__(
         self, scrubber: Scrubber, meter: OutputMeter, disguised: Collection[str] = (), tools: Collection[str] = ()

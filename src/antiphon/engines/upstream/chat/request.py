@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from antiphon.domain.errors import InvalidRequest
-from antiphon.engines.upstream.loose import asked_by, drawn
 from antiphon.engines.upstream.profiles import Profile
+from antiphon.engines.upstream.request_fields import asked_by, drawn
 from antiphon.protocol.generation import (
     AudioPart,
     FilePart,

@@ -8,8 +8,8 @@ from typing import Any
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.ids import new_id
-from antiphon.engines.upstream.loose import asked_by, drawn
 from antiphon.engines.upstream.profiles import Profile
+from antiphon.engines.upstream.request_fields import asked_by, drawn
 from antiphon.protocol.generation import (
     FilePart,
     Generation,
