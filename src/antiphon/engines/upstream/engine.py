@@ -17,7 +17,7 @@ from dataclasses import replace
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineUnavailable, InvalidRequest
 from antiphon.domain.routing import Deadlines
-from antiphon.engines.constrained import ConstrainedEngine
+from antiphon.engines.constrained.engine import ConstrainedEngine
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.engines.upstream import tokens
 from antiphon.engines.upstream.client import UpstreamClient

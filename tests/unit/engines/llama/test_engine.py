@@ -81,7 +81,7 @@ def engine(child: Child, tmp_path: Path) -> LlamaEngine:
     model = tmp_path / "m.gguf"
     model.touch()
     made = LlamaEngine(LlamaConfig(model=model, name="m", slots=1, context=100))
-    made._supervisor = cast("Any", child)
+    made._child.supervisor = cast("Any", child)
     return made
 
 
