@@ -161,7 +161,7 @@ class Conflict(AntiphonError):
 
 
 class LeaseLost(Conflict):
-    """Another worker has taken over, or the object is gone: whoever gets this must stop (409)."""
+    """Another worker has taken over, or the object is gone: the work must stop (409)."""
 
     code = "lease_lost"
 

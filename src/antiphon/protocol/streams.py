@@ -43,7 +43,7 @@ class Stream(AsyncGenerator[T, None]):
 
 
 class OwnedStream(Stream[T]):
-    """A stream that closes and gives back what belongs to it, also if nobody ever reads it.
+    """A stream that closes and gives back what belongs to it, also if it is never read.
 
     `owned`: streams behind it, closed after it. `release`: gives something back (a slot, a place); it is called as soon
     as the last delta has come, the stream has ended in any other way, or it is forgotten, perhaps more than once.

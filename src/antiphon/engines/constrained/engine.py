@@ -121,7 +121,7 @@ class ConstrainedEngine:
     async def _checked(self, generation: Generation, rules: AnswerRules, held: HeldAnswer) -> list[Delta]:
         """What was held back, once it is what it must be. Raises `OutputInvalid` if it cannot be made so."""
         if held.finish.reason in {"length", "content_filter"} or held.refused:
-            return held.deltas  # cut off, or refused: it is told as what it is
+            return held.deltas  # cut off, or refused: given as it is
         if held.calls:
             return await self._checked_calls(generation, rules, held)
         if rules.required:

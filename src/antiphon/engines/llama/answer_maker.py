@@ -45,7 +45,7 @@ class AnswerMaker:
         attempt = 0
         while True:
             parser = CompletionParser(plan.rules, plan.input_tokens)
-            for piece in plan.said:
+            for piece in plan.resumed:
                 parser.resume(piece.content, piece.drawn)
             held: list[Delta] = []
             shown = False

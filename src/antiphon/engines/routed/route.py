@@ -48,7 +48,7 @@ class Tier:
 
 @dataclass(slots=True)
 class RoutingEnv:
-    """What routes need of the world: time, chance (0 up to 1), and what targets cost.
+    """What routes depend on: the time, a random number (0 up to 1), and what targets cost.
 
     `stopped`: the server ends, and nothing is tried again.
     """
@@ -81,7 +81,7 @@ class RoutedRoute:
 
     @property
     def model(self) -> str:
-        """The name of the route: which target answers is nobody's business but the headers'."""
+        """The name of the route. Which target has answered is told in headers only."""
         return self.name
 
     @property
@@ -211,7 +211,7 @@ class TierAttempt:
             try:
                 return await self._ask(target)
             except ContextLengthExceeded as error:
-                # Another may have more room; it costs nobody anything to ask.
+                # Another may have more room; asking costs nothing.
                 room = target.engine.capabilities.context_tokens
                 left = [other for other in left if other.engine.capabilities.context_tokens > room]
                 self.error = error

@@ -17,7 +17,7 @@ from antiphon.protocol.streams import Stream
 
 
 class TargetLease:
-    """One call of a target. It is settled once: what came of it is told to the target's health."""
+    """One call of a target. It is settled once: its outcome is noted in the target's health."""
 
     __slots__ = ("_answering", "_clock", "_health", "_open", "_probe")
 
@@ -63,8 +63,8 @@ class TargetLease:
         else:  # it was there, and has said what is wrong with the request
             breaker.succeeded(now)
 
-    def left(self) -> None:
-        """Nobody wants the answer any more."""
+    def abandoned(self) -> None:
+        """The answer was given up: its client has gone, or another target is asked."""
         if self._settle():
             self._health.breaker.abandoned(probe=self._probe)
 
@@ -155,10 +155,10 @@ class TargetStream(Stream[Delta]):
     async def aclose(self) -> None:
         """End the generation now."""
         self._first = None
-        self._lease.left()
+        self._lease.abandoned()
         if self._watch is not None:
             self._watch.close()
         await self._stream.aclose()
 
     def __del__(self) -> None:
-        self._lease.left()
+        self._lease.abandoned()

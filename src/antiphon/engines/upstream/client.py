@@ -112,7 +112,7 @@ class UpstreamClient:
         return await reply.body()
 
     def stop(self) -> None:
-        """End all answers that are running: whoever reads one gets `UpstreamFailed`."""
+        """End all answers that are under way: reading one raises `UpstreamFailed`."""
         for reply in tuple(self._running):
             reply.abort()
 
@@ -204,7 +204,7 @@ class UpstreamClient:
 
     # --- what is the same for many requests ---------------------------------------------------------------------------
     def _head(self, method: str, path: str, accept: str) -> bytes:
-        """The head of a request, but for the length of its body."""
+        """The head of a request without the length of its body. It is made once for each kind of request."""
         secret = self._secret.value
         if self._heads[0] != secret:
             self._heads = secret, {}
@@ -229,7 +229,7 @@ class UpstreamClient:
 
 
 def _error(fault: http1.TransportError) -> AntiphonError:
-    """What a client is told of what went wrong before there was an answer."""
+    """The client's error for a failure before there was an answer."""
     if isinstance(fault, http1.Timeout):
         return errors.late("to connect", paid=False) if fault.connecting else errors.late("to begin its answer")
     if isinstance(fault, http1.ProtocolError):

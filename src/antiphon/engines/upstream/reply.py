@@ -37,7 +37,7 @@ class WaitTimer:
         self._timer: asyncio.TimerHandle | None = None
 
     def wait(self, until: float) -> None:
-        """A wait begins, which must end by `until` (time of the loop)."""
+        """A wait begins, which must end by `until` (the loop's time)."""
         self._until = until
         if until < self._at:
             if self._timer is not None:
@@ -50,9 +50,9 @@ class WaitTimer:
         self._until = math.inf
 
     def close(self) -> None:
-        """Nothing is waited for any more, ever."""
+        """End it, with its timer."""
         self._until = self._at = math.inf
-        self._expire = _nothing  # it leads back to whoever has this watch
+        self._expire = _nothing  # it refers to the owner of this timer
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -70,24 +70,24 @@ class WaitTimer:
 
 
 class BodyMemory:
-    """How much is held of all answers together that are read as a whole, of how much may be."""
+    """The memory that whole bodies of all answers together may take (bytes)."""
 
     def __init__(self, most: int = limits.UPSTREAM_BODIES) -> None:
         self._left = most
 
     def take(self, size: int) -> None:
-        """So much more is held. Raises `Overloaded`."""
+        """Take `size` bytes of it. Raises `Overloaded` if there are not as many left."""
         if size > self._left:
             raise Overloaded("The answers of upstreams that are being read take too much memory.")
         self._left -= size
 
     def give_back(self, size: int) -> None:
-        """So much less."""
+        """Give `size` bytes back."""
         self._left += size
 
 
 class Reply:
-    """One answer with a status of 2xx. Whoever has it calls `close` (more than once does no harm), or reads it whole.
+    """One answer with a status of 2xx. It must be closed (more than once does no harm), or read whole.
 
     `status`, `headers`: as they came. `streamed`: whether it is a stream of events, as its headers say; or as it is,
     once `begin` has looked: a server may answer with a whole body where it was asked for a stream, or call either
@@ -251,7 +251,7 @@ class Reply:
         self.close()
 
     def abort(self) -> None:
-        """End it now, also for whoever is reading it."""
+        """End it now: reading it raises `UpstreamFailed`."""
         self._response.set_exception(http1.ConnectionLost())
         self.close()
 

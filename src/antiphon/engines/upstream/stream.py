@@ -65,7 +65,7 @@ class AnswerStream(Stream[Delta]):
         return pending.popleft()
 
     def _batch(self) -> Delta:
-        """All that is there, but for the `Finish`."""
+        """All deltas that are there, without the `Finish`, as one."""
         pending = self._pending
         finish = pending.pop() if isinstance(pending[-1], Finish) else None
         batch: Delta = pending[0] if len(pending) == 1 else Batch(tuple(pending))  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ class AnswerStream(Stream[Delta]):
         return batch
 
     async def _read(self) -> None:
-        """Take what has come. Errors are kept until all that came before them was given."""
+        """Wait for more, and parse it. An error is kept until the deltas that came before it were given."""
         reply = self._reply
         try:
             if not self._begun:
@@ -98,7 +98,7 @@ class AnswerStream(Stream[Delta]):
             self._end()
         except AntiphonError as error:
             if self._parser.finished:
-                self._end()  # all was said but what it cost
+                self._end()  # only its usage is missing
             else:
                 self._fail(error)
         except BaseException:
@@ -124,7 +124,7 @@ class AnswerStream(Stream[Delta]):
         return True
 
     def _end(self, *, done: bool = False) -> None:
-        """`done`: the server has ended the stream in so many words, and the connection may be used again."""
+        """The answer has ended. `done`: by the mark that ends it, so that the connection may be used again."""
         try:
             self._pending.extend(self._parser.finish())
         except AntiphonError as error:
@@ -145,7 +145,7 @@ class AnswerStream(Stream[Delta]):
         self._released(self)
 
     def stop(self) -> None:
-        """End it now, also for whoever is waiting for more."""
+        """End it now: waiting for more raises `UpstreamFailed`."""
         self._reply.abort()
 
     async def aclose(self) -> None:

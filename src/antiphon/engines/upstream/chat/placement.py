@@ -18,7 +18,10 @@ from antiphon.protocol.balance import Balance
 
 @dataclass(slots=True)
 class OpenCall:
-    """A call that is being said. `number`: its place among the calls; `waiting`: pieces that were not passed on yet."""
+    """A call whose pieces are coming.
+
+    `number`: its place among the calls; `waiting`: pieces that were not passed on yet.
+    """
 
     number: int
     name: str = ""

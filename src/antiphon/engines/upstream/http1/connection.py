@@ -9,7 +9,7 @@ The states of a connection, by what is set:
 
     idle ──ask──▶ asked ──head──▶ answering ──end of the message──▶ idle, if the server keeps the connection
                     │                 │
-                    └── deadline, no HTTP, connection lost ──▶ closed, and whoever waits gets a `TransportError`
+                    └── deadline, no HTTP, connection lost ──▶ closed; waiter or reader get a `TransportError`
 
 llhttp parses what comes, and calls the methods `on_…`; RFC 9112 says where a message ends. Three things are bounded
 here that it does not bound: the bytes of heads, the bytes of a body's chunk sizes and extensions, and how much of a
@@ -106,7 +106,7 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
         if self._waiter is None and self._response is None:
-            # Nothing was asked: whatever this is, the connection cannot be trusted any more.
+            # Nothing was asked: the connection cannot be trusted any more.
             self.abort()
             return
         if self._response is None:
@@ -151,7 +151,7 @@ class HttpConnection(asyncio.Protocol):
 
     # --- what the parser tells ----------------------------------------------------------------------------------------
     def on_message_begin(self) -> None:
-        """An answer begins. One that nothing was asked for makes the connection useless."""
+        """An answer begins. An answer to no request ends the connection."""
         self._in_head = True
         if self._waiter is None and self._response is None:
             self.abort()
@@ -178,7 +178,7 @@ class HttpConnection(asyncio.Protocol):
         if 100 <= status < 200:
             return  # the answer itself follows
         if self._waiter is None or self._waiter.done():
-            self.abort()  # a second answer, or one that nobody waits for any more
+            self.abort()  # a second answer, or one that is not waited for any more
             return
         if headers.get("transfer-encoding", "chunked").lower() != "chunked":  # type: ignore[union-attr]
             raise ProtocolError

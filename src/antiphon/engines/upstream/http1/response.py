@@ -83,13 +83,13 @@ class Response:
             self._on_end = callback
 
     def set_exception(self, error: Exception) -> None:
-        """End it with this error for whoever is reading it."""
+        """End it: reading it raises this error."""
         if not self._ended:
             self._error = self._error or error
             self._wake()
 
     def close(self) -> None:
-        """It is wanted no more. What has not come yet is cut off with its connection."""
+        """Stop reading it. If it is not whole, its connection is closed."""
         self._on_end = None
         connection, self._connection = self._connection, None
         if connection is not None and not self._ended:

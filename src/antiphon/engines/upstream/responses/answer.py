@@ -50,17 +50,17 @@ _READABLE = frozenset({"message", "reasoning", *_CALLS})
 
 @dataclass(slots=True)
 class _Slot:
-    """One output item. `waiting`: its deltas, while an item before it is not done."""
+    """One output item. `text`: what it has said so far. `waiting`: its deltas, while an item before it is not done."""
 
     kind: str
-    said: str = ""
+    text: str = ""
     reasons: str | None = None
     waiting: list[Delta] = field(default_factory=list)
     done: bool = False
 
 
 class ResponsesParser:
-    """Translates. What hosted tools do has no place in a neutral answer, and is left out."""
+    """An `AnswerParser` that translates. What hosted tools do has no place in a neutral answer, and is left out."""
 
     def __init__(self, scrubber: Scrubber, meter: OutputMeter, stops: Sequence[str] = ()) -> None:
         """`stops`: texts before which the answer ends, for the API does not have them."""
@@ -163,11 +163,11 @@ class ResponsesParser:
             full = item.get(_CALLS[item["type"]])
             if isinstance(full, dict):
                 full = lenient_json.written(full).decode()
-            if isinstance(full, str) and full.startswith(slot.said):
-                self._arguments(index, full[len(slot.said) :])
-            if not slot.said and item["type"] == "function_call" and item.get("status") != "incomplete":
+            if isinstance(full, str) and full.startswith(slot.text):
+                self._arguments(index, full[len(slot.text) :])
+            if not slot.text and item["type"] == "function_call" and item.get("status") != "incomplete":
                 self._arguments(index, "{}")  # as the published API says that there are none
-        elif not slot.said:
+        elif not slot.text:
             self._parts(index, item)
         slot.done = True
         self._over.add(index)
@@ -204,7 +204,7 @@ class ResponsesParser:
             if slot.reasons != kind:
                 return
         if text:
-            slot.said += text
+            slot.text += text
             self._meter.add(text)
             self._say(index, TextDelta(text, logprobs_of(event.get("logprobs"))) if make is TextDelta else make(text))
 
@@ -215,13 +215,13 @@ class ResponsesParser:
         if slot is None or slot.kind not in _CALLS or not isinstance(text, str):
             raise errors.invalid("arguments without a call")
         if text:
-            slot.said += text
+            slot.text += text
             self._meter.add(text)
             self._say(index, CallArguments(text))
 
     # --- their order --------------------------------------------------------------------------------------------------
     def _say(self, index: int, delta: Delta) -> None:
-        """Items side by side are said one after the other."""
+        """Items that come side by side are given one after the other."""
         if next(iter(self._slots)) != index:
             self._slots[index].waiting.append(delta)
         else:
@@ -258,7 +258,7 @@ class ResponsesParser:
         self._close(response_of(response, kind), None)
 
     def _close(self, response: Json, end: Finish | None) -> None:
-        """All is said. `end`: None for how the response has ended."""
+        """The answer is complete. `end`: None for how the response has ended."""
         output = response.get("output")
         for index, item in enumerate(output if isinstance(output, list) else ()):
             self._done(index, _item(item))

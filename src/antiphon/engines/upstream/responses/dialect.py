@@ -86,7 +86,7 @@ class ResponsesDialect(Dialect):
     def passthrough_parser(
         self, generation: Generation, passthrough: Passthrough, meter: OutputMeter, *, name: str, streamed: bool
     ) -> AnswerParser:
-        """Events as they come: whoever gets them knows the rules of their order."""
+        """Events as they come. Their order is checked by the surface (`protocol.responses.relay`)."""
         return ResponsesPassthroughParser(self._client.scrubber, meter)
 
     async def count_tokens(self, generation: Generation, model: str) -> int:
