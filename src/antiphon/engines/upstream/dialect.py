@@ -9,7 +9,7 @@ A further API is one module with one subclass of `Dialect`, and one line in `app
 - `path`, where generations are asked for, and `body`, the request for a `Generation`;
 - `parser`, an `AnswerParser` that makes neutral deltas of the answer's events, or of a whole body. It is sans-IO: bytes
   in, deltas out, and tested without a server;
-- `capabilities`, what such a server can do at most. What its profile does not promise is enforced by the engine.
+- `capabilities`, only where the API itself cannot do what a profile may promise.
 
 A dialect whose requests are a surface's own as well may pass those through untranslated: it names the surface in
 `surface`, and implements `passes_through`, `passthrough_body` and `passthrough_parser`.
@@ -71,9 +71,20 @@ class Dialect(ABC):
         """The profile of this name. Raises `SetupError` if there is none."""
         return profile_named(name)
 
-    @abstractmethod
     def capabilities(self, context_tokens: int) -> Capabilities:
         """What such a server can do, as its profile says; nothing of it is enforced by the server."""
+        profile = self._profile
+        return Capabilities(
+            context_tokens=context_tokens,
+            images=profile.images,
+            files=profile.files,
+            audio=profile.audio,
+            logprobs=profile.logprobs,
+            logit_bias=profile.logit_bias,
+            constrains=False,
+            passes_extra=profile.extra,
+            passthrough=frozenset() if self.surface is None else frozenset({self.surface}),
+        )
 
     @abstractmethod
     def body(self, generation: Generation, model: str) -> Json:

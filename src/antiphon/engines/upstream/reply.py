@@ -90,7 +90,7 @@ class Reply:
     """One answer with a status of 2xx. It must be closed (more than once does no harm), or read whole.
 
     `status`, `headers`: as they came. `streamed`: whether it is a stream of events, as its headers say; or as it is,
-    once `begin` has looked: a server may answer with a whole body where it was asked for a stream, or call either
+    once `detect_kind` has looked: a server may answer with a whole body where it was asked for a stream, or call either
     something else, or nothing.
     """
 
@@ -204,7 +204,7 @@ class Reply:
         return bytes(body)
 
     # --- both ---------------------------------------------------------------------------------------------------------
-    async def begin(self) -> None:
+    async def detect_kind(self) -> None:
         """See what it is, where its headers do not tell for sure. Raises `UpstreamFailed` for a page of HTML."""
         if self._sure:
             return

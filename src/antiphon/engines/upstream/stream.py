@@ -80,7 +80,7 @@ class AnswerStream(Stream[Delta]):
         try:
             if not self._begun:
                 self._begun = True
-                await reply.begin()
+                await reply.detect_kind()
             if not reply.streamed:
                 self._pending.extend(self._parser.whole(await reply.body()))
                 self._end()

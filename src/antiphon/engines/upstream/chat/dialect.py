@@ -7,7 +7,6 @@ from antiphon.engines.upstream.chat.answer import ChatParser
 from antiphon.engines.upstream.chat.passthrough import ChatPassthroughParser
 from antiphon.engines.upstream.dialect import AnswerParser, Dialect, Json
 from antiphon.engines.upstream.usage import OutputMeter
-from antiphon.ports import Capabilities
 from antiphon.protocol.chat.request import check_neutral
 from antiphon.protocol.generation import Generation, Passthrough
 
@@ -18,21 +17,6 @@ class ChatDialect(Dialect):
     path = "/chat/completions"
     surface = "chat"
     batches = True
-
-    def capabilities(self, context_tokens: int) -> Capabilities:
-        """As the profile says."""
-        profile = self._profile
-        return Capabilities(
-            context_tokens=context_tokens,
-            images=profile.images,
-            files=profile.files,
-            audio=profile.audio,
-            logprobs=profile.logprobs,
-            logit_bias=profile.logit_bias,
-            constrains=False,
-            passes_extra=profile.extra,
-            passthrough=frozenset({self.surface}),
-        )
 
     def body(self, generation: Generation, model: str) -> Json:
         """The request for a generation."""

@@ -50,19 +50,8 @@ class ResponsesDialect(Dialect):
         return _WHOLE_API if name == "generic" else profile_named(name)
 
     def capabilities(self, context_tokens: int) -> Capabilities:
-        """As the profile says. This API has no recordings and no biases."""
-        profile = self._profile
-        return Capabilities(
-            context_tokens=context_tokens,
-            images=profile.images,
-            files=profile.files,
-            audio=False,
-            logprobs=profile.logprobs,
-            logit_bias=False,
-            constrains=False,
-            passes_extra=profile.extra,
-            passthrough=frozenset({self.surface}),
-        )
+        """As the profile says, but for recordings and biases, which this API does not have."""
+        return replace(super().capabilities(context_tokens), audio=False, logit_bias=False)
 
     def body(self, generation: Generation, model: str) -> Json:
         """The request for a generation."""
