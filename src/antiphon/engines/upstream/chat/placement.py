@@ -65,7 +65,7 @@ class CallPlacement:
                 return None
             opened = None
         if opened is None:
-            opened = self._begin(call)
+            opened = self._open_call(call)
         self._add(opened, call, name, text)
         return opened, text
 
@@ -119,7 +119,7 @@ class CallPlacement:
             return name
         return more if more.startswith(name) else name + more
 
-    def _begin(self, call: Call) -> OpenCall:
+    def _open_call(self, call: Call) -> OpenCall:
         if len(self.open) >= limits.MAX_UPSTREAM_CALLS:
             raise errors.invalid("more tool calls than an answer has")
         opened = OpenCall(len(self.open))

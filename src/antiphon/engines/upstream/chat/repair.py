@@ -109,11 +109,11 @@ class CallPieces:
         if not self._placement.settled(opened):
             return None, False
         waited = len(opened.waiting) > bool(text)
-        piece = self._begin(opened)
+        piece = self._first_piece(opened)
         same = same and not waited and call.id == opened.call_id and call.type == piece["type"]
         return piece, same and name_of(call) == opened.name
 
-    def _begin(self, opened: OpenCall) -> Json:
+    def _first_piece(self, opened: OpenCall) -> Json:
         """The first piece of a call."""
         self._placement.start(opened)
         piece = _piece(opened, "".join(opened.waiting))
@@ -134,9 +134,9 @@ class CallPieces:
             if not opened.custom and not opened.balance.began and not cut:
                 opened.balance.feed("{}")
                 opened.waiting = ["{}"]
-                pieces.append(_piece(opened, "{}") if opened.started else self._begin(opened))
+                pieces.append(_piece(opened, "{}") if opened.started else self._first_piece(opened))
             elif not opened.started:
-                pieces.append(self._begin(opened))
+                pieces.append(self._first_piece(opened))
         return pieces
 
     def rest_of_legacy(self, *, cut: bool) -> Json | None:

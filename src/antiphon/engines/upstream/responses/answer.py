@@ -95,7 +95,7 @@ class ResponsesParser:
         elif kind in _ARGUMENTS:
             self._arguments(self._index(event), event.get("delta"))
         elif kind == "response.output_item.added":
-            self._begin(self._index(event), _item(event.get("item")))
+            self._open_item(self._index(event), _item(event.get("item")))
         elif kind == "response.output_item.done":
             self._done(self._index(event), _item(event.get("item")))
         if self._meter.too_much and self._end is None:
@@ -132,7 +132,7 @@ class ResponsesParser:
         return [*([TextDelta(held)] if held else []), self._end]
 
     # --- items --------------------------------------------------------------------------------------------------------
-    def _begin(self, index: int, item: Json) -> _Slot | None:
+    def _open_item(self, index: int, item: Json) -> _Slot | None:
         kind = item["type"]
         if index in self._slots or index in self._over:
             raise errors.invalid("an item that it had begun before")
@@ -157,7 +157,7 @@ class ResponsesParser:
         if slot is None:
             if index in self._over or item["type"] not in _READABLE:
                 return
-            slot = self._begin(index, item)
+            slot = self._open_item(index, item)
             assert slot is not None
         if item["type"] in _CALLS:
             full = item.get(_CALLS[item["type"]])
