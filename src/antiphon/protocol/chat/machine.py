@@ -133,7 +133,7 @@ class ChatMachine:
         self.error: AntiphonError | None = None
         self._undelivered: list[Event] = []
 
-    # --- deltas in -----------------------------------------------------------------------------------------------------
+    # --- deltas in ----------------------------------------------------------------------------------------------------
     def start(self) -> list[Event]:
         """The first chunk of each choice, which carries the role.
 
@@ -186,7 +186,7 @@ class ChatMachine:
         self.ended = True
         return []
 
-    # --- the whole completion ---------------------------------------------------------------------------------------------
+    # --- the whole completion -----------------------------------------------------------------------------------------
     def usage(self) -> Usage:
         """Tokens of all choices; the prompt counts once, as it was given once."""
         usages = [choice.finish.usage for choice in self._choices]
