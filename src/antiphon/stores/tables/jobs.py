@@ -60,7 +60,7 @@ jobs = Table(
     ),
     Index("ix_jobs_lost", "kind", "seq", sqlite_where=text(JOB_LOST), postgresql_where=text(JOB_LOST)),
     Index("ix_jobs_cancelled", "kind", "seq", sqlite_where=text(JOB_CANCELLED), postgresql_where=text(JOB_CANCELLED)),
-    Index("ix_jobs_holder", "holder", sqlite_where=text(JOB_HELD), postgresql_where=text(JOB_HELD)),
+    Index("ix_jobs_held", "kind", "holder", sqlite_where=text(JOB_HELD), postgresql_where=text(JOB_HELD)),
     Index("ix_jobs_ended", "finished_at", "state", sqlite_where=text(JOB_ENDED), postgresql_where=text(JOB_ENDED)),
     Index(
         "ix_jobs_dedupe_key",
