@@ -1,4 +1,4 @@
-"""An engine that says what it is told to: for tests, for benchmarks, and for trying an application without a model."""
+"""An engine that plays a script: for tests, for benchmarks, and for trying an application without a model."""
 
 from __future__ import annotations
 

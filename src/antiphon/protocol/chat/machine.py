@@ -155,7 +155,7 @@ class ChatMachine:
             for delta in batch.deltas:
                 events += self.feed((index, delta))
         except MachineError:
-            # What came before stays said: it is told with what ends the completion.
+            # What came before is kept, and given with the error that ends the completion.
             self._untold = events
             raise
         return events
