@@ -15,7 +15,7 @@ JOB_HELD = "holder IS NOT NULL"
 JOB_ENDED = "finished_at IS NOT NULL"
 _ONCE = f"dedupe_key IS NOT NULL AND {JOB_OPEN}"
 
-# Servers that are there. `beat` is counted up by each of its own; whoever sees one stand still for long strikes it off.
+# Servers that are alive. Each counts its own `beat` up (`jobs/presence.py`).
 workers = Table(
     "workers",
     metadata,
