@@ -174,7 +174,11 @@ class Api:
             project_id = exchange.scope["path_params"].get("project_id")
             roles.check(exchange.administrator, exchange.method, resource.path, project_id)
         elif resource.access == "key":
-            caller = await self._find_caller(exchange.method, exchange.headers, exchange.scope)
+            authorization = exchange.header(b"authorization")
+            if authorization is None:
+                caller = await self._find_caller(exchange.method, exchange.headers, exchange.scope)
+            else:
+                caller = await self._authenticate(authorization)
             exchange.project_id = caller.project.id
             permit(caller, resource.scopes.get(exchange.method), exchange.client_address)
             exchange.call = Call(

@@ -44,7 +44,7 @@ def resources(
             await authenticate(exchange.header(b"authorization"))
         settle()
         async with one_at_a_time:
-            # Where every table is full, this takes a third of a second.
+            # With full tables this takes a third of a second.
             collector = Collector(observer)
             text, kind = await asyncio.to_thread(_render, collector, exchange.header(b"accept") or "")
         await exchange.reply(200, text, content_type=kind.encode())
@@ -82,7 +82,7 @@ class Collector:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._gauges = [(gauge, gauge.read()) for gauge in observer.gauges]
-        # Others have not been asked yet, or a client has made up their name (behind a route such as `openai/*`).
+        # Targets without attempts are left out: clients make up some names (behind a route such as `openai/*`).
         targets = [(str(each.target), each) for each in observer.targets_now()]
         self._targets_now = [(name, each) for name, each in targets if name in observer.targets]
 
@@ -123,11 +123,11 @@ class Collector:
         seen = self._observer
         models = list(seen.models)
         yield _counter(
-            "model_calls", "Calls that asked a model.", ("model",), (((model,), row.calls) for model, row in models)
+            "model_calls", "Calls that used a model.", ("model",), (((model,), row.calls) for model, row in models)
         )
         yield _counter(
             "schemas_unmet",
-            "Answers that were handed out though they do not fit their schema, which is not strict.",
+            "Answers that do not fit their schema, and were delivered since it is not strict.",
             ("model",),
             (((model,), row.unmet) for model, row in models),
         )
@@ -153,13 +153,13 @@ class Collector:
         if seen.cost is not None:
             yield _counter(
                 "cost_usd",
-                "What calls have cost, where that is known.",
+                "Cost of calls, where it is known.",
                 ("model",),
                 (((model,), row.cost * 1e-9) for model, row in models),
             )
             yield _counter(
                 "cost_unknown_calls",
-                "Calls of which nobody knows what they have cost.",
+                "Calls whose cost is unknown.",
                 ("model",),
                 (((model,), row.unknown_cost) for model, row in models),
             )
@@ -198,7 +198,7 @@ class Collector:
         )
         yield _gauge(
             "target_rests_seconds",
-            "For how long the target has asked to be left alone.",
+            "Seconds that the target has asked to get no calls for (Retry-After).",
             ("target",),
             (((name,), each.rests) for name, each in now),
         )
@@ -219,7 +219,7 @@ class Collector:
         if self._observer.cost is not None:
             yield _counter(
                 "key_cost_usd",
-                "What calls with this key have cost, where that is known.",
+                "Cost of calls with this key, where it is known.",
                 labels,
                 ((key, row.cost * 1e-9) for key, row in keys),
             )
@@ -232,7 +232,7 @@ class Collector:
             rows = [((), value)] if isinstance(value, int | float) else value
             yield _gauge(gauge.name, gauge.help, gauge.labels, rows)
         yield _histogram(
-            "loop_lag_seconds", "How late the event loop was, looked at regularly.", (), [((), seen.lag.seconds)]
+            "loop_lag_seconds", "Delay of the event loop, measured at regular intervals.", (), [((), seen.lag.seconds)]
         )
 
 
