@@ -121,7 +121,7 @@ class ScriptedEngine:
         return _words(generation)
 
     async def start(self) -> None:
-        """Nothing to get ready."""
+        """A script needs no preparation."""
         self.started = True
         self._stopped.clear()
 

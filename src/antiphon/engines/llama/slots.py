@@ -123,7 +123,7 @@ class SlotQueue:
         self._tokens -= tokens
 
     def _hand_on(self) -> None:
-        """Give slots to those who wait, in their order, as far as there is room."""
+        """Give slots to waiting requests, in their order, as far as slots and tokens are free."""
         while self._waiters and (self._waiters[0].granted.done() or self._fits(self._waiters[0].tokens)):
             waiter = self._waiters.popleft()
             if not waiter.granted.done():

@@ -50,7 +50,7 @@ class RetryBudget:
 
 
 def retry(error: AntiphonError) -> Retry:
-    """Whether what an engine raised can be asked for again, and of whom: see `errors.Retry`."""
+    """Whether what an engine raised can be asked for again, and of which target: see `errors.Retry`."""
     if isinstance(error, ShuttingDown):
         return "never"
     # The built-in engine has broken: it starts again by itself. An answer that does not fit was asked for often enough.

@@ -136,7 +136,7 @@ class TargetStream(Stream[Delta]):
         try:
             return await self._stream.__anext__()
         except asyncio.CancelledError:
-            # Who else wants the task to end gets it ended.
+            # A cancel that came from elsewhere goes on.
             if self._late and task.uncancel() <= cancels:
                 raise DeadlineExceeded("The model took too long: its next token, or the whole answer.") from None
             raise

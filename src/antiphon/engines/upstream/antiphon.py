@@ -78,7 +78,7 @@ class AntiphonEngine:
         return await self._responses.count_tokens(generation)
 
     async def start(self) -> None:
-        """Nothing is asked of the other server."""
+        """Take requests. Nothing is asked of the other server."""
         await self._responses.start()
         await self._chat.start()
 

@@ -206,5 +206,5 @@ class UpstreamEngine:
         return passthrough if self._dialect.passes_through(generation, passthrough) else None
 
     def _translating(self, generation: Generation) -> Engine:
-        """Who answers what is not passed through."""
+        """The engine that translates: the server alone, or with what it does not keep to enforced."""
         return self._raw if self._profile.keeps(generation) else self._constrained

@@ -63,7 +63,7 @@ class NotTaken(UpstreamFailed):
 
 
 def retry(error: AntiphonError) -> Retry:
-    """Whether what an engine raised can be asked for again, and of whom. For errors of engines only."""
+    """Whether what an engine raised can be asked for again, and of which target. For errors of engines only."""
     if isinstance(error, NotTaken):
         return "at once"
     if isinstance(error, UpstreamFailed):
@@ -77,7 +77,7 @@ def retry(error: AntiphonError) -> Retry:
 
 # --- what never reached us as an answer -------------------------------------------------------------------------------
 def unreachable() -> UpstreamFailed:
-    """Nothing answers at its address."""
+    """No connection can be made to its address."""
     return UpstreamFailed("The model's server cannot be reached.", code="upstream_unreachable")
 
 

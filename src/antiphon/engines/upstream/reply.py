@@ -197,7 +197,7 @@ class Reply:
             self._late = "the whole answer"
         else:
             self._late = "its next piece" if self._first is None else "the beginning of its answer"
-        # Wakes up who is reading; closing alone does not.
+        # Wakes up the reader; closing alone does not.
         self._response.set_exception(http1.ConnectionLost())
         self.close()
 

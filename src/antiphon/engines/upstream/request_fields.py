@@ -9,7 +9,7 @@ from antiphon.protocol.generation import Generation, Sampling
 
 
 def asked_by(generation: Generation, profile: Profile) -> dict[str, Any]:
-    """Members that both APIs have and only some servers take: who asks, the tier, the key of the cache."""
+    """Members that both APIs have and only some servers take: the user, the tier, the key of the cache."""
     known = {
         "prompt_cache_key": (profile.prompt_cache_key, generation.affinity),
         "service_tier": (profile.tiers, generation.tier),

@@ -15,7 +15,7 @@ _CHARACTERS = 4
 def usage_of(value: Any) -> Usage | None:
     """Token counts; None where there are none that can be believed. Parts are never more than the whole.
 
-    A count may be a number that is whole, or a text of digits. No prompt has no tokens: who says so, does not tell.
+    A count may be a whole number, or a text of digits. A prompt of no tokens means that the count is not known.
     """
     if not isinstance(value, dict):
         return None

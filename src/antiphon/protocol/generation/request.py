@@ -86,7 +86,7 @@ class Passthrough(msgspec.Struct, frozen=True):
     """A request as its surface took it, for an engine that speaks the very same protocol.
 
     `surface`: whose body it is. `body`: the whole request, as it may be sent on: references to what only we have (a
-    previous response, a conversation, a prompt) are put in, and nothing in it is to be kept by whoever gets it.
+    previous response, a conversation, a prompt) are put in, and an upstream is not to store anything of it.
     `only`: what it asks for cannot all be said in a `Generation`, so only an engine that takes such requests as they
     are can serve it (`Capabilities.passthrough`).
     """

@@ -76,7 +76,7 @@ class ChatPassthroughParser:
         self._show_usage = show_usage
         self._usage_shown = False
         self._streamed = streamed
-        #: Whether the client knows who speaks.
+        #: Whether the client was sent the role.
         self._introduced = False
         #: The index of the one choice, as the server has it.
         self._index: int | None = None

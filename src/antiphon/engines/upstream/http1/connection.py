@@ -100,7 +100,7 @@ class HttpConnection(asyncio.Protocol):
 
     # --- what the transport tells -------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
+        """The connection is open."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:

@@ -24,13 +24,13 @@ class ConnectionBudget:
         self._left = most
 
     def enter(self) -> None:
-        """One more. Raises `PoolExhausted`."""
+        """Count one more connection. Raises `PoolExhausted` if there may be no more."""
         if self._left == 0:
             raise PoolExhausted
         self._left -= 1
 
     def leave(self) -> None:
-        """One less."""
+        """Count one connection less."""
         self._left += 1
 
 

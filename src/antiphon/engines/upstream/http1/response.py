@@ -105,7 +105,7 @@ class Response:
         return self._size > limits.UPSTREAM_READ_AHEAD
 
     def end(self, error: Exception | None = None) -> None:
-        """It is whole, or broken."""
+        """The answer is whole, or broken off by `error`."""
         self._connection = None
         if error is None:
             self._ended = True
