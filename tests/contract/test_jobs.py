@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from antiphon.domain import limits
-from antiphon.domain.errors import RateLimited, StoreFailed, StoreUnavailable
+from antiphon.domain.errors import Overloaded, RateLimited, StoreFailed, StoreUnavailable
 from antiphon.domain.jobs import Job, NewJob
 from antiphon.jobs.kinds import SETTLED, GiveUp, JobContext, JobKind, Outcome, Reschedule
 from antiphon.stores.store import SqlStore
@@ -116,6 +116,28 @@ def test_what_a_dead_job_is_about_is_ended_however_often_that_takes(url: str, fa
         async with running(store, kind(work, on_dead=on_dead)):
             assert (await ended(store, "job_1")).error == "It is no use."
         assert settled == ["job_1"]
+
+    run(url, test)
+
+
+def test_what_a_job_is_about_is_ended_when_the_database_is_there_again(url: str) -> None:
+    async def test(store: SqlStore) -> None:
+        tries: Counter[str] = Counter()
+
+        async def work(context: JobContext[Any]) -> None:
+            raise GiveUp("no")
+
+        async def is_away(job: Job, *_: Any) -> None:
+            tries[job.id] += 1
+            if tries[job.id] < 3:
+                raise (StoreUnavailable("it is away") if tries[job.id] == 1 else Overloaded("it cannot keep up"))
+
+        await put(store, "job_1")
+        await put(store, "job_2")
+        await store.cancel_job(ONE, "job_2")
+        async with running(store, kind(work, on_dead=is_away, on_cancelled=is_away)):
+            assert [(await ended(store, name)).state for name in ("job_1", "job_2")] == ["dead", "cancelled"]
+        assert tries == {"job_1": 3, "job_2": 3}
 
     run(url, test)
 

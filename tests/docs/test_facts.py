@@ -65,7 +65,7 @@ def _help(*group: str) -> str:
 def test_named_commands_exist() -> None:
     listed = _help()
     groups = {"admin-keys", "budgets", "cache", "cost", "models", "keys", "limits", "projects", "prompts", "users"}
-    groups |= {"routes"}
+    groups |= {"jobs", "routes"}
     helps = {group: _help(group) for group in groups}
     named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z-]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
     assert {command for command, _ in named} >= {"serve", "env", "models", "keys", "config", "doctor"}
@@ -86,11 +86,13 @@ def test_the_table_of_endpoints_is_what_is_served() -> None:
 
     from antiphon.http import admin, chat, context, conversations, health, metrics, models, prompts, responses
     from antiphon.http.admin import costs, rate_limits, spend, usage
+    from antiphon.http.session_cookies import SessionCookies
 
     nothing = Mock()
     resources = metrics.resources(nothing, nothing, "local")
     for module in (responses, context, conversations, prompts, chat, models, health):
         resources += module.resources(nothing)
+    resources += SessionCookies(nothing, nothing, nothing).resources()
     resources += admin.resources(nothing, nothing, b"")
     resources += rate_limits.resources(nothing, nothing)
     resources += usage.resources(nothing, nothing)

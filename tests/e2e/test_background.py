@@ -25,6 +25,8 @@ from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
 from antiphon.stores.store import SqlStore
 from conformance.sequence import check_sequence
 from conformance.spec import check_response, check_response_event
+from support.gate import Pipeline
+from support.rawhttp import Wire
 from support.serving import Serving, other_project, serving
 
 ENDED = {"completed", "failed", "incomplete", "cancelled"}
@@ -319,3 +321,22 @@ def _try(served: Serving, response_id: str) -> list[bytes]:
     except urllib.error.HTTPError as refused:
         with refused:
             return []
+
+
+def test_following_begins_before_there_is_anything_new(tmp_path: Path) -> None:
+    """The head of the answer is not held back until the next event, nor until a heartbeat."""
+    gate = Pipeline()
+    with serving(engine(lambda _: [TextDelta("a"), gate.step(), *words(2)]), tmp_path) as served:
+        client = served.client()
+        stream = client.responses.create(model="gpt-5-mini", input="hi", background=True, stream=True)
+        events = iter(stream)
+        first = next(events)
+        last = next(event for event in events if event.type == "response.output_text.delta")
+        with Wire(served.url, served.headers, timeout=limits.STREAM_HEARTBEAT / 2) as wire:
+            path = f"/v1/responses/{first.response.id}?stream=true&starting_after={last.sequence_number}"  # type: ignore[union-attr]
+            wire.send(wire.head("GET", path, {}, None))
+            status, headers = wire.read_head()
+            assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+            gate.open()
+            assert b"w0" in wire.read_until(b"w0")
+        stream.close()

@@ -129,6 +129,12 @@ def test_compressed_bodies_are_not_taken(server: MeteredStream) -> None:
         refused(wire.ask("POST", "/test/count", b"x", content_encoding="gzip"), 415, "unsupported_media_type")
 
 
+def test_an_idempotency_key_cannot_stand_for_it(server: MeteredStream) -> None:
+    with Wire(server.url) as wire:
+        refused(wire.ask("POST", "/test/count", b"x", idempotency_key="a"), 400, "unsupported_header")
+        assert wire.ask("POST", "/test/count", b"x").status == 200
+
+
 def test_a_body_that_nobody_reads(server: MeteredStream) -> None:
     with Wire(server.url) as wire:
         for _ in range(3):

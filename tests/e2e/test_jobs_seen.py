@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
+import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -14,7 +16,7 @@ from e2e.test_background_poison import JOB, STEPS, engine, left_behind, spoil
 from support.gate import until
 from support.inside import in_store
 from support.rawhttp import Wire
-from support.serving import Serving, serving
+from support.serving import Serving, other_project, serving
 
 
 def gauge(served: Serving, name: str) -> dict[tuple[str, ...], float]:
@@ -56,3 +58,23 @@ def test_a_job_that_was_given_up_is_seen_and_can_be_asked_to_run_again(
         assert client.responses.retrieve(poison).status == "failed"
         client.responses.delete(poison)
         assert in_store(served, lambda store: store.list_jobs(limit=9)) == []
+
+
+def test_a_project_can_have_only_so_many_that_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_BACKGROUND", 0)  # so that nobody begins with them
+    monkeypatch.setattr(limits, "MAX_JOBS_OF_PROJECT", 2)
+    with serving(engine(*STEPS), tmp_path) as served:
+        client = served.client()
+        ask: dict[str, Any] = {"model": "gpt-5-mini", "input": "hi", "background": True}
+        waiting = [client.responses.create(**ask) for _ in range(2)]
+        talk = client.conversations.create()
+        with pytest.raises(openai.RateLimitError) as refused:
+            client.responses.create(**ask, conversation=talk.id)
+        assert refused.value.code == "rate_limit_exceeded"
+        assert refused.value.response.headers["retry-after"] == "60"
+        # It holds nothing: neither the conversation, nor anything stored.
+        assert client.responses.create(model="gpt-5-mini", input="hi", conversation=talk.id).status == "completed"
+        other = openai.OpenAI(base_url=served.base_url, api_key=other_project(served), max_retries=0)
+        assert other.responses.create(**ask).status == "queued"
+        client.responses.delete(waiting[0].id)
+        assert client.responses.create(**ask).status == "queued"

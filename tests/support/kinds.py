@@ -150,7 +150,7 @@ def _bodies() -> list[Any]:
         await exchange.reply(200, b"{}")
 
     return [
-        Resource("/test/count", {"POST": count, "PUT": count, "GET": show}, access="open"),
+        Resource("/test/count", {"POST": count, "PUT": count, "GET": show}, access="open", streams_body=True),
         Resource("/test/slow", {"POST": slow}, access="open"),
         Resource("/test/release", {"POST": release}, access="open"),
         Resource("/test/ignore", {"POST": ignore}, access="open"),

@@ -227,10 +227,10 @@ def test_places_of_blobs_that_are_none(cwd: Path, where: str) -> None:
 
 
 def test_the_secret_of_s3_is_not_shown(cwd: Path) -> None:
-    found = loaded(cwd, {"blobs": "s3://bucket/some/prefix", "s3_secret_key": "do-not-show"})
-    assert found.settings.s3_secret_key == "do-not-show"
-    assert declared()["s3_secret_key"].show("do-not-show") == "***"
-    assert declared()["s3_secret_key"].show("") == ""
+    found = loaded(cwd, {"blobs": "s3://bucket/some/prefix", "s3_key": "do-not-show"})
+    assert found.settings.s3_key == "do-not-show"
+    assert declared()["s3_key"].show("do-not-show") == "***"
+    assert declared()["s3_key"].show("") == ""
     with pytest.raises(SetupError) as raised:
         loaded(cwd, {"s3_endpoint": "https://user:do-not-show@host"})
     assert "do-not-show" not in raised.value.message

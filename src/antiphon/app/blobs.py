@@ -22,8 +22,8 @@ def blob_store(settings: Settings) -> BlobStore:
             prefix.strip("/"),
             settings.s3_endpoint or None,
             settings.s3_region or None,
-            settings.s3_access_key or None,
-            settings.s3_secret_key or None,
+            settings.s3_key_id or None,
+            settings.s3_key or None,
         )
     )
 

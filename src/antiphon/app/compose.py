@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TypeVar
 
 from antiphon.app.core import Core
-from antiphon.app.feature import Feature
+from antiphon.app.feature import Feature, MakeFeature
 from antiphon.app.features.administration import administration
 from antiphon.app.features.cache import cache
 from antiphon.app.features.calls import calls
@@ -37,10 +37,10 @@ from antiphon.settings import Settings
 T = TypeVar("T")
 
 #: Every capability of the server. What the order decides is told in `app/feature.py`.
-FEATURES: tuple[Callable[[Core], Feature], ...] = (
+FEATURES: tuple[MakeFeature, ...] = (
+    ledger,
     observability,
     storage,
-    ledger,
     rate_limits,
     money,
     shutdowns,
@@ -57,7 +57,7 @@ FEATURES: tuple[Callable[[Core], Feature], ...] = (
 )
 
 
-def compose(core: Core, features: Iterable[Callable[[Core], Feature]] = FEATURES) -> Services:
+def compose(core: Core, features: Iterable[MakeFeature] = FEATURES) -> Services:
     """Put a server together. Nothing of it is started yet. Raises `ValueError` if two features claim one place."""
     made = [feature(core) for feature in features]
     core.pipeline.install(

@@ -33,7 +33,7 @@ from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
 from antiphon.run.responses import Responses
 from antiphon.settings import Settings
-from antiphon.settings.declared import DEFAULT_ALIASES, all_aliases
+from antiphon.settings.routing import DEFAULT_ALIASES, all_aliases
 
 
 class Core:

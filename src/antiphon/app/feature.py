@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from antiphon.app.core import Core
 from antiphon.app.services import Service
 from antiphon.http.api import Wrapper
 from antiphon.http.resource import Resource, SocketResource
@@ -60,3 +61,7 @@ class Feature:
     gauges: Sequence[Gauge] = ()
     services: Mapping[str, Service] = field(default_factory=dict)
     background: Mapping[str, Service] = field(default_factory=dict)
+
+
+#: Makes a capability's objects, and lists what they add.
+MakeFeature = Callable[[Core], Feature]

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from antiphon.app.compose import compose, routes_by_project
+from antiphon.app.compose import FEATURES, compose, routes_by_project
 from antiphon.app.core import Core
 from antiphon.app.engines import upstream_engine
+from antiphon.app.feature import MakeFeature
 from antiphon.app.readiness import Readiness
 from antiphon.app.services import Services
 from antiphon.datadir import DataDir, ServerInfo
@@ -37,7 +38,12 @@ Announce = Callable[[str, int], None]
 
 
 async def run(
-    settings: Settings, data_dir: DataDir, engine: Engine | None, announce: Announce, stop: asyncio.Event
+    settings: Settings,
+    data_dir: DataDir,
+    engine: Engine | None,
+    announce: Announce,
+    stop: asyncio.Event,
+    features: Sequence[MakeFeature] = FEATURES,
 ) -> None:
     """Serve until `stop` is set, then stop within `settings.drain_timeout` and a few seconds.
 
@@ -56,7 +62,7 @@ async def run(
             await first_run(store, data_dir)
             await first_owner(store)
             own = await routes_by_project(settings, store)
-            parts = compose(Core(settings, data_dir.secret(), store, fleet, switch, pricing, own))
+            parts = compose(Core(settings, data_dir.secret(), store, fleet, switch, pricing, own), features)
             try:
                 await parts.start()
                 await _serve(settings, data_dir, parts, switch, listener, announce, stop)

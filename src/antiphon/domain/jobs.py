@@ -11,8 +11,8 @@ whatever happens to servers:
       └──────── asked to run again ─┘
 
 - *Claim*: a worker (a server, see `jobs/presence.py`) takes a job and holds it for as long as that worker is alive.
-  Each claim counts `attempts` up. Holder and attempts together name the claim. Every write for a job must name them, so a
-  worker that was suspended, and whose job was taken over, can write nothing more (`LeaseLost`).
+  Each claim counts `attempts` up. Holder and attempts together name the claim. Every write for a job must name them, so
+  a worker that was suspended, and whose job was taken over, can write nothing more (`LeaseLost`).
 - *Put back*: the job waits until `run_at` and takes no place meanwhile. Either it has asked for that itself (what it
   needs is busy), or its attempt has failed, or its server stops. Only failed attempts are counted, in `failures`.
 - A running job whose worker has died can be claimed by another one. That is counted in `losses`: a job that kills its

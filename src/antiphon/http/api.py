@@ -45,7 +45,7 @@ from antiphon.wire import json as wire_json
 Wrapper = Callable[[Exchange, str, Handler], Awaitable[None]]
 
 _log = logger(__name__)
-#: What a browser is told that asks whether it may call. Where origins are set, this module is never asked that.
+#: The answer to a CORS preflight where no origins are set; where they are, `Cors` answers it.
 _NO_CORS = (
     "This server takes no calls from browsers. Whoever runs it allows a web page by its origin: cors_origins "
     "(--cors-origins https://app.example, or ANTIPHON_CORS_ORIGINS)."
@@ -108,7 +108,7 @@ class Api:
             )
             scope["antiphon.exchange"] = exchange
             await self._serve(exchange, scope, receive, send)
-            # They know each other: parted, both go at once, and the garbage collector has nothing to do.
+            # Exchange and scope refer to each other. Without the cycle both are freed at once, without the collector.
             del scope["antiphon.exchange"]
 
     def has_socket(self, path: str) -> bool:
@@ -165,8 +165,8 @@ class Api:
             quiet=scope.get("antiphon.open", False),
         )
 
-    async def admit(self, exchange: Exchange, resource: Resource) -> None:
-        """Find out who is calling, or refuse the call."""
+    async def authorize(self, exchange: Exchange, resource: Resource) -> None:
+        """Authenticate the caller and check its permissions. Raises what refuses the call."""
         exchange.client_address = self._proxies.origin(exchange.scope)
         if resource.access == "admin":
             exchange.administrator = await self._authenticate_admin(exchange.header(b"authorization"))
@@ -200,8 +200,16 @@ class Api:
         return await self._authenticate(None if authorization is None else authorization.decode("latin-1"))
 
     async def handle(self, exchange: Exchange, resource: Resource, handler: Handler) -> None:
-        """Call a handler, once for each idempotency key."""
-        if self._idempotent is None or resource.access != "key":
+        """Call a handler; with an `Idempotency-Key`, once for each key."""
+        if resource.streams_body and exchange.method == "POST":
+            if exchange.header(b"idempotency-key") is not None:
+                raise InvalidRequest(
+                    "The header 'Idempotency-Key' is not supported for uploads.",
+                    code="unsupported_header",
+                    param="Idempotency-Key",
+                )
+            await handler(exchange)
+        elif self._idempotent is None or resource.access != "key":
             await handler(exchange)
         else:
             await self._idempotent(exchange, resource.path, handler)
@@ -220,7 +228,7 @@ class Api:
 
 
 class _Endpoint:
-    """A resource as the ASGI application that Starlette's router calls."""
+    """One resource as the ASGI application that Starlette's router calls."""
 
     def __init__(self, resource: Resource, api: Api) -> None:
         self._resource = resource
@@ -231,7 +239,7 @@ class _Endpoint:
         exchange: Exchange = scope["antiphon.exchange"]
         scope["antiphon.template"] = self._resource.path
         scope["antiphon.open"] = self._resource.access == "open"
-        await self._api.admit(exchange, self._resource)
+        await self._api.authorize(exchange, self._resource)
         handler = self._resource.methods.get(exchange.method)
         if handler is None:
             known = endpoints.find(scope["path"])

@@ -1,4 +1,4 @@
-"""Sends one stream of server-sent events, whoever makes it.
+"""Sends a stream of server-sent events.
 
 Two things go on beside every stream, by one timer (`Heartbeat`). While it has nothing to send, a comment is sent now
 and then, so that neither proxies nor clients take the connection for dead. And a client that reads nothing for too long
@@ -50,11 +50,22 @@ async def send_events(
 class _EventStream:
     """The stream that answers one exchange."""
 
-    __slots__ = ("_begun", "_exchange", "_failed", "_headers", "_heartbeat", "_muted", "_sending_since", "pieces")
+    __slots__ = (
+        "_begun",
+        "_exchange",
+        "_failed",
+        "_headers",
+        "_heartbeat",
+        "_muted",
+        "_send_message",
+        "_sending_since",
+        "pieces",
+    )
 
     def __init__(self, exchange: Exchange, headers: Iterable[Header], failed: Callable[[AntiphonError], bytes]) -> None:
         """`headers`: beside those of every stream. `failed`: how an error is written as an event."""
         self._exchange = exchange
+        self._send_message = exchange.send
         self._headers = [*_HEADERS, *headers]
         self._failed = failed
         #: Pieces that were sent; a heartbeat comes after a time without any.
@@ -116,16 +127,15 @@ class _EventStream:
             await self._exchange.send_body(_BEAT, more=True)
 
     async def _write(self, piece: bytes, *, last: bool = False) -> None:
-        recorder = self._exchange.recorder
-        if recorder is not None:
-            recorder.add(piece)
+        if self._exchange.recorder is not None:
+            self._exchange.recorder.add(piece)
             await self._send_unless_muted(piece)
             return
         if self._muted:
             raise ClientGone
         self.pieces += 1
         self._sending_since = time.monotonic()
-        await self._exchange.send_body(piece, more=not last)
+        await self._send_message({"type": "http.response.body", "body": piece, "more_body": not last})
         self._sending_since = 0.0
 
     async def _send_unless_muted(self, piece: bytes) -> None:

@@ -65,25 +65,26 @@ class Exchange:
     ) -> None:
         """`max_body`: bytes of a body that is read as a whole. `body_budget`: for the bodies of all requests.
 
-        Whoever makes an exchange calls `close` at its end.
+        The caller calls `close` at the end of the exchange.
         """
         self.scope = scope
         self.request_id = request_id
         self.project_id = ""
         self.call: Call | None = None
         self.administrator: Administrator | None = None
-        #: The address that it was sent from, behind proxies that are trusted to tell.
+        #: The client's address, as trusted proxies tell it; None if it cannot be known.
         self.client_address: str | None = None
         #: The answer's status; 0 until it is sent.
         self.status = 0
         #: What went wrong with a stream, where its status could no longer say so.
         self.error_code: str | None = None
-        #: Keeps the answer; None: nothing does.
+        #: Keeps the answer as it is sent; None: it is not kept.
         self.recorder: Recorder | None = None
         #: When its head had arrived (monotonic seconds).
         self.began = time.monotonic()
         self._receive = receive
-        self._send = send
+        #: ASGI's, for those who send many pieces: `send_body` without a call of its own.
+        self.send = send
         #: By name in small letters; of a header that was sent twice, the last one.
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self._body = RequestBody(scope, self.headers, receive, body_budget or BodyBudget(), max_body)
@@ -110,7 +111,7 @@ class Exchange:
 
     @property
     def actor(self) -> Actor:
-        """Who is administering, as the log of changes names them; of a resource that takes an admin key."""
+        """The administrator as the audit log names them; of a resource that takes an admin key."""
         assert self.administrator is not None
         return self.administrator.acting(self.client_address)
 
@@ -182,7 +183,7 @@ class Exchange:
         return milliseconds(time.monotonic() - self.began)
 
     def record(self, recorder: Recorder) -> None:
-        """Have the answer kept. From here on it is made to its end, whoever disconnects."""
+        """Have the answer kept. From here on it is made to its end, even if the client disconnects."""
         self.recorder = recorder
 
     async def record_as_stream_of(self, response_id: str) -> None:
@@ -214,14 +215,14 @@ class Exchange:
             headers += self.call.headers
             headers += self.call.rates
             headers += self.call.trailers
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send_body(self, piece: bytes, *, more: bool = False) -> None:
         """Send a piece of the answer's body, and wait until the connection takes it. `more`: it is not the last one."""
-        await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+        await self.send({"type": "http.response.body", "body": piece, "more_body": more})
 
     def trailers(self) -> bytes:
-        """What would have been headers, had it been known at the start: as comments, which every client passes over."""
+        """Headers that became known after the head was sent: as comments of the stream, which clients ignore."""
         trailers = [*self.call.headers[self._headers_sent :], *self.call.trailers] if self.call is not None else ()
         return b"".join([sse.comment(b"%b: %b" % pair) for pair in trailers])
 

@@ -1,4 +1,4 @@
-"""/metrics: what the observer has counted, as Prometheus reads it."""
+"""/metrics: the observer's counts in the Prometheus format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Readers = Literal["local", "admin", "open", "off"]
 
 _BREAKER = ("closed", "half_open", "open")
-#: A proxy adds one of these: then the connection's address is the proxy's, and tells nothing of who is asking.
+#: Headers that a proxy adds: with one of them, the connection's address may be the proxy's and not the client's.
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 
 
@@ -31,9 +31,9 @@ def resources(
     readers: Readers,
     settle: Callable[[], None] = lambda: None,
 ) -> list[Resource]:
-    """`/metrics`, for whoever collects them. Others are refused as without an admin key, or do not find it ("off").
+    """`/metrics`, for those whom the setting allows; others are refused like callers without an admin key.
 
-    `settle`: has the observer told of everything that is over.
+    `settle`: delivers all calls that have ended to the observer, so that they are counted.
     """
     one_at_a_time = asyncio.Lock()
 
@@ -62,7 +62,7 @@ def _is_local(exchange: Exchange) -> bool:
 
 
 def _render(collector: Collector, accept: str) -> tuple[bytes, str]:
-    """The metrics in the form that was asked for, and that form's content type."""
+    """The metrics in the format that the client accepts, and its content type."""
     from prometheus_client import CollectorRegistry, ProcessCollector  # most servers are never asked
     from prometheus_client.exposition import choose_encoder
 
@@ -74,7 +74,7 @@ def _render(collector: Collector, accept: str) -> tuple[bytes, str]:
 
 
 class Collector:
-    """Shows the observer's tables in the library's form. Made in the event loop; used in any thread, once.
+    """Turns the observer's tables into the library's metrics. Made in the event loop; used once, in any thread.
 
     The tables may be read from elsewhere: all that can happen is that a call is in one of them and not yet in another.
     """

@@ -1,4 +1,4 @@
-"""Reads multipart/form-data (RFC 7578) part by part, as it arrives. Nothing of a file is kept.
+"""Reads multipart/form-data (RFC 7578) part by part, as it arrives. Files are never kept in memory.
 
 `python-multipart` parses; here its events become parts, and what it leaves unbounded is bounded: how many parts, how
 large their headers, how large what is read as text. The form is parsed in small steps and only as far as its reader has
@@ -52,7 +52,7 @@ def read_form(exchange: Exchange, form_limits: FormLimits = _DEFAULT_LIMITS) -> 
 
 
 class FormPart:
-    """One part of a form. Its content is read once, and before the next part is asked for.
+    """One part of a form. Its content can be read once, before the next part is asked for.
 
     `filename`: only a name, without any path, as the client has sent it; None for a field. `content_type`: as sent.
     """
@@ -92,7 +92,7 @@ class Form:
     """The parts of one form in the order in which they come."""
 
     def __init__(self, body: AsyncGenerator[bytes, None], boundary: bytes, form_limits: FormLimits) -> None:
-        """`body`: in pieces, bounded by whoever gives it."""
+        """`body`: in pieces; the caller bounds its size."""
         self._body = body
         self._limits = form_limits
         self._parser = _Parser(boundary, form_limits.max_parts)
@@ -155,7 +155,7 @@ class Form:
             raise malformed("the name of a field is empty, too long, or holds control characters")
         filename = _text(options[b"filename"]) if b"filename" in options else None
         if filename is not None:
-            # Some clients send the whole path. It says nothing here, and must never become one.
+            # Some clients send a whole path. It must never be used as one.
             filename = re.split(r"[/\\]", filename)[-1]
             if len(filename) > limits.MAX_FILE_NAME or _CONTROL.search(filename):
                 raise malformed("the name of a file is too long, or holds control characters")

@@ -39,7 +39,7 @@ class _Refused(Exception):
 
 
 class _Switch(enum.Enum):
-    """What becomes of a request to speak another protocol."""
+    """The decision about a request that asks for another protocol."""
 
     SOCKET = "it becomes a WebSocket"
     DECLINED = "it is served as if it had not asked"
@@ -66,10 +66,10 @@ class BoundedProtocol(HttpConnection):
         #: Bytes of the body's transfer coding (sizes of chunks, their extensions, trailers) that no body makes up for.
         self._coding_bytes = 0
         self._switch: _Switch | None = None
-        #: This request is the connection's last. `_deaf`: nothing that still comes is looked at.
+        #: This request is the connection's last. `_deaf`: whatever still arrives is ignored.
         self._last = False
         self._deaf = False
-        #: What came behind a request that waits for its turn.
+        #: Bytes that came behind a request that waits for its turn, not parsed yet.
         self._held = b""
         self._timer: asyncio.TimerHandle | None = None
         self._connection = ClientConnection()
@@ -92,9 +92,9 @@ class BoundedProtocol(HttpConnection):
         self._connection.mark_lost()
         super().connection_lost(exc)
 
-    # --- what comes in ------------------------------------------------------------------------------------------------
+    # --- incoming bytes -----------------------------------------------------------------------------------------------
     def data_received(self, data: bytes) -> None:
-        """Bytes have come: parse them, as far as they need not wait until earlier requests have their answers."""
+        """Bytes have arrived: parse them, up to a request that must wait for the answers to earlier ones."""
         if self._held:
             self._hold(self._held + data)
         elif len(data) <= limits.PARSE_STEP:
@@ -103,7 +103,7 @@ class BoundedProtocol(HttpConnection):
             self._feed_in_steps(data)
 
     def _feed_in_steps(self, data: bytes) -> None:
-        """Parse so little at a time that bounds hold, and few requests come of it before the first has its answer."""
+        """Parse a little at a time, so that sizes are checked often, and stop at a request that must wait."""
         at = 0
         while at < len(data) and not self._deaf and not self.has_waiting_request:
             self._feed(data[at : at + limits.PARSE_STEP])
@@ -111,13 +111,13 @@ class BoundedProtocol(HttpConnection):
         self._hold(data[at:] if self.has_waiting_request else b"")
 
     def _hold(self, data: bytes) -> None:
-        """Keep what may not be parsed yet, and read no more of it: one read is the most that is kept."""
+        """Keep bytes that may not be parsed yet, and read no more: at most one read is kept."""
         held_before, self._held = self._held, data
         if data or held_before:
             self.hold_reading(hold=bool(data))
 
     def _feed(self, data: bytes) -> None:
-        """Have one piece parsed, and count what of it is no body."""
+        """Parse one piece, and count the bytes that are not part of a body."""
         if self._deaf or (self._last and self._in_head):
             return
         self.stop_idle_timer()
@@ -139,14 +139,14 @@ class BoundedProtocol(HttpConnection):
         elif self._coding_bytes > limits.MAX_HEADERS:
             self._refuse(_coding_too_large())
 
-    # --- what the parser tells ----------------------------------------------------------------------------------------
+    # --- callbacks of the parser --------------------------------------------------------------------------------------
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
         self._hosts = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header of a head. Fields behind a chunked body are passed over: nothing here has a use for them."""
+        """A header of a head. Trailers behind a chunked body are ignored: no handler uses them."""
         if self._in_head:
             name = name.lower()
             if name in _FRAMING:
@@ -201,24 +201,24 @@ class BoundedProtocol(HttpConnection):
             raise self._malformed("HTTP/1.0 has no more than one Host header, and no transfer codings")
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body. It makes up for what the coding of small chunks costs."""
+        """A piece of the body. Each of its bytes allows for some bytes of chunk coding."""
         left = self._coding_bytes - limits.CHUNK_CODING * len(body)
         self._coding_bytes = max(0, left)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The body is whole: what comes next is another head, for which an idle connection may wait."""
+        """The body is complete: another head comes next, and the connection may be idle until then."""
         if self._switch is not None:
             return
         super().on_message_complete()
-        # A request that waits behind another has a body too, which nobody has read yet.
+        # A request that waits behind another one has its own body, which is not read yet.
         self._connection.request_complete = not self.has_waiting_request
         self._stop_timer()
         self._in_head = True
         self._head_bytes = 0
 
     def on_response_complete(self) -> None:
-        """An answer is out. If it came before the request's body, nobody reads that: it must end soon."""
+        """An answer is sent. If the request's body has not all come by then, it is discarded, and must end soon."""
         super().on_response_complete()
         if self.is_answered and not self._in_head:
             self._timer = self.loop.call_later(limits.BODY_TIMEOUT, self.transport.close)
@@ -227,7 +227,7 @@ class BoundedProtocol(HttpConnection):
 
     # --- other protocols ----------------------------------------------------------------------------------------------
     def _switch_of(self, version: str) -> _Switch:
-        """What becomes of the request that asks for another protocol; its head is whole."""
+        """Decide about a request that asks for another protocol, when its head is complete."""
         if self.parser.get_method() == b"CONNECT":
             raise self._malformed("this server is no proxy")
         bodiless = not any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
@@ -236,11 +236,11 @@ class BoundedProtocol(HttpConnection):
         return _Switch.SOCKET if asked and bodiless and self.is_idle and self._has_socket(path) else _Switch.DECLINED
 
     def _go_on(self, rest: bytes) -> None:
-        """The parser has stopped after a head that asks for another protocol. `rest`: what came behind it."""
+        """The parser has stopped after a head that asks for another protocol. `rest`: the bytes behind it."""
         if self._switch is _Switch.SOCKET:
             self.become_websocket()
             return
-        # The parser takes such a request for one without a body. A new one is shown the head without the wish, so that
+        # The parser takes such a request for one without a body. A new one gets the head without that header, so that
         # the body is read for what it is; and the connection ends with the answer.
         headers = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
         line = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
@@ -259,12 +259,12 @@ class BoundedProtocol(HttpConnection):
             self._timer = None
 
     def _malformed(self, why: str) -> _Refused:
-        """Refuse the request, and give what stops the parser."""
+        """Refuse the request; returns the exception that stops the parser."""
         self._refuse(InvalidRequest(f"The request is not valid HTTP: {why}.", code="malformed_request"))
         return _Refused()
 
     def _refuse(self, error: AntiphonError) -> None:
-        """Answer what never became a request, and hang up."""
+        """Answer a request that is not served at all, and close the connection."""
         self._timer = None
         self._deaf = True
         if self.transport.is_closing():
@@ -293,7 +293,7 @@ class BoundedProtocol(HttpConnection):
         self.transport.write(b"".join(lines))
 
     def _turn_away(self) -> None:
-        """Say that there is no room. What is still coming is not looked at, but is let come, or the answer is lost."""
+        """Refuse the connection. What the client still sends is received: a reset would destroy the answer."""
         self._deaf = True
         self._write(Overloaded("Too many connections are open on this server. Please retry later."))
         self._turned_away = self._connection_limit.may_linger()

@@ -1,4 +1,4 @@
-"""Where a call came from, behind reverse proxies."""
+"""Where a request came from, and whether it was encrypted, behind reverse proxies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Proxies:
     """Proxies that are trusted to say whom they speak for, in `X-Forwarded-For` or `Forwarded` (RFC 7239)."""
 
     def __init__(self, networks: Iterable[str]) -> None:
-        """The networks that they are in, such as `10.0.0.0/8`. Without any, nobody is believed."""
+        """`networks`: that they are in, such as `10.0.0.0/8`. Without any, no forwarding header is believed."""
         self._networks = tuple(network(text) for text in networks)
 
     def origin(self, scope: Scope) -> str | None:

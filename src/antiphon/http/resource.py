@@ -20,11 +20,18 @@ Access = Literal["open", "key", "admin"]
 class Resource:
     """One path and a handler for each of its methods."""
 
-    def __init__(self, path: str, methods: Mapping[str, Handler], *, access: Access = "key") -> None:
-        """`path`: with parameters in braces, such as `/v1/responses/{response_id}`."""
+    def __init__(
+        self, path: str, methods: Mapping[str, Handler], *, access: Access = "key", streams_body: bool = False
+    ) -> None:
+        """`path`: with parameters in braces, such as `/v1/responses/{response_id}`.
+
+        `streams_body`: its POST reads the body in pieces. An `Idempotency-Key`, which stands for a whole body that is
+        known before the work begins, is refused there.
+        """
         self.path = path
         self.methods = methods
         self.access = access
+        self.streams_body = streams_body
         group = group_of(path)
         #: The scope that each method needs of a project's key.
         self.scopes = {method: scope_of(group, method) for method in methods}

@@ -38,7 +38,7 @@ class Expired(InvalidRequest):
 
 def resources(responses: Responses, pipeline: Pipeline, *, drain_timeout: float) -> list[SocketResource]:
     """The Responses API's one WebSocket. `drain_timeout`: seconds for responses to end when the server stops."""
-    # A response that has not ended by then is ended by the engine's own end, and its client is still told.
+    # A response that has not ended by then ends when the engine stops, and its client still gets that event.
     patience = drain_timeout + limits.CLOSE_TIMEOUT / 2
 
     def open_session(connection: SocketConnection) -> ResponseSession:
@@ -126,7 +126,7 @@ class ResponseSession:
 
     # --- carrying out orders ------------------------------------------------------------------------------------------
     async def _carry_out(self, orders: list[Order]) -> None:
-        # What is to be begun is begun first: sending may take long.
+        # New responses are started first: sending may take long.
         for order in orders:
             if isinstance(order, Begin):
                 task = asyncio.create_task(self._make(order.turn))
@@ -184,7 +184,7 @@ class ResponseSession:
                 if turn.response_id is None:
                     await self._carry_out(self._rules.created(turn, run.id))
                 if run.ended is not None:
-                    # Before its client knows, so that it can be gone on from as soon as it does.
+                    # Before its last event is sent, so that the client can continue from it at once.
                     self._responses.keep(run)
                 for event in batch:
                     await self._send(event.body if turn.lane is None else {**event.body, "stream_id": turn.lane})

@@ -14,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from antiphon.domain import limits
-from antiphon.domain.errors import AntiphonError, InvalidRequest, LeaseLost, StoreFailed, StoreUnavailable, Unstorable
+from antiphon.domain.errors import AntiphonError, InvalidRequest, LeaseLost, StoreUnavailable, Unstorable
 from antiphon.domain.jobs import End, FreeJob, Job, PutBack
 from antiphon.jobs.fairness import choose, one_suspect
 from antiphon.jobs.kinds import INTERRUPTED, SETTLED, GiveUp, JobContext, JobKind, Outcome, Reschedule
@@ -267,7 +267,7 @@ class JobRunner:
         return PutBack() if context.leaving else await self._cancelled_end(kind, job)
 
     async def _cancelled_end(self, kind: JobKind[Any], job: Job) -> Ending:
-        if kind.on_cancelled is not None and await kind.on_cancelled(job) is SETTLED:
+        if kind.on_cancelled is not None and await self._is_settled(job, kind.on_cancelled(job)):
             return SETTLED
         return End("cancelled")
 
@@ -280,17 +280,24 @@ class JobRunner:
 
     async def _dead(self, kind: JobKind[Any], job: Job, error: Exception) -> Ending:
         _log.error("a job is given up", job=job.id, kind=job.kind, error=type(error).__name__)
-        try:
-            if kind.on_dead is not None and await kind.on_dead(job, error) is SETTLED:
-                return SETTLED
-        except LeaseLost:
-            raise
-        except Exception as broken:
-            if isinstance(broken, StoreFailed) and not isinstance(broken, Unstorable):
-                # What the job is about would be left unfinished for ever. The job stays claimed, and is tried again.
-                raise
-            _log.error("the end of a job has failed", job=job.id, kind=job.kind, exc_info=broken)
+        if kind.on_dead is not None and await self._is_settled(job, kind.on_dead(job, error)):
+            return SETTLED
         return End("dead", error=_words(error))
+
+    @staticmethod
+    async def _is_settled(job: Job, ending: Awaitable[Outcome | None]) -> bool:
+        """End what a job is about. A bug in that is logged, and the job ends all the same."""
+        try:
+            return await ending is SETTLED
+        except (InvalidRequest, Unstorable) as error:
+            _log.error("the end of a job has failed", job=job.id, kind=job.kind, reason=error.message)
+        except AntiphonError:
+            # Such as a database that is away. What the job is about would be left unfinished for ever: the job stays
+            # claimed, and is tried again.
+            raise
+        except Exception as error:
+            _log.error("the end of a job has failed", job=job.id, kind=job.kind, exc_info=error)
+        return False
 
 
 async def _awaited(work: Any) -> Any:

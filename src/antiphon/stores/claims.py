@@ -265,12 +265,17 @@ def _put_back(session: Session, batch: Sequence[tuple[Job, PutBack]]) -> list[No
 
 def _end(session: Session, batch: Sequence[tuple[Job, End]]) -> list[None]:
     for job, end in batch:
-        values = {**_claim_of(job), "ending": end.state, "outcome": end.result, "reason": _shortened(end.error)}
-        if end.state == "dead":
-            _require(session.run(_BURY, values))
-        else:
-            _require(session.run(_END, {**values, "nothing": b""}))
+        end_claimed(session, job, end)
     return [None] * len(batch)
+
+
+def end_claimed(session: Session, job: Job, end: End) -> None:
+    """End a job within a transaction that also ends what it is about. Raises `LeaseLost` if the claim is over."""
+    values = {**_claim_of(job), "ending": end.state, "outcome": end.result, "reason": _shortened(end.error)}
+    if end.state == "dead":
+        _require(session.run(_BURY, values))
+    else:
+        _require(session.run(_END, {**values, "nothing": b""}))
 
 
 def _shortened(text_: str | None) -> str | None:

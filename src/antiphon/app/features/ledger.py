@@ -11,7 +11,7 @@ from antiphon.policy.ledger import Ledger
 
 
 def ledger(core: Core) -> Feature:
-    """Its service is stopped after those of all features that come after: they may still have calls to tell of."""
+    """The first, so that it stops last: what other features end at a stop is still written down."""
     rows = Ledger(core.store, core.pricing, core.clock, days=core.settings.ledger_days)
     return Feature(
         resources=usage.resources(core.store, core.clock),

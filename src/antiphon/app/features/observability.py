@@ -10,7 +10,10 @@ from antiphon.ports import Constraining, Queueing
 
 
 def observability(core: Core) -> Feature:
-    """The first: it sees a generation before any other stage may refuse it, and hears of a call after all others."""
+    """Stands before all features that change or refuse a generation: it sees one before these may refuse it.
+
+    Of a call it is told after they were, and reports what they have made of it.
+    """
     lazy = core.settings.engine_start == "lazy"
     return Feature(
         resources=[

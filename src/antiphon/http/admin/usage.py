@@ -50,14 +50,14 @@ def resources(store: LedgerStore, clock: Clock) -> list[Resource]:
         await reply_page(exchange, span, sums, _completions)
 
     def unused(kind: _Kind) -> Handler:
-        async def nothing(exchange: Exchange) -> None:
+        async def empty(exchange: Exchange) -> None:
             query = Query(exchange, (*_TIME, *kind.parameters))
             span = span_of(query, clock.now())
             for name in query.texts("group_by"):
                 query.choice("group_by", kind.group_by, name)
             await reply_page(exchange, span, [], _completions)
 
-        return nothing
+        return empty
 
     return [
         Resource("/v1/organization/usage/completions", {"GET": completions}, access="admin"),
