@@ -141,6 +141,22 @@ def test_a_body_that_nobody_reads(server: MeteredStream) -> None:
             assert wire.ask("POST", "/test/ignore", bytes(100_000)).status == 200
 
 
+@pytest.mark.parametrize("path", ["/test/ignore", "/test/count"])
+@pytest.mark.parametrize("size", [10, 5_000, 70_000, 200_000, 400_000])
+def test_requests_that_are_sent_ahead(server: MeteredStream, path: str, size: int) -> None:
+    with Wire(server.url) as wire:
+        one = wire.head("POST", path, {}, size) + bytes(size)
+        wire.open()
+        sending = threading.Thread(target=wire.send, args=(one * 8,))
+        sending.start()
+        for _ in range(8):
+            answer = wire.read()
+            assert answer.status == 200
+            assert path == "/test/ignore" or answer.json()["size"] == size
+        sending.join()
+        assert wire.ask("POST", path, b"").status == 200
+
+
 def test_an_empty_body(server: MeteredStream) -> None:
     with Wire(server.url) as wire:
         for _ in range(2):

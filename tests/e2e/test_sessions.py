@@ -20,6 +20,7 @@ from antiphon.policy.keys.first_run import make_key
 from antiphon.protocol.generation import Finish, TextDelta
 from antiphon.stores.store import SqlStore
 from support.inside import in_store
+from support.loglines import logged
 from support.manners import BODY
 from support.serving import Serving, serving
 
@@ -236,6 +237,17 @@ def test_it_may_do_no_more_than_its_key(served: Serving, browser: httpx.Client) 
 def test_it_opens_no_administration(served: Serving, browser: httpx.Client) -> None:
     log_in(browser, served.key)
     assert browser.get("/v1/organization/projects").status_code == 401
+
+
+def test_the_log_shows_which_session_and_no_secret(served: Serving, browser: httpx.Client) -> None:
+    with logged("debug") as lines:
+        session = log_in(browser, served.key)
+        token = browser.cookies["antiphon_session"]
+        browser.post("/v1/responses", json=BODY)
+        browser.delete(PATH)
+    assert session["id"] in lines.text
+    for secret in (served.key, token, session["csrf_token"]):
+        assert secret not in lines.text
 
 
 def test_the_oldest_of_too_many_ends(served: Serving, browser: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:

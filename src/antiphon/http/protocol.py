@@ -1,6 +1,22 @@
 """One connection of a client: the bounds and the strictness that uvicorn's protocol over httptools lacks.
 
-RFC 9112 is the protocol. What is refused here never becomes a request, and ends its connection.
+Theory of operation. The parser (httptools) is fed with what arrives and calls back: a head begins, a header, the head
+is complete, a piece of the body, the message is complete. RFC 9112 is the protocol. At any time a connection is
+
+* in a head (`_in_head`), with a timer from its first byte on; or
+* in a body, which is passed on to the request as it comes. Its reader's pace is the client's: uvicorn stops reading at
+  64 KiB that nobody has asked for.
+
+Bytes that belong to no body are counted on their own (`_head_bytes`, `_coding_bytes`), since nothing else bounds them.
+
+Requests that are sent ahead wait: when a head is complete while an earlier request has no answer yet, nothing behind it
+is parsed (`_held`), and nothing is read, until that answer is complete.
+
+A request for another protocol stops the parser after its head (`_Switch`). Either the connection becomes a WebSocket,
+or a new parser gets the head without that header: the request is served as any other, as the connection's last.
+
+What is refused here never becomes a request: it is answered at once, unless an earlier answer is still being sent, and
+ends the connection (`_deaf`: whatever still arrives is ignored).
 """
 
 from __future__ import annotations
@@ -48,8 +64,7 @@ class _Switch(enum.Enum):
 class BoundedProtocol(HttpConnection):
     """Ends connections whose requests are too large, too slow or not HTTP; uvicorn would wait and read for ever.
 
-    At most one timer runs: for a head, or for the rest of a body whose request has its answer already. Requests that
-    are sent before the last one's answer are read one at a time.
+    At most one timer runs: for a head, or for the rest of a body whose request has its answer already.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from antiphon.domain.scopes import network, parsed_address
 
 #: The node of one hop (RFC 7239, 6): an address, perhaps with a port, and an IPv6 address in brackets.
 _NODE = re.compile(r'"?(?:\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|([0-9.]+)(?::\d{1,5})?|([0-9A-Fa-f:.]+))"?')
+_PROTO = re.compile(r'(?:^|;)\s*proto="?([a-z]+)"?', re.IGNORECASE)
 _FOR = re.compile(r'(?:^|;)\s*for=("[^"]*"|[^;]*)', re.IGNORECASE)
 
 
@@ -45,9 +46,12 @@ class Proxies:
         client = scope.get("client")
         if not self._networks or not self._trusts(client[0] if client else None):
             return False
-        hops = _listed(scope["headers"], b"x-forwarded-proto")
-        # As with addresses: only what the nearest proxy has written can be believed.
-        return bool(hops) and hops[-1].strip().lower() in ("https", "wss")
+        simple = _listed(scope["headers"], b"x-forwarded-proto")
+        standard = [_PROTO.search(hop) for hop in _listed(scope["headers"], b"forwarded")[-1:]]
+        # As with addresses: only what the nearest proxy has written can be believed. If both headers say something, one
+        # of them may be the client's own.
+        said = {scheme.strip().lower() for scheme in simple[-1:]} | {match[1].lower() for match in standard if match}
+        return bool(said) and said <= {"https", "wss"}
 
     def _rightmost(self, peer: str | None, hops: Sequence[str]) -> tuple[str | None] | None:
         """The client, after these hops; None if the header has not been sent."""

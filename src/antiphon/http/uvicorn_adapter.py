@@ -119,7 +119,7 @@ class HttpConnection(HttpToolsProtocol):
         self.flow.holding = hold  # type: ignore[attr-defined]  # ours
         if hold:
             self.flow.pause_reading()
-        elif self.cycle is None or len(self.cycle.body) <= HIGH_WATER_LIMIT:
+        elif self.is_answered or len(self.cycle.body) <= HIGH_WATER_LIMIT:
             # Otherwise uvicorn has paused it: a body is read no further than its reader has come.
             self.flow.resume_reading()
 

@@ -50,6 +50,7 @@ class Sessions:
             expires_at = min(expires_at, caller.key.expires_at)
         session = Session(new_id("sess_"), caller.key.id, self._digest(token), now, expires_at)
         await self._store.add_session(session, most=limits.MAX_SESSIONS_PER_KEY)
+        _log.info("session opened", session=session.id, project=caller.project.id, key=caller.key.id)
         return token, session
 
     async def find(self, token: str) -> tuple[Session, Caller]:
@@ -77,6 +78,7 @@ class Sessions:
     async def end(self, session: Session) -> None:
         """End a session: its token opens nothing any more."""
         await self._store.delete_session(session.digest)
+        _log.info("session ended", session=session.id, key=session.key_id)
 
     def csrf_token(self, token: str) -> str:
         """What a page sends along to show that it is the one that has opened the session, and not another site's."""
