@@ -13,7 +13,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from antiphon.app import compose
 from antiphon.app.compose import FEATURES
 from antiphon.engines.scripted import ScriptedEngine
 from support.gate import until
@@ -64,15 +63,14 @@ def imports(block: Block) -> set[str]:
 
 
 @pytest.fixture
-def served(modules: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
+def served(modules: dict[str, ModuleType], tmp_path: Path) -> Iterator[Serving]:
     """A server with all features of the page before the last one of our own."""
     own = [
         getattr(module, name.rpartition(".")[2])
         for name, module in modules.items()
         if name.startswith("antiphon.app.features.")
     ]
-    monkeypatch.setattr(compose.compose, "__defaults__", ((*FEATURES[:-1], *own, FEATURES[-1]),))
-    with serving(ScriptedEngine(), tmp_path) as served:
+    with serving(ScriptedEngine(), tmp_path, features=(*FEATURES[:-1], *own, FEATURES[-1])) as served:
         yield served
 
 
