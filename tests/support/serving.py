@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ import uvloop
 from openai import OpenAI
 
 from antiphon import app
+from antiphon.app.compose import FEATURES
+from antiphon.app.feature import MakeFeature
 from antiphon.datadir import DataDir
 from antiphon.policy.keys.first_run import make_key
 from antiphon.ports import Engine
@@ -46,9 +48,16 @@ class Serving:
 
 
 @contextlib.contextmanager
-def serving(engine: Engine | None, path: Path, **options: Any) -> Iterator[Serving]:
-    """Serve `engine` with a data directory at `path` until the block is left."""
-    settings = Settings(
+def serving(
+    engine: Engine | None,
+    path: Path,
+    *,
+    features: Sequence[MakeFeature] = FEATURES,
+    settings_type: type[Settings] = Settings,
+    **options: Any,
+) -> Iterator[Serving]:
+    """Serve `engine` with a data directory at `path` until the block is left. `options`: settings by name."""
+    settings = settings_type(
         data_dir=path, port=0, **{"database": f"sqlite:///{path / 'antiphon.db'}", "drain_timeout": 5.0, **options}
     )
     data_dir = DataDir(path)
@@ -65,7 +74,7 @@ def serving(engine: Engine | None, path: Path, **options: Any) -> Iterator[Servi
     def main() -> None:
         asyncio.set_event_loop(loop)
         try:
-            loop.run_until_complete(app.run(settings, data_dir, engine, announce, stop))
+            loop.run_until_complete(app.run(settings, data_dir, engine, announce, stop, features))
         except BaseException as error:
             failure.append(error)
         finally:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from antiphon.http.api import Resource
 from antiphon.http.bodies import checked_body, checked_engine_body
+from antiphon.http.event_stream import send_events
 from antiphon.http.events import error_chunk, unnamed_events
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.policy.call import Call
 from antiphon.protocol.refusals import unknown_parameter
 from antiphon.protocol.unknown import Unknown
@@ -24,7 +25,7 @@ def resources(chat: Chat) -> list[Resource]:
     async def create(exchange: Exchange) -> None:
         body, unknown = await checked_engine_body(exchange, "CreateChatCompletionRequest")
         if body.get("stream"):
-            await exchange.stream(streamed(exchange.made_call, body, unknown), failed=error_chunk)
+            await send_events(exchange, streamed(exchange.made_call, body, unknown), failed=error_chunk)
         else:
             await exchange.reply(200, await exchange.unless_gone(whole(exchange.made_call, body, unknown)))
 

@@ -1,4 +1,10 @@
-"""Who holds a conversation: the response that is being made in it, until it has ended."""
+"""Locks of conversations: a conversation is held by the response that is being made in it, until that has ended.
+
+The row of the conversation names the response (`active_response_id`) and, for as long as the response itself is not
+stored, the worker that makes it (`active_owner`). The lock is valid while that worker is alive, or while a response of
+that id is stored as unfinished. So a server that dies frees what it held for clients that listened, and a background
+response keeps its conversation whichever server makes it.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +48,7 @@ _APPEND = insertion(conversation_items, replace=("project_id", "conversation_id"
 
 
 class Outcome(Enum):
-    """What became of a change. Told by a value: an exception would cost its whole group a second try."""
+    """The result of a change. Not an exception: that would cost its whole group of writes a second try."""
 
     DONE = auto()
     MISSING = auto()
@@ -63,15 +69,15 @@ class Name(NamedTuple):
 
 
 class Lock(NamedTuple):
-    """A response wants this conversation, for as long as there is a worker `owner`."""
+    """A response wants this conversation, for as long as the worker `owner` is alive."""
 
     name: Name
     response_id: str
     owner: str
 
 
-class Turn(NamedTuple):
-    """A response that is not stored has said this."""
+class Appended(NamedTuple):
+    """Items of a response that is not stored itself, for its conversation."""
 
     name: Name
     response_id: str
@@ -119,14 +125,14 @@ def unlock(session: Session, batch: Sequence[tuple[Name, str]]) -> list[None]:
     return [None] * len(batch)
 
 
-def end_turns(session: Session, batch: Sequence[Turn]) -> list[None]:
-    """Append what was said and free the conversations."""
+def append_and_unlock(session: Session, batch: Sequence[Appended]) -> list[None]:
+    """Append these items and free the conversations."""
     for name, response_id, items in batch:
-        _end_turn(session, name, response_id, items)
+        _append_and_unlock_one(session, name, response_id, items)
     return [None] * len(batch)
 
 
-def _end_turn(session: Session, name: Name, response_id: str, items: Sequence[ConversationItem]) -> None:
+def _append_and_unlock_one(session: Session, name: Name, response_id: str, items: Sequence[ConversationItem]) -> None:
     """Append and unlock. A conversation that was deleted meanwhile gains nothing."""
     row = session.one(_HOLDER, name.parameters)
     if row is None:
@@ -138,8 +144,8 @@ def _end_turn(session: Session, name: Name, response_id: str, items: Sequence[Co
         raise LeaseLost("Another response has been given this conversation meanwhile.")
 
 
-def keep_turn(session: Session, response: StoredResponse, items: Sequence[ConversationItem]) -> None:
-    """What storing a response means for its conversation, in the same transaction.
+def settle_lock(session: Session, response: StoredResponse, items: Sequence[ConversationItem]) -> None:
+    """Do for its conversation what storing a response means, in the same transaction.
 
     The conversation of one that has ended gains `items` and is free. One that has not must still hold it. A
     conversation that was deleted gains nothing. Raises `LeaseLost` if another response holds it by now.
@@ -148,7 +154,7 @@ def keep_turn(session: Session, response: StoredResponse, items: Sequence[Conver
         return
     name = Name(response.project_id, response.conversation_id)
     if response.ended:
-        _end_turn(session, name, response.id, items)
+        _append_and_unlock_one(session, name, response.id, items)
         return
     row = session.one(_HOLDER, name.parameters)
     if row is None:
@@ -156,11 +162,11 @@ def keep_turn(session: Session, response: StoredResponse, items: Sequence[Conver
     if row[0] != response.id:
         raise LeaseLost("Another response has been given this conversation meanwhile.")
     if response.owner is None:
-        # From here on it is held by the stored response, whoever will make it.
+        # From here on it is held by the stored response, whichever worker makes it.
         session.run(_HAND_OVER, name.parameters)
 
 
-def free_turn(session: Session, response: StoredResponse) -> None:
+def release_lock(session: Session, response: StoredResponse) -> None:
     """Free the conversation of a response that is about to be deleted."""
     if response.conversation_id is not None:
         name = Name(response.project_id, response.conversation_id)

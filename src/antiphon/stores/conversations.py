@@ -11,12 +11,12 @@ from antiphon.domain.errors import ConversationLocked, InvalidRequest, NotFound
 from antiphon.domain.records import ConversationItem, Page, StoredConversation
 from antiphon.stores.conversation_locks import (
     THIS,
+    Appended,
     Lock,
     Name,
     Outcome,
-    Turn,
     append,
-    end_turns,
+    append_and_unlock,
     lock,
     state_of,
     unlock,
@@ -179,13 +179,13 @@ class Conversations(StoreSection):
         name = Name(project_id, conversation_id)
         await self._database.write(unlock, (name, response_id), key=_key(*name))
 
-    async def end_turn(
+    async def append_and_unlock(
         self, project_id: str, conversation_id: str, response_id: str, items: Sequence[ConversationItem]
     ) -> None:
         """Append what a response that is not stored has said, and free the conversation; see `ports`."""
         require_valid_id(*(item.id for item in items))
         name = Name(project_id, conversation_id)
-        await self._database.write(end_turns, Turn(name, response_id, items), key=_key(*name))
+        await self._database.write(append_and_unlock, Appended(name, response_id, items), key=_key(*name))
 
 
 def _key(project_id: str, conversation_id: str) -> tuple[str, str, str]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Integer, and_, bindparam, delete, func, literal_column, select, text, update
 
 from antiphon.domain.records import EventBatch, EventPage
+from antiphon.stores.jobs import DELETE_JOB
 from antiphon.stores.query import Query, Session
 from antiphon.stores.section import StoreSection, is_valid_id
 from antiphon.stores.tables import HAS_LOG, response_events, responses
@@ -125,7 +126,9 @@ def _sweep(session: Session, batch: Sequence[_Sweep]) -> list[int]:
 
 def _sweep_one(session: Session, sweep: _Sweep) -> int:
     expired = session.all(_EXPIRED, {"now": sweep.now, "limit": sweep.limit})
-    session.many(_DELETE, [{"project_id": row[0], "id": row[1]} for row in expired])
+    names = [{"project_id": row[0], "id": row[1]} for row in expired]
+    session.many(DELETE_JOB, names)
+    session.many(_DELETE, names)
     old = session.all(_OLD_LOGS, {"logs_before": sweep.logs_before, "limit": sweep.limit})
     logs = [{"project_id": row[0], "id": row[1]} for row in old]
     session.many(_DELETE_LOG, logs)

@@ -6,12 +6,12 @@ on the hot path (a point read on SQLite: 15 µs against 49 µs).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Dialect, Select, Table, bindparam
-from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from antiphon.stores.driver import Cursor, Driver, Parameters
 
@@ -41,10 +41,13 @@ class Query:
         return text
 
 
-def insertion(table: Table, *, replace: Sequence[str] = ()) -> Query:
+def insertion(
+    table: Table, *, replace: Sequence[str] = (), computed: Mapping[str, ColumnElement[Any]] | None = None
+) -> Query:
     """INSERT of a whole row (without `seq`, which counts by itself).
 
-    A row with the same `replace` columns, where given, is updated instead and keeps its `seq`.
+    A row with the same `replace` columns, where given, is updated instead and keeps its `seq`. `computed`: columns that
+    are no parameters.
     """
     columns = [column.name for column in table.columns if column.name != "seq"]
 
@@ -58,7 +61,7 @@ def insertion(table: Table, *, replace: Sequence[str] = ()) -> Query:
             from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
             insert = sqlite_insert
-        statement = insert(table).values({name: bindparam(name) for name in columns})
+        statement = insert(table).values({name: bindparam(name) for name in columns} | dict(computed or {}))
         if replace:
             changed = {name: statement.excluded[name] for name in columns if name not in replace}
             statement = statement.on_conflict_do_update(index_elements=list(replace), set_=changed)

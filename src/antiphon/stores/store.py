@@ -10,24 +10,27 @@ from antiphon.stores.access import Access
 from antiphon.stores.admin_keys import AdminKeys
 from antiphon.stores.audit import Audit
 from antiphon.stores.budgets import Budgets
-from antiphon.stores.cached import Cached
+from antiphon.stores.cached_answers import CachedAnswers
+from antiphon.stores.claims import Claims
 from antiphon.stores.completions import Completions
 from antiphon.stores.conversations import Conversations
 from antiphon.stores.database import Database, driver_for
 from antiphon.stores.event_logs import EventLogs
-from antiphon.stores.idempotency import Keys
+from antiphon.stores.idempotency import IdempotencyKeys
 from antiphon.stores.invites import Invites
+from antiphon.stores.jobs import Jobs
 from antiphon.stores.ledger import Ledger
-from antiphon.stores.making import Making
 from antiphon.stores.presence import Presence
 from antiphon.stores.projects import Projects
 from antiphon.stores.prompts import Prompts
 from antiphon.stores.query import Query, Session
 from antiphon.stores.responses import Responses
+from antiphon.stores.retiring_uses import RetiringUses
 from antiphon.stores.service_accounts import ServiceAccounts
+from antiphon.stores.sessions import Sessions
 from antiphon.stores.tenants import Tenants
+from antiphon.stores.unfinished import UnfinishedResponses
 from antiphon.stores.users import Users
-from antiphon.stores.uses import Uses
 
 _PING = Query(select(literal_column("1")))
 
@@ -36,15 +39,31 @@ class Organisation(Users, ServiceAccounts, Invites, AdminKeys, Projects, Audit):
     """Implements `ports.OrganisationStore` and `ports.AuditStore`."""
 
 
-class Accounts(Ledger, Budgets, Cached, Uses):
+class Accounts(Ledger, Budgets, CachedAnswers, RetiringUses):
     """Implements `ports.LedgerStore`, `ports.BudgetStore`, `ports.CacheStore` and `ports.UseStore`."""
 
 
-class Work(Responses, Making, EventLogs, Presence):
+class Work(Responses, UnfinishedResponses, EventLogs):
     """Implements `ports.ResponseStore`."""
 
 
-class SqlStore(Tenants, Work, Conversations, Completions, Prompts, Keys, Access, Organisation, Accounts):
+class JobQueue(Jobs, Claims, Presence):
+    """Implements `ports.JobStore` and `ports.WorkerStore`."""
+
+
+class SqlStore(
+    Tenants,
+    Sessions,
+    Work,
+    JobQueue,
+    Conversations,
+    Completions,
+    Prompts,
+    IdempotencyKeys,
+    Access,
+    Organisation,
+    Accounts,
+):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:

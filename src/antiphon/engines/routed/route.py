@@ -6,11 +6,11 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
-from random import random
 
 import msgspec
 
 from antiphon.domain import limits
+from antiphon.domain.chance import random
 from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import (
     AntiphonError,

@@ -31,7 +31,19 @@ class Pipeline:
         self,
         stages: Sequence[Stage] = (),
         call_listeners: Sequence[CallListener] = (),
-        answering: Answerer | None = None,
+        answerer: Answerer | None = None,
+        start_listeners: Sequence[StartListener] = (),
+        deferred_listeners: Sequence[CallListener] = (),
+    ) -> None:
+        """As `install` takes them. A pipeline that is made without may be handed on, and is given them later."""
+        self._over: list[Call] = []
+        self.install(stages, call_listeners, answerer, start_listeners, deferred_listeners)
+
+    def install(
+        self,
+        stages: Sequence[Stage] = (),
+        call_listeners: Sequence[CallListener] = (),
+        answerer: Answerer | None = None,
         start_listeners: Sequence[StartListener] = (),
         deferred_listeners: Sequence[CallListener] = (),
     ) -> None:
@@ -42,10 +54,9 @@ class Pipeline:
         """
         self._stages = tuple(stages)
         self._witnesses = tuple(call_listeners)
-        self._answering = answering
+        self._answerer = answerer
         self._heralds = tuple(start_listeners)
         self._chroniclers = tuple(deferred_listeners)
-        self._over: list[Call] = []
 
     def bound(self, call: Call, route: Route) -> PipelineEngine:
         """The route as an engine for this call: whatever it generates goes through the stages.
@@ -65,7 +76,7 @@ class Pipeline:
             for stage in self._stages:
                 await stage.enter(admission)
                 entered.append(stage)
-            stream = await self._answering.answer(admission) if self._answering is not None else None
+            stream = await self._answerer.answer(admission) if self._answerer is not None else None
             if stream is None:
                 stream = await route.generate(admission.generation, admission.trace)
         except BaseException as error:

@@ -94,7 +94,7 @@ def test_everybody_gets_the_same_and_each_generation_is_billed_once(
     async def main() -> None:
         engine = ScriptedEngine(lambda _: script)
         cache = Cache(MemoryCache(), SetClock(), b"s" * 32)
-        world = (Pipeline(answering=cache), ScriptedRoute(engine))
+        world = (Pipeline(answerer=cache), ScriptedRoute(engine))
         readers = await play(actions, world)
         left_early = {reader for reader in readers if reader.left and len(reader.got) <= length}
         for reader in readers:
