@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,26 @@ def test_prose_has_no_leftovers() -> None:
     for page in pages():
         assert not re.search(r"\b(TODO|FIXME|XXX|TBD)\b", prose(page)), page.name
         assert blocks(page) is not None
+
+
+#: Pages that tell what was: files may be gone since.
+_PAST = {"CHANGELOG.md"}
+#: Files that a user makes.
+_OF_USERS = {"antiphon.toml", "opencode.json"}
+
+
+@cache
+def files() -> frozenset[str]:
+    """Every file of the project that a page may name, from its root."""
+    places = [ROOT / "src", ROOT / "bench", ROOT / "scripts", *(ROOT / "tests").glob("[!n]*")]
+    found = (file for place in places for kind in ("py", "toml", "json") for file in place.rglob(f"*.{kind}"))
+    return frozenset(f"/{file.relative_to(ROOT)}" for file in (*found, *ROOT.glob("*.toml")))
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if page.name not in _PAST], ids=lambda page: page.name)
+def test_files_that_pages_name_are_there(page: Path) -> None:
+    text = page.read_text("utf-8")
+    # What a page tells how to make is not there.
+    known = files() | {f"/{name}" for name in re.findall(r"^`(src/antiphon/[\w/]+\.py)`$", text, re.MULTILINE)}
+    named = set(re.findall(r"`([a-z][\w/.-]*\.(?:py|toml|json))`", text)) - _OF_USERS
+    assert not {name for name in named if not any(file.endswith(f"/{name}") for file in known)}

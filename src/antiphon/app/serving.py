@@ -17,7 +17,7 @@ from antiphon.app.services import Services
 from antiphon.datadir import DataDir, ServerInfo
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, SetupError
-from antiphon.engines.constrained import ConstrainedEngine
+from antiphon.engines.constrained.engine import ConstrainedEngine
 from antiphon.engines.routed.fleet import Fleet
 from antiphon.engines.routed.route import RoutingEnv
 from antiphon.http.connection_limit import ConnectionLimit, raise_file_limit

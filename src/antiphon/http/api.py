@@ -21,6 +21,7 @@ from antiphon.domain.errors import (
     RequestTimeout,
 )
 from antiphon.domain.tenancy import Caller
+from antiphon.domain.trace_context import trace_headers
 from antiphon.http.answers import new_request_id
 from antiphon.http.body_budget import BodyBudget, BodyRefused
 from antiphon.http.disconnect import ClientGone
@@ -189,6 +190,8 @@ class Api:
                 method=exchange.method,
                 address=exchange.client_address,
             )
+            if traceparent := exchange.header(b"traceparent"):
+                exchange.call.upstream_headers = trace_headers(traceparent, exchange.header(b"tracestate"))
             exchange.call.headers += self._notices.get(resource.path, ())
             exchange.call.cache_control = cache_control_of(
                 exchange.header(b"x-antiphon-cache"), exchange.header(b"cache-control")

@@ -102,7 +102,7 @@ class Collector:
         )
         yield _histogram(
             "request_seconds",
-            "From a request's head to the end of its answer.",
+            "Seconds from a request's head to the end of its answer.",
             ("endpoint",),
             (((endpoint,), row) for endpoint, row in seen.durations),
         )
@@ -127,7 +127,7 @@ class Collector:
         )
         yield _counter(
             "schemas_unmet",
-            "Answers that do not fit their schema, and were delivered since it is not strict.",
+            "Answers that were delivered although they do not fit their schema, which is not strict.",
             ("model",),
             (((model,), row.unmet) for model, row in models),
         )
@@ -140,26 +140,26 @@ class Collector:
         )
         yield _histogram(
             "first_token_seconds",
-            "From a request's head to the first token of its answer.",
+            "Seconds from a request's head to the first token of its answer.",
             ("model", "target"),
             seen.first_token,
         )
         yield _histogram(
             "call_seconds",
-            "From a request's head to the end of its answer, for calls of models.",
+            "Seconds from a request's head to the end of its answer, for calls that asked a model.",
             ("model",),
             (((model,), row.total) for model, row in models),
         )
         if seen.cost is not None:
             yield _counter(
                 "cost_usd",
-                "Cost of calls, where it is known.",
+                "Cost of calls, in US dollars, where it is known.",
                 ("model",),
                 (((model,), row.cost * 1e-9) for model, row in models),
             )
             yield _counter(
                 "cost_unknown_calls",
-                "Calls whose cost is unknown.",
+                "Calls whose cost is not known.",
                 ("model",),
                 (((model,), row.unknown_cost) for model, row in models),
             )
@@ -169,7 +169,7 @@ class Collector:
         targets = list(seen.targets)
         yield _counter(
             "target_attempts",
-            "Attempts at a target of a route.",
+            "Attempts at a target of a route, by their outcome: ok, failed.",
             ("target", "outcome"),
             (
                 pair
@@ -179,7 +179,7 @@ class Collector:
         )
         yield _counter(
             "target_fallbacks",
-            "Answers of a target that was not the first choice.",
+            "Answers of a target that was not the first choice of its route.",
             ("target",),
             (((target,), row.fallbacks) for target, row in targets),
         )
@@ -192,13 +192,13 @@ class Collector:
         )
         yield _gauge(
             "target_outstanding",
-            "Calls that the target is answering.",
+            "Calls that the target is answering now.",
             ("target",),
             (((name,), each.outstanding) for name, each in now),
         )
         yield _gauge(
             "target_rests_seconds",
-            "Seconds that the target has asked to get no calls for (Retry-After).",
+            "Seconds until the target is asked again, as its Retry-After said.",
             ("target",),
             (((name,), each.rests) for name, each in now),
         )
@@ -219,7 +219,7 @@ class Collector:
         if self._observer.cost is not None:
             yield _counter(
                 "key_cost_usd",
-                "Cost of calls with this key, where it is known.",
+                "Cost of calls with this key, in US dollars, where it is known.",
                 labels,
                 ((key, row.cost * 1e-9) for key, row in keys),
             )
@@ -232,7 +232,7 @@ class Collector:
             rows = [((), value)] if isinstance(value, int | float) else value
             yield _gauge(gauge.name, gauge.help, gauge.labels, rows)
         yield _histogram(
-            "loop_lag_seconds", "Delay of the event loop, measured at regular intervals.", (), [((), seen.lag.seconds)]
+            "loop_lag_seconds", "Delay of the event loop, measured ten times a second.", (), [((), seen.lag.seconds)]
         )
 
 

@@ -23,12 +23,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum, auto
-from random import random
 from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 
 from antiphon.domain import limits
+from antiphon.domain.chance import random
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.jobs import Job, NewJob
 from antiphon.ports.jobs import JobStore
@@ -131,7 +131,7 @@ def default_pause(error: Exception, job: Job) -> float | None:
     grown = min(limits.JOB_PAUSE * 2.0 ** min(job.failures, 32), limits.MAX_JOB_PAUSE)
     asked = float(error.retry_after or 0) if isinstance(error, AntiphonError) else 0.0
     # What a server asks for may be a lie, or a year.
-    return max(grown, min(asked, limits.MAX_JOB_PAUSE)) * (1 + limits.JOB_JITTER * random())  # noqa: S311  (no secret)
+    return max(grown, min(asked, limits.MAX_JOB_PAUSE)) * (1 + limits.JOB_JITTER * random())
 
 
 @dataclass(frozen=True)

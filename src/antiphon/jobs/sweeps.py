@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from random import random
 
 from antiphon.domain import limits
+from antiphon.domain.chance import random
 from antiphon.domain.errors import AntiphonError
 from antiphon.ports import Clock
 from antiphon.telemetry.logs import logger
@@ -52,7 +52,7 @@ class Sweeps:
         while True:
             # One that has failed need not wait for long.
             pause = sweep.every if await self._once(sweep) else min(sweep.every, limits.SWEEP_TICK)
-            await asyncio.sleep(pause * (1 - limits.SWEEP_JITTER * random()))  # noqa: S311  (no secret)
+            await asyncio.sleep(pause * (1 - limits.SWEEP_JITTER * random()))
 
     async def _once(self, sweep: Sweep) -> bool:
         try:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from random import random
-
 from antiphon.domain import limits
+from antiphon.domain.chance import random
 from antiphon.domain.errors import AntiphonError, EngineUnavailable, NeverFits, Overloaded, RateLimited
 
 
@@ -22,4 +21,4 @@ def pause_after(error: AntiphonError, waited: float) -> float | None:
     grown = min(max(limits.BACKGROUND_PAUSE, waited / 2), most)
     # What a server asks for may be a lie, or a year.
     asked = min(float(error.retry_after or 0), limits.MAX_BACKGROUND_PAUSE)
-    return max(grown, asked) * (1 + limits.BACKGROUND_JITTER * random())  # noqa: S311  (no secret)
+    return max(grown, asked) * (1 + limits.BACKGROUND_JITTER * random())

@@ -18,7 +18,7 @@ class ObservabilitySettings:
         Literal["local", "admin", "open", "off"],
         Spec(
             parsers.one_of("local", "admin", "open", "off"),
-            "Who may read /metrics: this machine (others with an admin key), whoever has an admin key, anybody, nobody",
+            "Who may read /metrics: this machine (others with an admin key), holders of an admin key, anybody, nobody",
         ),
     ] = "local"
     ledger_days: Annotated[

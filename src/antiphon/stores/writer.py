@@ -13,7 +13,7 @@ from queue import Empty
 from typing import Any
 
 from antiphon.domain import limits
-from antiphon.domain.errors import StoreUnavailable
+from antiphon.domain.errors import StoreUnavailable, fresh
 from antiphon.stores.driver import Driver
 from antiphon.stores.query import Session
 from antiphon.stores.threads import CallQueue, DatabaseCall, DatabaseThread
@@ -142,7 +142,7 @@ class Writer(DatabaseThread):
         explained = self.explain(error)
         for call in calls:
             # One object for each: raised in several tasks, a shared one would gather all their tracebacks.
-            call.error = _copy(explained)
+            call.error = fresh(explained)
         return False
 
     def _tidy(self) -> None:
@@ -160,10 +160,3 @@ def _run(session: Session, group: Sequence[DatabaseCall]) -> None:
             results = function(session, [call.argument for call in calls])
             for call, result in zip(calls, results, strict=True):
                 call.result = result
-
-
-def _copy(error: Exception) -> Exception:
-    """An error like this one, without its traceback."""
-    twin = type(error).__new__(type(error), *error.args)
-    twin.__dict__.update(error.__dict__)
-    return twin
