@@ -64,10 +64,12 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server with the smallest model, for what needs no wits."""
-    from support.real import SMALL, launch
+    """A real server with a model that answers at once, for what needs no sense."""
+    from support.real import launch
+    from support.shallow import shallow_model
 
-    with launch(tmp_path_factory.mktemp("small"), "--model", SMALL, "--context", "1024") as server:
+    model = str(shallow_model())
+    with launch(tmp_path_factory.mktemp("small"), "--model", model, "--context", "1024") as server:
         yield server
 
 
