@@ -18,7 +18,7 @@ SHALLOW, SMALL, CODER = NAME, "smollm2-135m", "qwen2.5-coder-0.5b"
 
 
 def config(name: str, **more: Any) -> LlamaConfig:
-    """A configuration for a model of the catalog, or for the shallow one: two slots of 1,024 tokens unless told otherwise."""
+    """A configuration for the shallow model or one of the catalog: two slots of 1,024 tokens unless told otherwise."""
     path, chat = (shallow_model(), entry(SMALL).chat) if name == SHALLOW else (model_path(name), entry(name).chat)
     return LlamaConfig(model=path, name=name, **{"slots": 2, "context": 1024, "chat": chat, **more})
 

@@ -12,7 +12,7 @@ import pytest
 from antiphon.engines.llama.engine import LlamaEngine
 from antiphon.protocol.generation import Delta, Finish, Generation, OutputFormat, Progress, Sampling, TextDelta, Tool
 from contract.engine_contract import Run, asking, collect, finish_of, text_of
-from contract.llama import SHALLOW, loop, started
+from contract.llama import SMALL, loop, started
 
 GREEDY = Sampling(temperature=0.0, seed=1, max_tokens=48)
 PERSON = {
@@ -34,7 +34,7 @@ def run() -> Iterator[Run]:
 
 @pytest.fixture(scope="module")
 def engine(run: Run) -> Iterator[LlamaEngine]:
-    with started(run, SHALLOW) as engine:
+    with started(run, SMALL) as engine:
         yield engine
 
 

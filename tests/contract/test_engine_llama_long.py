@@ -17,7 +17,7 @@ from antiphon.domain.errors import ContextLengthExceeded, EngineFailed, EngineUn
 from antiphon.engines.llama.engine import LlamaEngine
 from antiphon.protocol.generation import Finish, Generation, Sampling, TextDelta, Tool
 from contract.engine_contract import Run, asking, collect, finish_of, text_of
-from contract.llama import SHALLOW, loop, started
+from contract.llama import SHALLOW, SMALL, loop, started
 
 #: SmolLM2's <|im_end|> is banned, so that an answer is as long as it may be.
 NEVER_ENDS = {2: -100.0}
@@ -86,10 +86,10 @@ def test_a_short_request_need_not_wait_for_a_long_prompt(run: Run, engine: Llama
     run(main())
 
 
-def test_an_answer_goes_on_beside_a_long_prompt_and_the_prompt_is_read_right(run: Run, engine: LlamaEngine) -> None:
-    async def main() -> None:
+def test_an_answer_goes_on_beside_a_long_prompt_and_the_prompt_is_read_right(run: Run) -> None:
+    async def main(engine: LlamaEngine) -> None:
         words = asking(
-            "The code is 7351. " + "word " * 400 + "What is the code?", sampling=Sampling(max_tokens=12, temperature=0)
+            "The code is 7351. " + "word " * 250 + "What is the code?", sampling=Sampling(max_tokens=12, temperature=0)
         )
         alone = text_of(await collect(engine, words))
         story = asyncio.create_task(answering(engine))
@@ -101,7 +101,8 @@ def test_an_answer_goes_on_beside_a_long_prompt_and_the_prompt_is_read_right(run
         assert await story > 10
         assert beside.split()[:4] == alone.split()[:4]
 
-    run(main())
+    with started(run, SMALL, slots=2, context=1024) as engine:  # what it answers must depend on the whole prompt
+        run(main(engine))
 
 
 @pytest.mark.parametrize("beside", [False, True])
