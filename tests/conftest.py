@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support import examples
 from support.databases import postgres, postgres_url
 from support.quiet import last_lines, quiet
+from support.scheduling import longest_first
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -49,8 +51,14 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_configure() -> None:
+    """How many examples Hypothesis tries, before any test is collected."""
+    examples.use()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Shuffle, if that is asked for."""
+    """Longest files first, or shuffled if that is asked for."""
+    longest_first(items)
     seed = config.getoption("--shuffle")
     if seed is not None:
         random.Random(seed).shuffle(items)
