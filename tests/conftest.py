@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import examples
+from support import certificates, examples
 from support.databases import postgres, postgres_url
 from support.quiet import last_lines, quiet
 from support.scheduling import longest_first
@@ -62,6 +62,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     seed = config.getoption("--shuffle")
     if seed is not None:
         random.Random(seed).shuffle(items)
+
+
+def pytest_collection_finish() -> None:
+    """What the tests import is imported."""
+    certificates.share()
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
