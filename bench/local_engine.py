@@ -34,7 +34,7 @@ from antiphon.protocol.generation import Finish, Generation, Message, Sampling, 
 from antiphon.settings.engine import user_models_dir
 
 SLOTS, CONTEXT, TOKENS = 4, 1024, 96
-PROMPT = "Write a very long story about a lighthouse persister, a ship and a storm."
+PROMPT = "Write a very long story about a lighthouse keeper, a ship and a storm."
 RATE_TARGET, FIRST_TARGET = 0.95, 15.0
 
 

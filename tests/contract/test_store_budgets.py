@@ -15,7 +15,7 @@ from antiphon.domain.budgets import Budget, Reservation, Spending, window
 from antiphon.stores import budgets as budgets_store
 from antiphon.stores.query import Session
 from antiphon.stores.store import SqlStore
-from antiphon.stores.workers import Reader
+from antiphon.stores.threads import Reader
 from contract.store_kit import ONE, opened, response, run
 from support.ledger import entry
 

@@ -80,7 +80,7 @@ def test_unfinished_background_responses_get_their_jobs(new_url: str, tmp_path: 
         made = await store.get_response(ONE, "resp_made")
         assert made is not None
         assert made.owner == "w"
-        assert [each.id for each in await store.interrupted_responses("w", limit=9)] == ["resp_heard"]
+        assert [each.id for each in await store.interrupted_responses(limit=9)] == ["resp_heard"]
         ended = await store.get_response(ONE, "resp_ended")
         assert ended is not None
         assert (ended.status, ended.background, ended.expires_at) == ("completed", True, 2_000_000_000)

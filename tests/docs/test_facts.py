@@ -10,6 +10,7 @@ import pytest
 
 from antiphon.settings.declared import declared
 from support.commands import run_command
+from support.composed import core_of
 from support.pages import anchors, blocks, links, pages, prose
 from support.real import ROOT, environment
 
@@ -81,23 +82,11 @@ def test_named_targets_of_make_exist() -> None:
     assert {"serve", "test"} <= named <= targets
 
 
-def test_the_table_of_endpoints_is_what_is_served() -> None:
-    from unittest.mock import Mock
+def test_the_table_of_endpoints_is_what_is_served(tmp_path: Path) -> None:
+    from antiphon.app.compose import FEATURES
 
-    from antiphon.http import admin, chat, context, conversations, health, metrics, models, prompts, responses
-    from antiphon.http.admin import costs, rate_limits, spend, usage
-    from antiphon.http.session_cookies import SessionCookies
-
-    nothing = Mock()
-    resources = metrics.resources(nothing, nothing, "local")
-    for module in (responses, context, conversations, prompts, chat, models, health):
-        resources += module.resources(nothing)
-    resources += SessionCookies(nothing, nothing, nothing).resources()
-    resources += admin.resources(nothing, nothing, b"")
-    resources += rate_limits.resources(nothing, nothing)
-    resources += usage.resources(nothing, nothing)
-    resources += costs.resources(nothing, nothing)
-    resources += spend.resources(nothing, nothing, nothing, nothing)
+    core = core_of(tmp_path)
+    resources = [resource for feature in FEATURES for resource in feature(core).resources]
     served = {
         (method, re.sub(r"\{[^}]+\}", "{id}", resource.path))
         for resource in resources
@@ -112,13 +101,16 @@ def test_the_table_of_endpoints_is_what_is_served() -> None:
     assert documented == served
 
 
-def test_the_table_of_metrics_is_what_is_collected() -> None:
+def test_the_table_of_metrics_is_what_is_collected(tmp_path: Path) -> None:
+    from antiphon.app.compose import compose
     from antiphon.http.metrics import Collector
-    from antiphon.policy.observe import Gauge, Observer
+    from antiphon.policy.observe import Gauge
 
-    names = ("engine_queue", "grammars_lost", "store_writes_waiting", "jobs", "sweep_last_run_seconds")
-    gauges = [Gauge(name, "", lambda: 0) for name in names]
-    families = list(Collector(Observer(cost=lambda _: 0, gauges=gauges)).collect())
+    core = core_of(tmp_path)
+    compose(core)
+    # Those of an engine that has a queue and grammars, as the built-in one.
+    core.observer.gauges += [Gauge(name, "", lambda: 0) for name in ("engine_queue", "grammars_lost")]
+    families = list(Collector(core.observer).collect())
     collected = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
     page = (GUIDE / "observability.md").read_text("utf-8")
     assert sorted(re.findall(r"^\| `(antiphon_\w+)` \|", page, re.MULTILINE)) == sorted(collected)

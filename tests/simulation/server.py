@@ -82,7 +82,7 @@ class Server:
             [
                 Sweep("clock", limits.CLOCK_TICK, clock.sweep),
                 Sweep("reservations", limits.RESERVATION_RENEWAL, self.budgets.sweep),
-                Sweep("interrupted_responses", limits.CLAIM_TICK, foreground.end_interrupted),
+                *foreground.sweeps(),
                 Sweep("retries", limits.LEASE, retries.sweep),
             ],
             process,

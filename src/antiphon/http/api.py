@@ -21,6 +21,7 @@ from antiphon.domain.errors import (
     RequestTimeout,
 )
 from antiphon.domain.tenancy import Caller
+from antiphon.domain.trace_context import trace_headers
 from antiphon.http.answers import new_request_id
 from antiphon.http.body_budget import BodyBudget, BodyRefused
 from antiphon.http.disconnect import ClientGone
@@ -173,7 +174,11 @@ class Api:
             project_id = exchange.scope["path_params"].get("project_id")
             roles.check(exchange.administrator, exchange.method, resource.path, project_id)
         elif resource.access == "key":
-            caller = await self._find_caller(exchange.method, exchange.headers, exchange.scope)
+            authorization = exchange.header(b"authorization")
+            if authorization is None:
+                caller = await self._find_caller(exchange.method, exchange.headers, exchange.scope)
+            else:
+                caller = await self._authenticate(authorization)
             exchange.project_id = caller.project.id
             permit(caller, resource.scopes.get(exchange.method), exchange.client_address)
             exchange.call = Call(
@@ -185,6 +190,8 @@ class Api:
                 method=exchange.method,
                 address=exchange.client_address,
             )
+            if traceparent := exchange.header(b"traceparent"):
+                exchange.call.upstream_headers = trace_headers(traceparent, exchange.header(b"tracestate"))
             exchange.call.headers += self._notices.get(resource.path, ())
             exchange.call.cache_control = cache_control_of(
                 exchange.header(b"x-antiphon-cache"), exchange.header(b"cache-control")

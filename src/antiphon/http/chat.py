@@ -30,14 +30,14 @@ def resources(chat: Chat) -> list[Resource]:
             await exchange.reply(200, await exchange.unless_gone(whole(exchange.made_call, body, unknown)))
 
     async def streamed(call: Call, body: dict[str, Any], unknown: Unknown) -> AsyncGenerator[bytes, None]:
-        return unnamed_events((await chat.begin(call, body, unknown)).events())
+        return unnamed_events((await chat.create(call, body, unknown)).events())
 
     async def whole(call: Call, body: dict[str, Any], unknown: Unknown) -> bytes:
-        return await (await chat.begin(call, body, unknown)).result()
+        return await (await chat.create(call, body, unknown)).result()
 
     async def list_all(exchange: Exchange) -> None:
         query = Query(exchange, ("model", "after", "limit", "order"), maps=("metadata",))
-        page = await chat.page(
+        page = await chat.stored.page(
             exchange.project_id,
             model=query.text("model"),
             metadata=query.mapping("metadata"),
@@ -50,7 +50,7 @@ def resources(chat: Chat) -> list[Resource]:
 
     async def get(exchange: Exchange) -> None:
         Query(exchange, ())
-        completion = await chat.get(exchange.project_id, exchange.path_param("completion_id"))
+        completion = await chat.stored.get(exchange.project_id, exchange.path_param("completion_id"))
         await exchange.reply(200, completion.body)
 
     async def update(exchange: Exchange) -> None:
@@ -59,19 +59,19 @@ def resources(chat: Chat) -> list[Resource]:
             raise unknown_parameter(next(iter(extra)))
         metadata = body.get("metadata") or {}
         await exchange.reply(
-            200, await chat.update(exchange.project_id, exchange.path_param("completion_id"), metadata)
+            200, await chat.stored.update(exchange.project_id, exchange.path_param("completion_id"), metadata)
         )
 
     async def delete(exchange: Exchange) -> None:
         Query(exchange, ())
         completion_id = exchange.path_param("completion_id")
-        await chat.delete(exchange.project_id, completion_id)
+        await chat.stored.delete(exchange.project_id, completion_id)
         deleted = {"object": "chat.completion.deleted", "id": completion_id, "deleted": True}
         await exchange.reply(200, wire_json.encode(deleted))
 
     async def messages(exchange: Exchange) -> None:
         query = Query(exchange, ("after", "limit", "order"))
-        page = await chat.messages(
+        page = await chat.stored.messages(
             exchange.project_id,
             exchange.path_param("completion_id"),
             after=query.text("after"),

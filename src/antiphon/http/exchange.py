@@ -199,7 +199,7 @@ class Exchange:
             await self.recorder.settle(status, content_type)
         length = (b"content-length", str(len(body)).encode())
         await self.start(status, [(b"content-type", content_type), length, *headers])
-        await self.send_body(body)
+        await self.send({"type": "http.response.body", "body": body})
 
     async def reply_empty(self, status: int, headers: Iterable[Header] = ()) -> None:
         """Send an answer without a body, such as 204 or 304."""

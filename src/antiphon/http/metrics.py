@@ -44,7 +44,7 @@ def resources(
             await authenticate(exchange.header(b"authorization"))
         settle()
         async with one_at_a_time:
-            # Where every table is full, this takes a third of a second.
+            # With full tables this takes a third of a second.
             collector = Collector(observer)
             text, kind = await asyncio.to_thread(_render, collector, exchange.header(b"accept") or "")
         await exchange.reply(200, text, content_type=kind.encode())
@@ -82,7 +82,7 @@ class Collector:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._gauges = [(gauge, gauge.read()) for gauge in observer.gauges]
-        # Others have not been asked yet, or a client has made up their name (behind a route such as `openai/*`).
+        # Targets without attempts are left out: clients make up some names (behind a route such as `openai/*`).
         targets = [(str(each.target), each) for each in observer.targets_now()]
         self._targets_now = [(name, each) for name, each in targets if name in observer.targets]
 
@@ -123,7 +123,7 @@ class Collector:
         seen = self._observer
         models = list(seen.models)
         yield _counter(
-            "model_calls", "Calls that asked a model.", ("model",), (((model,), row.calls) for model, row in models)
+            "model_calls", "Calls that used a model.", ("model",), (((model,), row.calls) for model, row in models)
         )
         yield _counter(
             "schemas_unmet",

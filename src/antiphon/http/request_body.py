@@ -43,10 +43,10 @@ class RequestBody:
         """The whole body. Raises `PayloadTooLarge`, `RequestTimeout`, `BodyRefused` or `ClientGone`."""
         if self._body is None:
             self._check_length(self._max_size)
-            pieces = []
+            pieces = [await self._next(self._max_size)]
             while self._more:
                 pieces.append(await self._next(self._max_size))
-            self._body = b"".join(pieces)
+            self._body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return self._body
 
     async def stream(self, max_size: int) -> AsyncGenerator[bytes, None]:
@@ -69,7 +69,9 @@ class RequestBody:
             self.release()
 
     async def _next(self, max_size: int) -> bytes:
-        """The next piece; it counts against the budget."""
+        """The next piece; it counts against the budget. Not to be called after the last one."""
+        if not self._more:
+            raise RuntimeError("the body has been read in pieces already")
         connection: ClientConnection | None = self._scope.get(SCOPE_KEY)
         try:
             if connection is not None and connection.request_complete:

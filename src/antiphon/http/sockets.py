@@ -15,6 +15,7 @@ from antiphon.domain import limits
 from antiphon.domain.caching import CacheControl, cache_control_of
 from antiphon.domain.errors import AntiphonError, NotFound, Overloaded, ShuttingDown
 from antiphon.domain.tenancy import Caller
+from antiphon.domain.trace_context import trace_headers
 from antiphon.http.answers import answer_headers, new_request_id
 from antiphon.http.disconnect import ClientGone
 from antiphon.http.proxies import Proxies
@@ -103,6 +104,7 @@ class SocketServer:
                 method="WEBSOCKET",
                 address=address,
                 streamed=True,
+                upstream_headers=upstream_headers,
                 cache_control=cache_control,
             )
 
@@ -112,6 +114,9 @@ class SocketServer:
         if len(self._open) >= limits.MAX_SOCKETS:
             raise Overloaded("Too many WebSockets are open on this server.")
         cache_control = _cache_control(headers)
+        upstream_headers = trace_headers(
+            headers.get(b"traceparent", b"").decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1")
+        )
         query: bytes = scope["query_string"]
         connection = SocketConnection(request_id, path_params, query, new_call, receive, send)
         return resource, connection, caller.project.id

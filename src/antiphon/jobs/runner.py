@@ -246,8 +246,8 @@ class JobRunner:
                 raise GiveUp("Each server that ran this job has died.")
             context.payload = kind.read(job)
             async with asyncio.timeout(kind.max_seconds):
-                work = kind.run(context)
-                outcome = await (context.until_interrupted(_awaited(work)) if kind.interruptible else work)
+                work = _once(kind, context)
+                outcome = await (context.until_interrupted(work) if kind.interruptible else work)
         except Reschedule as pause:
             if job.waited >= limits.MAX_JOB_WAIT * 1000:
                 return await self._dead(kind, job, GiveUp("This job has waited for too long."))
@@ -300,8 +300,8 @@ class JobRunner:
         return False
 
 
-async def _awaited(work: Any) -> Any:
-    return await work
+async def _once(kind: JobKind[Any], context: JobContext[Any]) -> bytes | Outcome | None:
+    return await kind.run(context)
 
 
 def _reported(error: Exception) -> dict[str, Any]:

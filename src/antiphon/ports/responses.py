@@ -79,11 +79,14 @@ class ResponseStore(Protocol):
         """Those of these items that this project has, in responses or conversations."""
 
     # --- those that nobody makes any more -----------------------------------------------------------------------------
-    async def interrupted_responses(self, worker: str, *, limit: int) -> list[StoredResponse]:
-        """Unfinished foreground responses whose worker is not there, and those of `worker` itself."""
+    async def interrupted_responses(self, *, limit: int) -> list[StoredResponse]:
+        """Unfinished foreground responses whose worker is dead."""
 
     async def adopt_response(self, response: StoredResponse, worker: str) -> bool:
-        """Make an unfinished response `worker`'s. False: its worker (`response.owner`) is there, or it has changed."""
+        """Make an unfinished response `worker`'s. False: its worker (`response.owner`) is alive, or it has changed."""
+
+    async def held_responses(self, worker: str) -> list[tuple[str, str]]:
+        """(project, id) of the unfinished foreground responses of this worker."""
 
     # --- event logs ---------------------------------------------------------------------------------------------------
     async def events(self, project_id: str, response_id: str, *, after: int, limit: int) -> EventPage | None:

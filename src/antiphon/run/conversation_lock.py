@@ -13,6 +13,7 @@ from antiphon.domain.records import ConversationItem
 from antiphon.jobs.presence import Presence
 from antiphon.jobs.retries import Retries
 from antiphon.ports import ConversationStore
+from antiphon.protocol.client_params import RESPONSES, with_client_param
 from antiphon.protocol.responses import request as requests
 from antiphon.telemetry.logs import logger
 
@@ -102,14 +103,7 @@ class ConversationLocks:
             yield lock
         except NotFound as error:
             await lock.release()
-            raise in_words_of_responses(error) from None
+            raise with_client_param(error, RESPONSES) from None
         except BaseException:
             await lock.release()
             raise
-
-
-def in_words_of_responses(error: NotFound) -> NotFound:
-    """The error of an unknown conversation, with the parameter that names it in a request for a response."""
-    if error.param == "conversation_id":
-        error.param = "conversation"
-    return error

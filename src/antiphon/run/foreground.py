@@ -15,6 +15,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import LeaseLost
 from antiphon.domain.records import StoredResponse
 from antiphon.jobs.presence import Presence
+from antiphon.jobs.sweeps import Sweep
 from antiphon.ports import ResponseStore
 from antiphon.run.bus import Bus
 from antiphon.run.logs import CUT_OFF, end_as_failed
@@ -41,17 +42,34 @@ class Foreground:
             if not self._under_way[name]:
                 del self._under_way[name]
 
-    async def end_interrupted(self) -> None:
-        """A sweep: end those that nobody makes any more."""
-        await self._presence.confirm()
-        here = set(self._under_way)
-        worker = self._presence.worker
-        for response in await self._store.interrupted_responses(worker, limit=limits.SWEEP_STEP):
-            name = (response.project_id, response.id)
-            if name not in here and name not in self._under_way:
-                await self._end(response, worker)
+    def sweeps(self) -> list[Sweep]:
+        """As the registry takes them. Servers die at any time; ends that could not be stored have time."""
+        return [
+            Sweep("interrupted_responses", limits.CLAIM_TICK, self.end_interrupted),
+            Sweep("unended_responses", limits.LEASE, self.end_own),
+        ]
 
-    async def _end(self, response: StoredResponse, worker: str) -> None:
+    async def end_interrupted(self) -> None:
+        """End those of servers that have died."""
+        await self._presence.confirm()
+        worker = self._presence.worker
+        for response in await self._store.interrupted_responses(limit=limits.SWEEP_STEP):
+            name = (response.project_id, response.id)
+            # One of ours, if others have taken this server for dead.
+            if name not in self._under_way and await self._store.adopt_response(response, worker):
+                await self._end(replace(response, owner=worker))
+
+    async def end_own(self) -> None:
+        """End those of this server that are over and whose end could not be stored."""
+        worker = self._presence.worker
+        before = set(self._under_way)
+        for name in await self._store.held_responses(worker):
+            if name in before or name in self._under_way:
+                continue
+            response = await self._store.get_response(*name)
+            if response is not None and response.owner == worker and not response.ended:
+                await self._end(response)
+
+    async def _end(self, response: StoredResponse) -> None:
         with contextlib.suppress(LeaseLost):  # it was deleted, or another server was quicker
-            if await self._store.adopt_response(response, worker):
-                await end_as_failed(self._store, self._bus, replace(response, owner=worker), f"{CUT_OFF}.")
+            await end_as_failed(self._store, self._bus, response, f"{CUT_OFF}.")

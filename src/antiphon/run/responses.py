@@ -21,6 +21,7 @@ from antiphon.jobs.runner import JobRunner
 from antiphon.policy.call import Call
 from antiphon.policy.keys.touched import permit_touched
 from antiphon.ports import Clock, ResponseStore, Store
+from antiphon.protocol.client_params import RESPONSES, with_client_param
 from antiphon.protocol.events import Event
 from antiphon.protocol.refusals import missing_parameter, unknown_parameter, unsupported_parameter
 from antiphon.protocol.responses import compaction, objects
@@ -34,7 +35,7 @@ from antiphon.run.conversation_lock import ConversationLock, ConversationLocks
 from antiphon.run.driver import MachineInput, drive, finish
 from antiphon.run.foreground import Foreground
 from antiphon.run.persistence import EventLogWriter, FinalResponseWriter, ResponseWriter
-from antiphon.run.prepare import Prepared, Preparer, in_words_of_responses
+from antiphon.run.prepare import Prepared, Preparer
 from antiphon.run.response_job import Accepted
 from antiphon.run.retention import Retention
 from antiphon.run.tail import tail
@@ -172,13 +173,13 @@ class Responses:
         try:
             return await prepared.begin(msgspec.structs.replace(prepared.generation, batches=True))
         except InvalidRequest as error:
-            raise in_words_of_responses(error, prepared.offered) from None
+            raise with_client_param(error, RESPONSES.at(prepared.offered.places)) from None
 
     async def _check(self, prepared: Prepared) -> None:
         try:
             await prepared.check()
         except InvalidRequest as error:
-            raise in_words_of_responses(error, prepared.offered) from None
+            raise with_client_param(error, RESPONSES.at(prepared.offered.places)) from None
 
     async def _record(
         self, call: Call, prepared: Prepared, turn: ConversationLock | None
@@ -228,7 +229,7 @@ class Responses:
         try:
             return await prepared.engine.count_tokens(prepared.generation)
         except InvalidRequest as error:
-            raise in_words_of_responses(error, prepared.offered) from None
+            raise with_client_param(error, RESPONSES.at(prepared.offered.places)) from None
 
     async def compact(self, call: Call, body: Json, unknown: Unknown) -> bytes:
         """A compacted conversation as JSON: the user's messages and one compaction item. Nothing of it is stored.
@@ -243,7 +244,7 @@ class Responses:
         try:
             item, usage = await prepared.compaction.make()
         except InvalidRequest as error:
-            raise in_words_of_responses(error, prepared.offered) from None
+            raise with_client_param(error, RESPONSES.at(prepared.offered.places)) from None
         return msgspec.json.encode(
             {
                 "id": new_id("resp_"),

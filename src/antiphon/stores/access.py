@@ -9,7 +9,7 @@ from sqlalchemy import and_, bindparam, case, or_, update
 from antiphon.domain.errors import Conflict
 from antiphon.domain.organisation import AuditEntry
 from antiphon.domain.tenancy import Key
-from antiphon.stores.changes import record
+from antiphon.stores.audited import record
 from antiphon.stores.limits import Limits
 from antiphon.stores.query import Query, Session
 from antiphon.stores.section import is_valid_id, require_valid_id

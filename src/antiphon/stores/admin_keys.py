@@ -10,7 +10,7 @@ from antiphon.domain.errors import Conflict
 from antiphon.domain.organisation import Administrator, AuditEntry, User
 from antiphon.domain.records import Page
 from antiphon.domain.tenancy import AdminKey
-from antiphon.stores.changes import Changing, page, record, row_of
+from antiphon.stores.audited import AuditedSection, page, record, row_of
 from antiphon.stores.query import Query, Session, insertion
 from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import admin_api_keys, users
@@ -46,7 +46,7 @@ _VALID = Query(
 )
 
 
-class AdminKeys(Changing):
+class AdminKeys(AuditedSection):
     """Implements the admin keys' part of `ports.OrganisationStore`."""
 
     async def create_admin_key(self, key: AdminKey, entries: Sequence[AuditEntry] = ()) -> None:

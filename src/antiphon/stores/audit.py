@@ -10,7 +10,7 @@ from sqlalchemy import Select, bindparam, or_, select
 from antiphon.domain.errors import NotFound
 from antiphon.domain.organisation import Actor, AuditEntry, AuditFilter
 from antiphon.domain.records import Page
-from antiphon.stores.changes import Change, Changing, record
+from antiphon.stores.audited import AuditedSection, Change, record
 from antiphon.stores.query import Query, Row, Session
 from antiphon.stores.section import is_valid_id
 from antiphon.stores.tables import audit_logs
@@ -21,7 +21,7 @@ _PLACE = Query(select(audit_logs.c.seq).where(audit_logs.c.id == bindparam("id")
 _COLUMNS = tuple(column for column in audit_logs.columns if column.name != "seq")
 
 
-class Audit(Changing):
+class Audit(AuditedSection):
     """Implements `ports.AuditStore`."""
 
     async def add_audit(self, entry: AuditEntry) -> None:

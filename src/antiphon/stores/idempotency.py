@@ -90,7 +90,7 @@ class _Settled(NamedTuple):
     object_id: str | None
 
 
-class Keys(StoreSection):
+class IdempotencyKeys(StoreSection):
     """Implements `ports.KeyStore`."""
 
     async def claim_key(self, claim: KeyClaim, *, now: float, until: int) -> KeyState | None:

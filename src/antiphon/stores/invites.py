@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, select, update
 
 from antiphon.domain.organisation import AuditEntry, Invite, Member, User
 from antiphon.domain.records import Page
-from antiphon.stores.changes import Changing, page, record, row_of
+from antiphon.stores.audited import AuditedSection, page, record, row_of
 from antiphon.stores.query import Query, Session, insertion
 from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import invites
@@ -26,7 +26,7 @@ _ACCEPT = Query(update(invites).where(*_OPEN).values(accepted_at=bindparam("at")
 _DELETE = Query(delete(invites).where(*_OPEN))
 
 
-class Invites(Changing):
+class Invites(AuditedSection):
     """Implements the invites' part of `ports.OrganisationStore`."""
 
     async def add_invite(self, invite: Invite, entries: Sequence[AuditEntry] = ()) -> None:

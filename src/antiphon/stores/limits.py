@@ -11,7 +11,7 @@ from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.organisation import AuditEntry
 from antiphon.domain.rates import NO_LIMITS, RateLimit, RateLimits, Scope
 from antiphon.domain.tenancy import Key
-from antiphon.stores.changes import Changing, record
+from antiphon.stores.audited import AuditedSection, record
 from antiphon.stores.query import Query, Session, insertion
 from antiphon.stores.section import is_valid_id, require_valid_id
 from antiphon.stores.tables import rate_limits
@@ -42,7 +42,7 @@ _OF_CALLER = Query(
 _SCOPES = {f"{scope}_scope": scope for scope in get_args(Scope)}
 
 
-class Limits(Changing):
+class Limits(AuditedSection):
     """Implements the part of `ports.AccessStore` that is about rate limits."""
 
     async def put_rate_limit(self, limit: RateLimit, entry: AuditEntry | None = None) -> None:

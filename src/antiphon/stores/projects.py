@@ -10,7 +10,7 @@ from antiphon.domain.errors import Conflict
 from antiphon.domain.organisation import AuditEntry
 from antiphon.domain.records import Page
 from antiphon.domain.tenancy import Key, Project
-from antiphon.stores.changes import Changing, page, record
+from antiphon.stores.audited import AuditedSection, page, record
 from antiphon.stores.query import Query, Session
 from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import api_keys, projects
@@ -31,7 +31,7 @@ _REVOKE_KEY = Query(update(api_keys).where(*_KEPT).values(revoked_at=bindparam("
 _UPDATE_KEY = Query(update(api_keys).where(*_KEPT).values(expires_at=bindparam("until"), scopes=bindparam("allowed")))
 
 
-class Projects(Changing):
+class Projects(AuditedSection):
     """Implements the projects' part of `ports.OrganisationStore`."""
 
     async def add_project(self, project: Project, entries: Sequence[AuditEntry] = ()) -> None:

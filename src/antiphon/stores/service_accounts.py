@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, select, update
 from antiphon.domain.organisation import AuditEntry, ServiceAccount
 from antiphon.domain.records import Page
 from antiphon.domain.tenancy import Key
-from antiphon.stores.changes import Changing, page, record, row_of
+from antiphon.stores.audited import AuditedSection, page, record, row_of
 from antiphon.stores.query import Query, Session, insertion
 from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import api_keys, service_accounts
@@ -37,7 +37,7 @@ _REVOKE_KEYS = Query(
 )
 
 
-class ServiceAccounts(Changing):
+class ServiceAccounts(AuditedSection):
     """Implements the service accounts' part of `ports.OrganisationStore`."""
 
     async def add_service_account(

@@ -10,13 +10,13 @@ from antiphon.stores.access import Access
 from antiphon.stores.admin_keys import AdminKeys
 from antiphon.stores.audit import Audit
 from antiphon.stores.budgets import Budgets
-from antiphon.stores.cached import Cached
+from antiphon.stores.cached_answers import CachedAnswers
 from antiphon.stores.claims import Claims
 from antiphon.stores.completions import Completions
 from antiphon.stores.conversations import Conversations
 from antiphon.stores.database import Database, driver_for
 from antiphon.stores.event_logs import EventLogs
-from antiphon.stores.idempotency import Keys
+from antiphon.stores.idempotency import IdempotencyKeys
 from antiphon.stores.invites import Invites
 from antiphon.stores.jobs import Jobs
 from antiphon.stores.ledger import Ledger
@@ -25,12 +25,12 @@ from antiphon.stores.projects import Projects
 from antiphon.stores.prompts import Prompts
 from antiphon.stores.query import Query, Session
 from antiphon.stores.responses import Responses
+from antiphon.stores.retiring_uses import RetiringUses
 from antiphon.stores.service_accounts import ServiceAccounts
 from antiphon.stores.sessions import Sessions
 from antiphon.stores.tenants import Tenants
 from antiphon.stores.unfinished import UnfinishedResponses
 from antiphon.stores.users import Users
-from antiphon.stores.uses import Uses
 
 _PING = Query(select(literal_column("1")))
 
@@ -39,7 +39,7 @@ class Organisation(Users, ServiceAccounts, Invites, AdminKeys, Projects, Audit):
     """Implements `ports.OrganisationStore` and `ports.AuditStore`."""
 
 
-class Accounts(Ledger, Budgets, Cached, Uses):
+class Accounts(Ledger, Budgets, CachedAnswers, RetiringUses):
     """Implements `ports.LedgerStore`, `ports.BudgetStore`, `ports.CacheStore` and `ports.UseStore`."""
 
 
@@ -52,7 +52,17 @@ class JobQueue(Jobs, Claims, Presence):
 
 
 class SqlStore(
-    Tenants, Sessions, Work, JobQueue, Conversations, Completions, Prompts, Keys, Access, Organisation, Accounts
+    Tenants,
+    Sessions,
+    Work,
+    JobQueue,
+    Conversations,
+    Completions,
+    Prompts,
+    IdempotencyKeys,
+    Access,
+    Organisation,
+    Accounts,
 ):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 

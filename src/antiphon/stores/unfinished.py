@@ -35,11 +35,7 @@ _THEIR_WORKER_IS_GONE = or_(
 )
 _INTERRUPTED = Query(
     select(*RESPONSE)
-    .where(
-        _UNFINISHED,
-        responses.c.background == literal_column("0"),
-        or_(_THEIR_WORKER_IS_GONE, responses.c.owner == bindparam("worker")),
-    )
+    .where(_UNFINISHED, responses.c.background == literal_column("0"), _THEIR_WORKER_IS_GONE)
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
 )
@@ -49,9 +45,14 @@ _ADOPT = Query(
         _THIS,
         _UNFINISHED,
         func.coalesce(responses.c.owner, text("''")) == bindparam("seen"),
-        or_(_THEIR_WORKER_IS_GONE, responses.c.owner == bindparam("worker")),
+        _THEIR_WORKER_IS_GONE,
     )
     .values(owner=bindparam("worker"))
+)
+_HELD = Query(
+    select(responses.c.project_id, responses.c.id).where(
+        _UNFINISHED, responses.c.background == literal_column("0"), responses.c.owner == bindparam("worker")
+    )
 )
 _OPEN_JOB = (jobs.c.project_id == bindparam("project_id"), jobs.c.id == bindparam("id"), text(f"jobs.{JOB_OPEN}"))
 _END_JOB = Query(delete(jobs).where(*_OPEN_JOB))
@@ -87,13 +88,17 @@ class UnfinishedResponses(StoreSection):
         advance = _Advance(response, items, events, appended, dead)
         await self._database.write(_advance, advance, key=(response.project_id, response.id))
 
-    async def interrupted_responses(self, worker: str, *, limit: int) -> list[StoredResponse]:
-        """Foreground responses that nobody makes any more, or only `worker`; see `ports`."""
-        return await self._database.read(_interrupted, worker, limit)
+    async def interrupted_responses(self, *, limit: int) -> list[StoredResponse]:
+        """Foreground responses whose worker is dead; see `ports`."""
+        return await self._database.read(_interrupted, limit)
 
     async def adopt_response(self, response: StoredResponse, worker: str) -> bool:
         """Make an unfinished response `worker`'s; see `ports`."""
         return await self._database.write(_adopt, (response, worker), key=(response.project_id, response.id))
+
+    async def held_responses(self, worker: str) -> list[tuple[str, str]]:
+        """(project, id) of the unfinished foreground responses of this worker."""
+        return await self._database.read(_held, worker)
 
 
 def _advance(session: Session, batch: Sequence[_Advance]) -> list[None]:
@@ -127,8 +132,12 @@ def _end_job(session: Session, response: StoredResponse, dead: str | None) -> No
         session.run(_BURY_JOB, {**name, "reason": dead})
 
 
-def _interrupted(session: Session, worker: str, limit: int) -> list[StoredResponse]:
-    return [response_of(row) for row in session.all(_INTERRUPTED, {"worker": worker, "limit": limit})]
+def _interrupted(session: Session, limit: int) -> list[StoredResponse]:
+    return [response_of(row) for row in session.all(_INTERRUPTED, {"limit": limit})]
+
+
+def _held(session: Session, worker: str) -> list[tuple[str, str]]:
+    return [(row[0], row[1]) for row in session.all(_HELD, {"worker": worker})]
 
 
 def _adopt(session: Session, batch: Sequence[tuple[StoredResponse, str]]) -> list[bool]:

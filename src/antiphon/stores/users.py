@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, literal_column, s
 from antiphon.domain.errors import Conflict
 from antiphon.domain.organisation import AuditEntry, Member, User
 from antiphon.domain.records import Page
-from antiphon.stores.changes import Changing, page, record, row_of
+from antiphon.stores.audited import AuditedSection, page, record, row_of
 from antiphon.stores.query import Query, Session, insertion
 from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import admin_api_keys, api_keys, project_users, users
@@ -66,7 +66,7 @@ _SET_ROLE = Query(update(project_users).where(*_PLACED).values(role=bindparam("n
 _DELETE_MEMBER = Query(delete(project_users).where(*_PLACED))
 
 
-class Users(Changing):
+class Users(AuditedSection):
     """Implements the users' and members' part of `ports.OrganisationStore`."""
 
     async def add_user(self, user: User, entries: Sequence[AuditEntry] = ()) -> None:

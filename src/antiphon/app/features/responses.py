@@ -25,9 +25,6 @@ def responses(core: Core) -> Feature:
         resources=[*context.resources(core.responses), *responses_http.resources(core.responses)],
         sockets=response_socket.resources(core.responses, core.pipeline, drain_timeout=drain_timeout),
         job_kinds=[response_jobs(core.store, core.pipeline, core.preparer, core.bus, core.clock)],
-        sweeps=[
-            Sweep("interrupted_responses", limits.CLAIM_TICK, core.foreground.end_interrupted),
-            Sweep("retries", limits.LEASE, core.retries.sweep),
-        ],
+        sweeps=[*core.foreground.sweeps(), Sweep("retries", limits.LEASE, core.retries.sweep)],
         background=followers,
     )

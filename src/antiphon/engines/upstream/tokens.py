@@ -36,6 +36,6 @@ def estimate(generation: Generation) -> int:
     return more + size // _BYTES
 
 
-def counted(generation: Generation, context: int) -> OutputMeter:
-    """Counts what an answer says: it may have the tokens that were asked for, or that fit into the model's context."""
+def meter_of(generation: Generation, context: int) -> OutputMeter:
+    """Measures an answer: it may have the tokens that were asked for, or that fit into the model's context."""
     return OutputMeter(partial(estimate, generation), generation.sampling.max_tokens, context)

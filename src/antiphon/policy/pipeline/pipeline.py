@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 
+import msgspec
+
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.fairness import WHOSE
@@ -175,6 +177,8 @@ class PipelineEngine:
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Through the stages, on the route."""
+        if self._call.upstream_headers:
+            generation = msgspec.structs.replace(generation, headers=self._call.upstream_headers)
         return await self._gate.begin(self._call, self.route, generation)
 
     async def check(self, generation: Generation) -> None:

@@ -72,7 +72,7 @@ def _create_jobs(dialect: str) -> None:
     _create_index("ix_jobs_queued", ["project_id", "kind", "rank", "seq", "run_at"], "state = 'queued'")
     _create_index("ix_jobs_lost", ["kind", "seq"], "losses > 0 AND state = 'queued'")
     _create_index("ix_jobs_cancelled", ["kind", "seq"], f"cancel_requested = 1 AND {_OPEN}")
-    _create_index("ix_jobs_holder", ["holder"], "holder IS NOT NULL")
+    _create_index("ix_jobs_held", ["kind", "holder"], "holder IS NOT NULL")
     _create_index("ix_jobs_ended", ["finished_at", "state"], "finished_at IS NOT NULL")
     _create_index("ix_jobs_dedupe_key", ["project_id", "kind", "dedupe_key"], _ONCE, unique=True)
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from antiphon.domain.errors import InvalidRequest, OutputInvalid, note_used
+from antiphon.domain.errors import OutputInvalid, note_used
 from antiphon.domain.ids import new_id
+from antiphon.engines.constrained.held import HeldAnswer
+from antiphon.engines.constrained.rules import AnswerRules, rules_for
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.ports import Capabilities, Engine
 from antiphon.protocol.generation import (
@@ -30,15 +32,12 @@ from antiphon.protocol.generation import (
     OutputFormat,
     Progress,
     ReasoningDelta,
-    RefusalDelta,
     TextDelta,
     TextPart,
-    Tool,
     ToolChoice,
 )
-from antiphon.protocol.streams import Stream
+from antiphon.protocol.streams import OwnedStream
 
-_OBJECT = '{"type": "object"}'
 _FIX = (
     "Fix this JSON. Answer with the corrected JSON only.\n"
     "It must fit this JSON Schema: {schema}\nWhat is wrong: {problem}"
@@ -81,7 +80,7 @@ class ConstrainedEngine:
 
     async def check(self, generation: Generation) -> None:
         """Refuse what cannot be checked, and what the engine refuses."""
-        await self._rules(generation)
+        await rules_for(generation, self._worker, self.name)
         await self._inner.check(generation)
 
     async def count_tokens(self, generation: Generation) -> int:
@@ -90,7 +89,7 @@ class ConstrainedEngine:
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Admit a generation, then stream what of it is right: see the port."""
-        rules = await self._rules(generation)
+        rules = await rules_for(generation, self._worker, self.name)
         if not generation.callable_tools() and generation.tools:
             generation = msgspec.structs.replace(generation, tools=(), tool_choice=ToolChoice("none"))
         if rules is None:
@@ -98,91 +97,45 @@ class ConstrainedEngine:
         # Its own words, or many deltas as one, cannot be looked into.
         generation = msgspec.structs.replace(generation, passthrough=None, batches=False)
         stream = await self._inner.generate(generation)
-        return _Owning(self._kept(generation, rules, stream), stream)
+        return OwnedStream(self._hold_back(generation, rules, stream), stream)
 
-    async def _rules(self, generation: Generation) -> _Rules | None:
-        """What the answer must be; None if anything will do. Raises `InvalidRequest` for what cannot be checked."""
-        tools = generation.callable_tools()
-        choice = generation.tool_choice
-        if choice.mode == "required" and not tools:
-            raise InvalidRequest("A tool must be called, but there is none to call.", code="no_callable_tool")
-        if not tools and generation.output.kind == "text":
-            return None
-        rules = _Rules(required=choice.mode == "required", parallel=choice.parallel)
-        for index, tool in enumerate(generation.tools):
-            if tool not in tools:
-                continue
-            if tool.grammar is not None:
-                raise InvalidRequest(
-                    f"The model '{self.name}' cannot be held to the grammar of the custom tool '{tool.name}'.",
-                    code="unsupported_value",
-                    param=f"tools[{index}].grammar",
-                )
-            rules.tools[tool.name] = tool
-            schema = await self._worker.admit(
-                tool.parameters or {"type": "object"},
-                strict=tool.strict,
-                what=f"function '{tool.name}'",
-                code="invalid_function_parameters",
-                param=f"tools[{index}].parameters",
-            )
-            rules.arguments[tool.name] = schema.text
-        # That an answer is JSON at all is promised without a schema too.
-        rules.strict = generation.output.strict or generation.output.kind == "json_object"
-        rules.output = await self._output(generation.output)
-        return rules
-
-    async def _output(self, output: OutputFormat) -> str | None:
-        if output.kind == "text":
-            return None
-        if output.kind == "json_object" or output.schema is None:
-            return _OBJECT
-        schema = await self._worker.admit(
-            output.schema,
-            strict=output.strict,
-            what=f"response_format '{output.name}'",
-            code="invalid_json_schema",
-            param="output.schema",
-        )
-        return schema.text
-
-    async def _kept(
-        self, generation: Generation, rules: _Rules, stream: AsyncGenerator[Delta, None]
+    async def _hold_back(
+        self, generation: Generation, rules: AnswerRules, stream: AsyncGenerator[Delta, None]
     ) -> AsyncGenerator[Delta, None]:
-        said = _Said()
+        held = HeldAnswer()
         async with aclosing(stream):
             async for delta in stream:
                 # Free text need not be held back: nothing that comes after it can make it wrong.
                 if isinstance(delta, ReasoningDelta) or (rules.text_is_free and isinstance(delta, TextDelta)):
                     yield delta
                 elif not isinstance(delta, Progress):
-                    said.take(delta)
+                    held.take(delta)
         try:
-            right = await self._right(generation, rules, said)
+            checked = await self._checked(generation, rules, held)
         except BaseException as error:
-            note_used(error, said.finish.usage)
+            note_used(error, held.finish.usage)
             raise
-        for delta in right:
+        for delta in checked:
             yield delta
 
-    async def _right(self, generation: Generation, rules: _Rules, said: _Said) -> list[Delta]:
+    async def _checked(self, generation: Generation, rules: AnswerRules, held: HeldAnswer) -> list[Delta]:
         """What was held back, once it is what it must be. Raises `OutputInvalid` if it cannot be made so."""
-        if said.finish.reason in {"length", "content_filter"} or said.refused:
-            return said.deltas  # cut off, or refused: it is told as what it is
-        if said.calls:
-            return await self._right_calls(generation, rules, said)
+        if held.finish.reason in {"length", "content_filter"} or held.refused:
+            return held.deltas  # cut off, or refused: given as it is
+        if held.calls:
+            return await self._checked_calls(generation, rules, held)
         if rules.required:
-            return await self._forced_call(generation, rules, said)
+            return await self._forced_call(generation, rules, held)
         if rules.output is None:
-            return said.deltas
-        fixed = await self._json(generation, rules.output, said.text, "The answer", said, strict=rules.strict)
-        kept = [delta for delta in said.deltas if not isinstance(delta, TextDelta | Finish)]
-        texts = said.texts if fixed == said.text else [TextDelta(fixed)]
-        return [*kept, *texts, said.finish]
+            return held.deltas
+        fixed = await self._json(generation, rules.output, held.text, "The answer", held, strict=rules.strict)
+        kept = [delta for delta in held.deltas if not isinstance(delta, TextDelta | Finish)]
+        texts = held.texts if fixed == held.text else [TextDelta(fixed)]
+        return [*kept, *texts, held.finish]
 
-    async def _right_calls(self, generation: Generation, rules: _Rules, said: _Said) -> list[Delta]:
-        calls = said.calls if rules.parallel else said.calls[:1]
-        deltas: list[Delta] = list(said.texts) if rules.text_is_free else []
+    async def _checked_calls(self, generation: Generation, rules: AnswerRules, held: HeldAnswer) -> list[Delta]:
+        calls = held.calls if rules.parallel else held.calls[:1]
+        deltas: list[Delta] = list(held.texts) if rules.text_is_free else []
         for start, pieces in calls:
             if start.name not in rules.tools:
                 raise OutputInvalid(f"The model called '{start.name}', which is not among the tools it may call.")
@@ -190,30 +143,32 @@ class ConstrainedEngine:
             if start.kind == "function":
                 what, strict = f"The arguments for '{start.name}'", rules.tools[start.name].strict
                 text = await self._json(
-                    generation, rules.arguments[start.name], text or "{}", what, said, strict=strict
+                    generation, rules.arguments[start.name], text or "{}", what, held, strict=strict
                 )
             deltas += [start, *([CallArguments(text)] if text else [])]
-        return [*deltas, msgspec.structs.replace(said.finish, reason="tool_calls")]
+        return [*deltas, msgspec.structs.replace(held.finish, reason="tool_calls")]
 
-    async def _forced_call(self, generation: Generation, rules: _Rules, said: _Said) -> list[Delta]:
+    async def _forced_call(self, generation: Generation, rules: AnswerRules, held: HeldAnswer) -> list[Delta]:
         """The call that must be there, found in the text; or asked for."""
-        call = await self._call_in(rules, said.text)
+        call = await self._call_in(rules, held.text)
         if call is None:
             shown = [{"name": tool.name, "parameters": tool.parameters or {}} for tool in rules.tools.values()]
             order = _CALL.format(tools=json.dumps(shown, ensure_ascii=False))
             turns = (*generation.turns, Message("system", (TextPart(order),)))
-            answer = await self._ask_again(generation, turns, OutputFormat("json_object"), said)
-            call = await self._call_in(rules, answer) or await self._call_in(rules, answer, unmet=said)
+            answer = await self._ask_again(generation, turns, OutputFormat("json_object"), held)
+            call = await self._call_in(rules, answer) or await self._call_in(rules, answer, unmet=held)
         if call is None:
             raise OutputInvalid("The model did not call a tool, also after it was asked again.")
         start = CallStart(call[0], new_id("call_"), rules.tools[call[0]].kind)
         return [
             start,
             *([CallArguments(call[1])] if call[1] else []),
-            msgspec.structs.replace(said.finish, reason="tool_calls"),
+            msgspec.structs.replace(held.finish, reason="tool_calls"),
         ]
 
-    async def _call_in(self, rules: _Rules, text: str, *, unmet: _Said | None = None) -> tuple[str, str] | None:
+    async def _call_in(
+        self, rules: AnswerRules, text: str, *, unmet: HeldAnswer | None = None
+    ) -> tuple[str, str] | None:
         """The name and arguments of the call that `text` is, if it is one that may be made.
 
         `unmet`: arguments that do not fit will do if they need not, and this answer is marked so.
@@ -235,7 +190,7 @@ class ConstrainedEngine:
         return tool.name, written
 
     async def _json(
-        self, generation: Generation, schema: str, text: str, what: str, said: _Said, *, strict: bool
+        self, generation: Generation, schema: str, text: str, what: str, held: HeldAnswer, *, strict: bool
     ) -> str:
         """`text` as JSON that fits `schema`: as it is, repaired, or fixed by the model; as it is if it need not fit."""
         problem = await self._worker.misfit(schema, text)
@@ -246,14 +201,14 @@ class ConstrainedEngine:
             order = _FIX.format(schema=schema, problem=problem)
             turns = (Message("system", (TextPart(order),)), Message("user", (TextPart(text or "(nothing)"),)))
             wanted: JsonSchema = json.loads(schema)
-            answer = await self._ask_again(generation, turns, OutputFormat("json_schema", "fixed", wanted), said)
+            answer = await self._ask_again(generation, turns, OutputFormat("json_schema", "fixed", wanted), held)
             repaired = answer if await self._worker.misfit(schema, answer) is None else None
             repaired = repaired or await self._fitting(schema, answer)
         if repaired is not None:
             return repaired
         if strict:
             raise OutputInvalid(f"{what} does not fit its schema, also after asking again: {problem}")
-        said.is_unmet()
+        held.is_unmet()
         return text
 
     async def _fitting(self, schema: str, text: str) -> str | None:
@@ -264,83 +219,34 @@ class ConstrainedEngine:
         repaired = await self._worker.repair(text)
         return repaired if repaired and await self._worker.misfit(schema, repaired) is None else None
 
-    async def _ask_again(self, generation: Generation, turns: Sequence[Any], output: OutputFormat, said: _Said) -> str:
+    async def _ask_again(
+        self, generation: Generation, turns: Sequence[Any], output: OutputFormat, held: HeldAnswer
+    ) -> str:
         """The text of one more generation, whose tokens are added to what was used."""
         again = Generation(
             model=generation.model,
             turns=tuple(turns),
             output=output,
             sampling=msgspec.structs.replace(
-                generation.sampling, temperature=0.0, stop=(), top_logprobs=None, max_tokens=_left(generation, said)
+                generation.sampling, temperature=0.0, stop=(), top_logprobs=None, max_tokens=_left(generation, held)
             ),
             extra=generation.extra,
+            headers=generation.headers,
         )
-        answer = _Said()
+        answer = HeldAnswer()
         async with aclosing(await self._inner.generate(again)) as stream:
             async for delta in stream:
                 if not isinstance(delta, Progress):
                     answer.take(delta)
-        usage = said.finish.usage.plus(answer.finish.usage)
-        said.finish = msgspec.structs.replace(said.finish, usage=usage, tier=answer.finish.tier)
+        usage = held.finish.usage.plus(answer.finish.usage)
+        held.finish = msgspec.structs.replace(held.finish, usage=usage, tier=answer.finish.tier)
         return answer.text
 
 
-# --- what is asked, and what was said ---------------------------------------------------------------------------------
-@dataclass(slots=True)
-class _Rules:
-    """`arguments`: each tool's schema as JSON text; `output`: that of the text, None if it is free; `strict`: it must
-    fit that."""
-
-    required: bool
-    parallel: bool
-    tools: dict[str, Tool] = field(default_factory=dict)
-    arguments: dict[str, str] = field(default_factory=dict)
-    output: str | None = None
-    strict: bool = False
-
-    @property
-    def text_is_free(self) -> bool:
-        return self.output is None and not self.required
-
-
-@dataclass(slots=True)
-class _Said:
-    """What was held back of an answer."""
-
-    deltas: list[Delta] = field(default_factory=list)
-    texts: list[TextDelta] = field(default_factory=list)
-    calls: list[tuple[CallStart, list[str]]] = field(default_factory=list)
-    refused: bool = False
-    finish: Finish = field(default_factory=lambda: Finish("stop"))
-
-    def take(self, delta: Delta) -> None:
-        self.deltas.append(delta)
-        match delta:
-            case TextDelta():
-                self.texts.append(delta)
-            case RefusalDelta():
-                self.refused = True
-            case CallStart():
-                self.calls.append((delta, []))
-            case CallArguments():
-                if not self.calls:
-                    raise OutputInvalid("The model gave arguments without a call.")
-                self.calls[-1][1].append(delta.text)
-            case Finish():
-                self.finish = delta
-
-    def is_unmet(self) -> None:
-        self.finish = msgspec.structs.replace(self.finish, unmet=True)
-
-    @property
-    def text(self) -> str:
-        return "".join(delta.text for delta in self.texts)
-
-
-def _left(generation: Generation, said: _Said) -> int | None:
+def _left(generation: Generation, held: HeldAnswer) -> int | None:
     """Output tokens that one more answer may have: all answers together keep to the limit of one."""
     most = generation.sampling.max_tokens
-    return None if most is None else max(1, most - said.finish.usage.output_tokens)
+    return None if most is None else max(1, most - held.finish.usage.output_tokens)
 
 
 def _parsed(text: str) -> Any:
@@ -355,19 +261,3 @@ def _free_text(arguments: Any) -> str:
     if isinstance(arguments, dict) and len(arguments) == 1:
         arguments = next(iter(arguments.values()))
     return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-
-
-class _Owning(Stream[Delta]):
-    """A generator that closes the stream behind it also if it is closed before its first step."""
-
-    def __init__(self, made: AsyncGenerator[Delta, None], stream: AsyncGenerator[Delta, None]) -> None:
-        self._made = made
-        self._stream = stream
-
-    async def __anext__(self) -> Delta:
-        return await self._made.__anext__()
-
-    async def aclose(self) -> None:
-        """End the generation now."""
-        await self._made.aclose()
-        await self._stream.aclose()

@@ -14,11 +14,11 @@ from antiphon.stores.driver import Connection, Driver
 from antiphon.stores.query import Session
 
 
-class Job:
+class DatabaseCall:
     """A call that waits for a thread, and then its outcome.
 
     A reader calls `function(session, *argument)`. The writer calls `function(session, arguments)` with the arguments
-    of many jobs; jobs with the same `key` keep their order. `erases`: the job deletes content.
+    of many calls; calls with the same `key` keep their order. `erases`: the call deletes content.
     """
 
     __slots__ = ("argument", "erases", "error", "function", "future", "key", "result")
@@ -41,30 +41,30 @@ class Job:
         self.error: Exception | None = None
 
 
-#: What waits for a thread. None tells one thread to stop.
-JobQueue = SimpleQueue[Job | None]
+#: Calls that wait for a thread. None tells one thread to stop.
+CallQueue = SimpleQueue[DatabaseCall | None]
 
 
-def _deliver(jobs: Sequence[Job]) -> None:
-    """Tell the callers, on the loop. One that was cancelled is no longer there."""
-    for job in jobs:
-        if not job.future.done():
-            if job.error is None:
-                job.future.set_result(job.result)
+def _deliver(calls: Sequence[DatabaseCall]) -> None:
+    """Set the outcomes, on the loop. A caller that was cancelled is no longer there."""
+    for call in calls:
+        if not call.future.done():
+            if call.error is None:
+                call.future.set_result(call.result)
             else:
-                job.future.set_exception(job.error)
+                call.future.set_exception(call.error)
 
 
 #: What drivers raise, besides their own errors, for numbers of more than 64 bits and for halves of surrogate pairs.
 _NO_VALUE = (OverflowError, UnicodeEncodeError)
 
 
-class Worker(ABC):
+class DatabaseThread(ABC):
     """A thread with one connection, which is made when it is first needed, and again after it was lost."""
 
     read_only: ClassVar[bool]
 
-    def __init__(self, driver: Driver, loop: asyncio.AbstractEventLoop, queue: JobQueue) -> None:
+    def __init__(self, driver: Driver, loop: asyncio.AbstractEventLoop, queue: CallQueue) -> None:
         self.driver = driver
         self.queue = queue
         #: Done when the thread has stopped and its connection is closed.
@@ -78,7 +78,7 @@ class Worker(ABC):
 
     @abstractmethod
     def serve(self) -> None:
-        """Do jobs until None comes. Must not raise."""
+        """Do calls until None comes from the queue. Must not raise."""
 
     @property
     def alive(self) -> bool:
@@ -105,9 +105,9 @@ class Worker(ABC):
             return Unstorable(type(error).__name__)
         return self.driver.failure(error) if isinstance(error, self.driver.error) else error
 
-    def deliver(self, jobs: Sequence[Job]) -> None:
-        """Tell the callers of these jobs, in one hop to the loop."""
-        self._call(_deliver, jobs)
+    def deliver(self, calls: Sequence[DatabaseCall]) -> None:
+        """Hand the outcomes of these calls to their callers, in one hop to the loop."""
+        self._call(_deliver, calls)
 
     def _main(self) -> None:
         try:
@@ -131,26 +131,26 @@ class Worker(ABC):
                 return
 
 
-class Reader(Worker):
+class Reader(DatabaseThread):
     """Takes one read at a time from a queue that all readers share."""
 
     read_only = True
 
     def serve(self) -> None:
         """Read until told to stop."""
-        while (job := self.queue.get()) is not None:
-            if job.future.cancelled():
+        while (call := self.queue.get()) is not None:
+            if call.future.cancelled():
                 continue
             try:
-                job.result = self._read(job)
+                call.result = self._read(call)
             except Exception as error:  # whatever it is belongs to the caller, not to this thread
-                job.error = self.explain(error)
-            self.deliver((job,))
+                call.error = self.explain(error)
+            self.deliver((call,))
 
-    def _read(self, job: Job) -> Any:
+    def _read(self, call: DatabaseCall) -> Any:
         try:
-            return job.function(self.session(), *job.argument)
+            return call.function(self.session(), *call.argument)
         except self.driver.error as error:
             if not self.lost(error):
                 raise
-        return job.function(self.session(), *job.argument)
+        return call.function(self.session(), *call.argument)

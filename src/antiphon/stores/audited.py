@@ -1,4 +1,4 @@
-"""Administrative changes: each in one transaction with the rows of the log that tell of it."""
+"""Administrative changes: each is one transaction with the rows of the audit log that describe it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from antiphon.stores.section import PageCursor, StoreSection, is_valid_id
 from antiphon.stores.tables import audit_logs
 
 T = TypeVar("T")
-#: Something done in one transaction with the row that tells of it.
+#: Changes rows, and adds the rows of the audit log that describe the change.
 Change = Callable[[Session], T]
 
 _ADD = insertion(audit_logs)
 
 
-class Changing(StoreSection):
-    """A part of the store that is changed by administrators."""
+class AuditedSection(StoreSection):
+    """A section of the store that administrators change."""
 
     async def _change(self, change: Change[T]) -> T:
-        """Make an administrative change. They are rare, so they simply go one after the other."""
+        """Make an administrative change. These are rare, so they simply run one after the other."""
         return cast("T", await self._database.write(_changes, change, key="organisation"))
 
 
 def record(session: Session, *entries: AuditEntry) -> None:
-    """Add rows to the log, in the transaction of the change that they tell of."""
+    """Add rows to the audit log, in the transaction of the change that they describe."""
     for entry in entries:
         session.run(_ADD, _row(entry))
 

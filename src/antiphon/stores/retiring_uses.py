@@ -44,7 +44,7 @@ _NOTE = Query(_noting)
 _LIST = Query(select(*_USE).order_by(uses.c.last_day.desc(), uses.c.project_id, uses.c.key_id, uses.c.subject))
 
 
-class Uses(StoreSection):
+class RetiringUses(StoreSection):
     """Implements `ports.UseStore`."""
 
     async def note_use(self, use: Use) -> None:

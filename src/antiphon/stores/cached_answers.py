@@ -65,7 +65,7 @@ class _Sweep(NamedTuple):
     limit: int
 
 
-class Cached(StoreSection):
+class CachedAnswers(StoreSection):
     """Implements `ports.CacheStore`."""
 
     async def get_cached(self, project_id: str, key: bytes, *, now: int) -> CachedAnswer | None:
