@@ -23,9 +23,10 @@ from antiphon.protocol.generation import (
     ToolChoice,
 )
 from contract.engine_contract import EngineContract, Run, asking, calls_of, collect, finish_of, text_of
-from contract.llama import CODER, SMALL, loop
+from contract.llama import CODER, loop
 from models import model_path
 from support.chat_engines import chat_engine, llama_server
+from support.shallow import shallow_model
 from support.upstreams import Json, Says, chat_upstream, chunk, streamed, usage_chunk
 
 SCHEMA = {
@@ -54,7 +55,7 @@ class TestLlamaServer(EngineContract):
     @classmethod
     def engine(cls, run: Run) -> Iterator[UpstreamEngine]:
         with (
-            llama_server(run, model_path(SMALL)) as (url, key),
+            llama_server(run, shallow_model()) as (url, key),
             chat_engine(run, url, "llama-server", secret=key) as engine,
         ):
             yield engine

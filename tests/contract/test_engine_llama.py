@@ -23,7 +23,7 @@ from antiphon.protocol.generation import (
     ToolChoice,
 )
 from contract.engine_contract import EngineContract, Run, asking, calls_of, collect, finish_of, said, text_of
-from contract.llama import SMALL, loop, started
+from contract.llama import SHALLOW, loop, started
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def run() -> Iterator[Run]:
 
 @pytest.fixture(scope="module")
 def engine(run: Run) -> Iterator[LlamaEngine]:
-    with started(run, SMALL) as engine:
+    with started(run, SHALLOW) as engine:
         yield engine
 
 

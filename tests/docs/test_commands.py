@@ -111,33 +111,45 @@ def _toml(reader: Reader, block: Block) -> None:
 ACTS: dict[str, Callable[[Reader, Block], None]] = {"sh": _sh, "python": _python, "js": _js, "toml": _toml}
 
 
+#: Pages whose model reads much and need not make sense.
+MUCH_READ = ("context.md",)
+
+
 @pytest.fixture
-def reader(coder: Server, tmp_path: Path) -> Reader:
+def house(request: pytest.FixtureRequest) -> Server:
+    """The server that the page is read beside."""
+    page = getattr(request.node, "callspec", None) and request.node.callspec.params["page"]
+    server: Server = request.getfixturevalue("small" if page and page.name in MUCH_READ else "coder")
+    return server
+
+
+@pytest.fixture
+def reader(house: Server, tmp_path: Path) -> Reader:
     (tmp_path / ".venv").symlink_to(sys.prefix)
     # Away with the environment's own bin: a command that a reader could not find must not be found here.
     path = [place for place in os.environ["PATH"].split(os.pathsep) if Path(place) != Path(sys.executable).parent]
-    return Reader(tmp_path, {"ANTIPHON_DATA_DIR": str(coder.data_dir.path), "PATH": os.pathsep.join(path)})
+    return Reader(tmp_path, {"ANTIPHON_DATA_DIR": str(house.data_dir.path), "PATH": os.pathsep.join(path)})
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [page for page in guides() if page != GATEWAY], ids=lambda page: page.name)
-def test_page(page: Path, reader: Reader, coder: Server) -> None:
+def test_page(page: Path, reader: Reader, house: Server) -> None:
     if "antiphon env" not in page.read_text("utf-8"):
         # A page further in: its reader has come from the first steps, in a shell that knows the server.
-        reader.variables |= {"OPENAI_BASE_URL": coder.base_url, "OPENAI_API_KEY": coder.key}
+        reader.variables |= {"OPENAI_BASE_URL": house.base_url, "OPENAI_API_KEY": house.key}
     for block in blocks(page):
         reader.run(block)
 
 
 @pytest.mark.timeout(300)
-def test_the_gateway(reader: Reader, coder: Server, tmp_path: Path) -> None:
+def test_the_gateway(reader: Reader, house: Server, tmp_path: Path) -> None:
     """Its page is for another server: the one that it describes, before the one that is there."""
     steps = blocks(GATEWAY)
     settings = next(block.text for block in steps if block.language == "toml")
     assert "http://127.0.0.1:8000/v1" in settings
     (tmp_path / "front").mkdir()
-    (tmp_path / "front" / "antiphon.toml").write_text(settings.replace("http://127.0.0.1:8000/v1", coder.base_url))
-    with launch(tmp_path / "front", HOUSE_KEY=coder.key) as front:
+    (tmp_path / "front" / "antiphon.toml").write_text(settings.replace("http://127.0.0.1:8000/v1", house.base_url))
+    with launch(tmp_path / "front", HOUSE_KEY=house.key) as front:
         reader.variables |= {**front.variables, "ANTIPHON_DATA_DIR": str(front.data_dir.path)}
         for block in steps:
             reader.run(block)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from antiphon.datadir import DataDir
 from antiphon.policy.keys.first_run import make_key
 from antiphon.ports import Engine
 from antiphon.settings import Settings
+from support.databases import sqlite_template
 
 
 @dataclass
@@ -61,6 +63,8 @@ def serving(
         data_dir=path, port=0, **{"database": f"sqlite:///{path / 'antiphon.db'}", "drain_timeout": 5.0, **options}
     )
     data_dir = DataDir(path)
+    if settings.database == f"sqlite:///{path / 'antiphon.db'}":
+        _put_database(path / "antiphon.db")
     ready = threading.Event()
     failure: list[BaseException] = []
     loop = uvloop.new_event_loop()
@@ -99,6 +103,16 @@ def serving(
         assert not thread.is_alive(), "the server did not stop"
     if failure:
         raise failure[0]
+
+
+def _put_database(path: Path) -> None:
+    """A new server finds its schema up to date; migrations have tests of their own."""
+    with contextlib.suppress(FileExistsError), open(path, "xb", opener=_private) as file:
+        file.write(sqlite_template())
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def other_project(served: Serving, name: str = "other") -> str:
