@@ -84,7 +84,8 @@ class RecordingWire(Wire):
         path = path.partition("?")[0]
         made = _BACKGROUND.search(answer.body) if answer.status == 200 and method == "POST" else None
         name = made[1].decode() if made is not None else answer.headers["x-request-id"]
-        self._asked.append(Asked(method, path, answer.status, name, made is not None))
+        if "idempotency-replayed" not in answer.headers:  # it was paid for with the first one
+            self._asked.append(Asked(method, path, answer.status, name, made is not None))
         return answer
 
 
