@@ -36,7 +36,9 @@ PRICE = {"input": "0", "output": "0.001"}
 #: Models: the built-in one, and the same one behind each kind of upstream.
 LOCAL, CHAT, RESPONSES = "gpt-5-mini", "paid-chat", "paid-responses"
 #: Calls that may be under way at the same time: a count that is not given back is soon in everybody's way.
-_CONCURRENT = 4
+_CONCURRENT = 32
+#: Connections to the upstream that stay open after requests that came one after the other.
+_MOST_CONNECTIONS = 8
 #: Objects of one class that a server may gain in thousands of requests: its counters, and what it remembers of names.
 _MOST_OBJECTS = 500
 #: What must not be in the database when a server has ended, by name.
@@ -115,7 +117,7 @@ class Attacked:
         if self._behind is not None:
             port = int(self._behind.url.rpartition(":")[2])
             opened = [each for each in psutil.Process().net_connections("tcp") if each.raddr and each.raddr[1] == port]
-            assert len(opened) <= 2 * _CONCURRENT, "connections to the upstream are used again"
+            assert len(opened) <= _MOST_CONNECTIONS, "connections to the upstream are used again"
 
     def check_what_is_stored(self) -> None:
         """To be called when the server has ended: each call has its row, once, and nothing is held any more."""
