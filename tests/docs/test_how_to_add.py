@@ -18,6 +18,7 @@ from antiphon.app import serving as app_serving
 from antiphon.app.compose import FEATURES
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.engines.upstream.engine import UpstreamEngine
+from antiphon.protocol.responses import client_tools, item_types
 from antiphon.settings import gateway
 from support.gate import until
 from support.pages import Block, blocks
@@ -90,6 +91,13 @@ def test_every_file_that_the_page_names_is_there_or_is_an_example() -> None:
     for name in re.findall(r"`((?:src/antiphon/|tests/)?[\w/]+\.py)`", text):
         places = [name, f"src/antiphon/{name}"]
         assert any((ROOT / place).exists() or place in made for place in places), name
+
+
+def test_the_type_of_tool_stands_as_the_page_shows_it() -> None:
+    assert "apply_patch" in client_tools.SINGLE
+    text = Path(item_types.__file__).read_text("utf-8")
+    [shown] = [block.text for block in blocks(PAGE) if not block.language]
+    assert shown in "".join(line.removeprefix("    ") for line in text.splitlines(keepends=True))
 
 
 def test_the_resource_and_its_job(served: Serving) -> None:
