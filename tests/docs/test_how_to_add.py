@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -13,12 +14,18 @@ from typing import Any
 import httpx2
 import pytest
 
+from antiphon.app import serving as app_serving
 from antiphon.app.compose import FEATURES
 from antiphon.engines.scripted import ScriptedEngine
+from antiphon.engines.upstream.engine import UpstreamEngine
+from antiphon.protocol.responses import client_tools, item_types
+from antiphon.settings import gateway
 from support.gate import until
 from support.pages import Block, blocks
 from support.real import ROOT
 from support.serving import Serving, serving
+from support.upstream_of import tables
+from support.upstreams import Says, chat_upstream
 
 PAGE = ROOT / "docs" / "how-to-add.md"
 _FILE = re.compile(r"^`src/(antiphon/[\w/]+\.py)`$")
@@ -86,6 +93,13 @@ def test_every_file_that_the_page_names_is_there_or_is_an_example() -> None:
         assert any((ROOT / place).exists() or place in made for place in places), name
 
 
+def test_the_type_of_tool_stands_as_the_page_shows_it() -> None:
+    assert "apply_patch" in client_tools.SINGLE
+    text = Path(item_types.__file__).read_text("utf-8")
+    [shown] = [block.text for block in blocks(PAGE) if not block.language]
+    assert shown in "".join(line.removeprefix("    ") for line in text.splitlines(keepends=True))
+
+
 def test_the_resource_and_its_job(served: Serving) -> None:
     for _ in range(3):
         said = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hi"}], "store": True}
@@ -103,3 +117,49 @@ def test_the_resource_and_its_job(served: Serving) -> None:
         error = ask(served, "POST", path, body).json()["error"]
         assert (error["type"], error["param"]) == ("invalid_request_error", param)
     assert ask(served, "GET", "/reports/nobody").status_code == 404
+
+
+def test_the_stage(served: Serving) -> None:
+    for path, body in (
+        ("/responses", {"input": "word " * 4_000}),
+        ("/chat/completions", {"messages": [{"role": "user", "content": "word " * 4_000}]}),
+    ):
+        refused = ask(served, "POST", path, {"model": "gpt-5-mini", **body})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "prompt_too_long")
+    assert ask(served, "POST", "/responses", {"model": "gpt-5-mini", "input": "word"}).status_code == 200
+
+
+def test_the_kind_of_upstream(modules: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dialect = modules["antiphon.engines.upstream.completions"].CompletionDialect
+    monkeypatch.setattr(gateway, "_KINDS", ("completions",))
+    monkeypatch.setattr(
+        app_serving,
+        "upstream_engine",
+        lambda client, target, model, deadlines, worker: UpstreamEngine(dialect, client, model, worker=worker),
+    )
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    parts = [{"text": "well"}, {"text": " known"}, {"text": "", "finish_reason": "stop"}]
+
+    def answer(body: dict[str, Any]) -> Says:
+        if not body["stream"]:
+            whole = {"choices": [{"text": "well known", "finish_reason": "stop"}], "usage": usage}
+            return Says([json.dumps(whole).encode()])
+        events = [json.dumps({"choices": [part], "usage": usage}) for part in parts]
+        return Says([f"data: {event}\n\n".encode() for event in [*events, "[DONE]"]], kind="text/event-stream")
+
+    with chat_upstream(answer) as upstream:
+        upstreams = {"base": {"kind": "completions", "url": upstream.url}}
+        settings = tables(upstreams, {"r": {"targets": [{"upstream": "base", "model": "b"}]}})
+        with serving(None, tmp_path, **settings) as served:
+            messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
+            body = {"model": "r", "messages": messages, "max_tokens": 9}
+            made = ask(served, "POST", "/chat/completions", body).json()
+            assert made["choices"][0]["message"]["content"] == "well known"
+            assert made["usage"]["total_tokens"] == 5
+            streamed = ask(served, "POST", "/responses", {"model": "r", "input": "hi", "stream": True}).text
+            assert '"type":"response.completed"' in streamed
+            assert '"delta":" known"' in streamed
+            tool = {"type": "function", "function": {"name": "f"}}
+            refused = ask(served, "POST", "/chat/completions", {**body, "tools": [tool]})
+            assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tools")
+    assert upstream.asked[0].body == {"model": "b", "prompt": "Be brief.\n\nhi", "stream": False, "max_tokens": 9}
