@@ -11,8 +11,8 @@ import pytest
 
 from antiphon.domain import limits
 from antiphon.engines.scripted import ScriptedEngine
-from antiphon.http import crowd
-from antiphon.http.room import BodyRefused, Room
+from antiphon.http import connection_limit
+from antiphon.http.body_budget import BodyBudget, BodyRefused
 from support.gate import until
 from support.manners import BODY, Gated, refused
 from support.rawhttp import Wire
@@ -63,9 +63,9 @@ class Transport:
 
 @pytest.mark.parametrize(("files", "highest"), [(64, 47), (1024, 767), (65_536, 65_279)])
 def test_some_files_are_left_for_everything_else(files: int, highest: int) -> None:
-    doorman = crowd.Crowd(1000, files)
-    assert doorman.admits(0, Transport(highest))  # type: ignore[arg-type]  # all that is looked at
-    assert not doorman.admits(0, Transport(highest + 1))  # type: ignore[arg-type]
+    limit = connection_limit.ConnectionLimit(1000, files)
+    assert limit.admits(0, Transport(highest))  # type: ignore[arg-type]  # all that is looked at
+    assert not limit.admits(0, Transport(highest + 1))  # type: ignore[arg-type]
 
 
 def test_who_is_turned_away_and_takes_nothing_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,21 +109,21 @@ def test_more_bodies_than_there_is_room_for_wait_outside(tmp_path: Path, monkeyp
 
 
 def test_room_is_given_back() -> None:
-    room = Room(10)
-    room.take(6)
+    budget = BodyBudget(10)
+    budget.reserve(6)
     with pytest.raises(BodyRefused):
-        room.take(5)
-    room.give(6)
-    room.take(10)
-    assert room.taken == 10
+        budget.reserve(5)
+    budget.release(6)
+    budget.reserve(10)
+    assert budget.reserved == 10
 
 
 def test_a_pool_of_few_files_asks_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(crowd.resource, "getrlimit", lambda _: (1024, 1_048_576))
-    monkeypatch.setattr(crowd.resource, "setrlimit", lambda _, pair: asked.append(pair))
-    assert crowd.raise_file_limit() == limits.MAX_OPEN_FILES
+    monkeypatch.setattr(connection_limit.resource, "getrlimit", lambda _: (1024, 1_048_576))
+    monkeypatch.setattr(connection_limit.resource, "setrlimit", lambda _, pair: asked.append(pair))
+    assert connection_limit.raise_file_limit() == limits.MAX_OPEN_FILES
     assert asked == [(limits.MAX_OPEN_FILES, 1_048_576)]
-    monkeypatch.setattr(crowd.resource, "getrlimit", lambda _: (64, 64))
-    assert crowd.raise_file_limit() == 64
+    monkeypatch.setattr(connection_limit.resource, "getrlimit", lambda _: (64, 64))
+    assert connection_limit.raise_file_limit() == 64
     assert len(asked) == 1

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.domain.routing import Deadlines, Secret, UpstreamSpec
-from antiphon.engines.upstream.chat import ChatEngine
-from antiphon.engines.upstream.client import Connections, UpstreamClient
+from antiphon.engines.upstream.chat.dialect import ChatDialect
+from antiphon.engines.upstream.client import ConnectionPools, UpstreamClient
+from antiphon.engines.upstream.dialect import Dialect
+from antiphon.engines.upstream.engine import UpstreamEngine
 from antiphon.engines.upstream.profiles import PROFILES
 from antiphon.engines.upstream.secrets import SecretSource
 from contract.engine_contract import Run
@@ -19,7 +21,7 @@ from support.upstreams import SECRET
 HASTY = Deadlines(connect=0.3, first=0.3, between=0.3, whole=1.0)
 
 
-def client_of(url: str, connections: Connections, secret: str = SECRET, **more: Any) -> UpstreamClient:
+def client_of(url: str, connections: ConnectionPools, secret: str = SECRET, **more: Any) -> UpstreamClient:
     """A client with a secret of its own."""
     spec = UpstreamSpec("up", "chat", url, Secret(env="KEY"), **more)
     return UpstreamClient(spec, connections, SecretSource("up", spec.secret, environment={"KEY": secret}))
@@ -27,12 +29,19 @@ def client_of(url: str, connections: Connections, secret: str = SECRET, **more: 
 
 @contextmanager
 def chat_engine(
-    run: Run, url: str, profile: str = "generic", *, secret: str = SECRET, model: str | None = "up-model", **more: Any
-) -> Iterator[ChatEngine]:
+    run: Run,
+    url: str,
+    profile: str = "generic",
+    *,
+    secret: str = SECRET,
+    model: str | None = "up-model",
+    dialect: type[Dialect] = ChatDialect,
+    **more: Any,
+) -> Iterator[UpstreamEngine]:
     """An engine in that loop, started; stopped afterwards."""
-    connections = Connections()
+    connections = ConnectionPools()
     client = client_of(url, connections, secret, profile=profile)
-    engine = ChatEngine(client, model, name="route", profile=PROFILES[profile], **more)
+    engine = UpstreamEngine(dialect, client, model, name="route", profile=PROFILES[profile], **more)
     run(engine.start())
     try:
         yield engine

@@ -17,7 +17,7 @@ from antiphon.settings.gateway import NO_MODEL
 
 if TYPE_CHECKING:
     from antiphon.engines.routed.fleet import Fleet
-    from antiphon.engines.routed.probe import Found
+    from antiphon.engines.routed.probe import ProbeReport
     from antiphon.engines.routed.target import Target
 
 app = typer.Typer(
@@ -116,7 +116,7 @@ class _Row:
     target: Target | None
     problem: str = ""
     routes: list[str] = field(default_factory=list)
-    found: Found | None = None
+    found: ProbeReport | None = None
 
     @property
     def reasons(self) -> list[str]:
@@ -173,12 +173,12 @@ def _row(fleet: Fleet, route: RouteSpec, spec: TargetSpec, star: str | None) -> 
 def _fleet(settings: Settings) -> Fleet:
     from antiphon.app import local_engine, upstream_engine
     from antiphon.engines.routed.fleet import Fleet
-    from antiphon.engines.routed.route import Surroundings
+    from antiphon.engines.routed.route import RoutingEnv
     from antiphon.models.resolve import resolve
     from antiphon.run.clock import SystemClock
 
     local = None if settings.model == NO_MODEL else local_engine(settings, resolve(settings.model, settings.models_dir))
-    return Fleet(local, settings.upstreams, upstream_engine, Surroundings(SystemClock()))
+    return Fleet(local, settings.upstreams, upstream_engine, RoutingEnv(SystemClock()))
 
 
 def _print(rows: Sequence[_Row]) -> None:

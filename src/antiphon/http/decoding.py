@@ -1,4 +1,4 @@
-"""JSON that clients send, decoded without making others wait."""
+"""Decodes JSON that clients send; large documents in a thread, so that the event loop stays free."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from antiphon.wire.large import decode_large
 T = TypeVar("T")
 
 
-async def decoded(body: bytes, then: Callable[[object], T]) -> T:
-    """What `then` makes of the value of a JSON document that a client sent.
+async def decode_json(body: bytes, convert: Callable[[object], T]) -> T:
+    """Decode a JSON document that a client sent, and return what `convert` makes of its value.
 
-    Both are done beside the event loop for large documents, so that others need not wait. Raises `InvalidRequest` (code
-    "invalid_json"), and what `then` raises.
+    Both run in a thread for large documents. Raises `InvalidRequest` (code "invalid_json"), and what `convert` raises.
     """
-    return await beside(len(body), lambda: then(_decoded(body)))
+    return await run_off_loop(len(body), lambda: convert(_decode(body)))
 
 
-async def beside(size: int, work: Callable[[], T]) -> T:
-    """Do what takes time in proportion to so many bytes: beside the event loop, if they are many."""
+async def run_off_loop(size: int, work: Callable[[], T]) -> T:
+    """Do work that takes time in proportion to `size` bytes: in a thread if there are more than `LARGE_BODY`."""
     return work() if size <= limits.LARGE_BODY else await asyncio.to_thread(work)
 
 
-def _decoded(body: bytes) -> object:
+def _decode(body: bytes) -> object:
     decode = decode_large if len(body) > limits.MIB else wire_json.decode
     try:
         return decode(body, max_depth=limits.MAX_JSON_DEPTH, max_values=limits.MAX_JSON_VALUES)
@@ -38,8 +37,8 @@ def _decoded(body: bytes) -> object:
         ) from None
 
 
-def as_it_is(value: object) -> object:
-    """Of a document that is only decoded."""
+def unchanged(value: object) -> object:
+    """The `convert` of a document that is only decoded."""
     return value
 
 

@@ -8,11 +8,11 @@ import msgspec
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.records import StoredPrompt, StoredPromptVersion
-from antiphon.http.api import Resource
-from antiphon.http.decoding import as_it_is, object_body
+from antiphon.http.decoding import object_body, unchanged
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.protocol.refusals import missing_parameter, unknown_parameter
 from antiphon.run.prompts import Prompts
 from antiphon.wire import json as wire_json
@@ -23,7 +23,7 @@ def resources(prompts: Prompts) -> list[Resource]:
 
     async def create(exchange: Exchange) -> None:
         Query(exchange, ())
-        prompt = await prompts.create(exchange.project_id, await exchange.read_json(as_it_is))
+        prompt = await prompts.create(exchange.project_id, await exchange.read_json(unchanged))
         await exchange.reply(200, _prompt(prompt))
 
     async def list_all(exchange: Exchange) -> None:
@@ -53,7 +53,7 @@ def resources(prompts: Prompts) -> list[Resource]:
     async def add_version(exchange: Exchange) -> None:
         Query(exchange, ())
         version = await prompts.add_version(
-            exchange.project_id, _prompt_id(exchange), await exchange.read_json(as_it_is)
+            exchange.project_id, _prompt_id(exchange), await exchange.read_json(unchanged)
         )
         await exchange.reply(200, _version(version))
 

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import msgspec
 
 from antiphon.domain.errors import ContextLengthExceeded, InvalidRequest
-from antiphon.engines.llama import continuing, grammar
+from antiphon.engines.llama import grammar, resume
 from antiphon.engines.llama.answer import AnswerRules
+from antiphon.engines.llama.child_connection import ChildConnection
 from antiphon.engines.llama.config import LlamaConfig
-from antiphon.engines.llama.connection import Connection
-from antiphon.engines.llama.continuing import Piece
 from antiphon.engines.llama.prompt import call_arguments
+from antiphon.engines.llama.resume import Piece
 from antiphon.engines.llama.sampling import completion_body
 from antiphon.engines.llama.schemas import CompiledSchema, SchemaCompiler
 from antiphon.engines.llama.thinking import Thinking
@@ -30,8 +30,8 @@ class Plan:
     """`body` is the request to the child, without a seed; `rules` what the answer must be.
 
     `hold`: what is shown only once it is known to be right: "all" where a schema cannot be enforced, "calls" after a
-    tool's result, where small models repeat their call; `made` are the calls that would be repetitions. `said` is what
-    the answer had come to before it was cut off.
+    tool's result, where small models repeat their call; `made` are the calls that would be repetitions. `resumed`: the
+    pieces of the answer that were made before it was cut off.
     """
 
     generation: Generation
@@ -40,12 +40,12 @@ class Plan:
     rules: AnswerRules
     hold: Literal["nothing", "calls", "all"]
     made: frozenset[CallKey]
-    said: tuple[Piece, ...] = ()
+    resumed: tuple[Piece, ...] = ()
 
     @property
     def drawn(self) -> int:
         """Tokens that were drawn before the answer was cut off."""
-        return self.said[-1].drawn if self.said else 0
+        return self.resumed[-1].drawn if self.resumed else 0
 
 
 class Planner:
@@ -55,7 +55,7 @@ class Planner:
         self._config = config
         self._compiler = compiler
 
-    async def words(self, plan: Plan, connection: Connection) -> Plan:
+    async def words(self, plan: Plan, connection: ChildConnection) -> Plan:
         """The same generation without its tools: for when the model only repeats a call that has been answered."""
         choice = ToolChoice(mode="none")
         generation = msgspec.structs.replace(plan.generation, tool_choice=choice)
@@ -68,7 +68,7 @@ class Planner:
             return replace(again, body={**again.body, "grammar": words})
         return again
 
-    async def plan(self, generation: Generation, connection: Connection) -> Plan:
+    async def plan(self, generation: Generation, connection: ChildConnection) -> Plan:
         """Work out a generation. Raises `InvalidRequest` or `ContextLengthExceeded`."""
         tools = generation.callable_tools()
         if generation.tool_choice.mode == "required" and not tools:
@@ -105,11 +105,11 @@ class Planner:
         )
         return await _going_on(plan, connection) if generation.progress else plan
 
-    async def count(self, generation: Generation, connection: Connection) -> int:
+    async def count(self, generation: Generation, connection: ChildConnection) -> int:
         """Input tokens, however many."""
         return len(await connection.reader.tokens(generation))
 
-    async def _tokens(self, generation: Generation, connection: Connection) -> tuple[list[int], Thinking]:
+    async def _tokens(self, generation: Generation, connection: ChildConnection) -> tuple[list[int], Thinking]:
         context = self._config.context
         size = sum(len(turn.text) for turn in generation.turns if isinstance(turn, Message))
         if size > context * _LONGEST_TOKEN:
@@ -121,7 +121,7 @@ class Planner:
         return tokens, thinking
 
     @staticmethod
-    async def _without_tools(generation: Generation, connection: Connection) -> int:
+    async def _without_tools(generation: Generation, connection: ChildConnection) -> int:
         """Tokens of the messages alone."""
         bare = msgspec.structs.replace(generation, tools=(), tool_choice=ToolChoice(mode="none"))
         return len(await connection.reader.tokens(bare))
@@ -154,7 +154,7 @@ class Planner:
 
     @staticmethod
     def _grammar(generation: Generation, output: CompiledSchema | None, arguments: Mapping[str, CompiledSchema]) -> str:
-        """The grammar, or "" where anything may be said."""
+        """The grammar, or "" where the answer may be anything."""
         parallel = generation.tool_choice.parallel
         rules = {name: schema.rule for name, schema in arguments.items()}
         raw = [name for name, schema in arguments.items() if schema.raw]
@@ -167,18 +167,18 @@ class Planner:
         return grammar.text_or_calls(rules, parallel=parallel, raw=raw)
 
 
-async def _going_on(plan: Plan, connection: Connection) -> Plan:
+async def _going_on(plan: Plan, connection: ChildConnection) -> Plan:
     """The plan for the rest of an answer that was cut off.
 
     A grammar cannot begin in the middle. Where there is one, the rest is made without, held back until it is whole, and
     shown only if the whole answer is what it must be.
     """
-    said = continuing.pieces(plan.generation.progress)
-    tokens = await continuing.tokens(connection.client, said)
+    resumed = resume.pieces(plan.generation.progress)
+    tokens = await resume.tokens(connection.client, resumed)
     body = dict(plan.body)
     body |= {"prompt": [*body["prompt"], *tokens], "n_predict": body["n_predict"] - len(tokens)}
     constrained = body.pop("grammar", None) is not None
-    return replace(plan, body=body, said=tuple(said), hold="all" if constrained else plan.hold)
+    return replace(plan, body=body, resumed=tuple(resumed), hold="all" if constrained else plan.hold)
 
 
 #: No vocabulary has tokens of more characters than this; a text longer than the context times this need not be counted.

@@ -32,7 +32,7 @@ _ERROR_LINE = re.compile(r"[0-9.]+ E |.*GGML_ASSERT|terminate called|\s*what\(\)
 COMMAND = (sys.executable, "-P", "-m", "antiphon.engines.llama.child")
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ChildGreeting(msgspec.Struct, frozen=True):
     """The child's one line: where it listens, or why it cannot."""
 
     address: str = ""
@@ -56,7 +56,7 @@ class ChildProcess:
         self._process = process
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
         self._reader = asyncio.create_task(self._read_log(), name="llama-child-log")
-        self.answer = Answer()
+        self.answer = ChildGreeting()
 
     @classmethod
     async def launch(cls, config: bytes, command: Sequence[str] = COMMAND) -> ChildProcess:
@@ -82,7 +82,7 @@ class ChildProcess:
             raise
         return child
 
-    async def _greet(self, config: bytes) -> Answer:
+    async def _greet(self, config: bytes) -> ChildGreeting:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -91,7 +91,7 @@ class ChildProcess:
             await stdin.drain()
         line = await stdout.readline()
         try:
-            answer = msgspec.json.decode(line, type=Answer)
+            answer = msgspec.json.decode(line, type=ChildGreeting)
         except msgspec.DecodeError:
             raise ChildGone(None) from None
         if answer.error is not None:

@@ -17,7 +17,7 @@ from functools import partial
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.engines.llama.grammar import text_rule
-from antiphon.engines.schemas.lane import TooComplex
+from antiphon.engines.schemas.checker import TooComplex
 from antiphon.engines.schemas.worker import Code, SchemaWorker, refused, schema_text
 from antiphon.protocol.generation import Grammar, JsonSchema
 

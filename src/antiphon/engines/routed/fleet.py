@@ -8,10 +8,10 @@ from antiphon.domain.errors import SetupError
 from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import LOCAL, Deadlines, TargetSpec, UpstreamSpec
 from antiphon.engines.routed.health import Healths, TargetState
-from antiphon.engines.routed.route import Surroundings
+from antiphon.engines.routed.route import RoutingEnv
 from antiphon.engines.routed.target import Target
 from antiphon.engines.schemas.worker import SchemaWorker
-from antiphon.engines.upstream.client import Connections, UpstreamClient
+from antiphon.engines.upstream.client import ConnectionPools, UpstreamClient
 from antiphon.ports import Engine
 
 #: Makes the engine for a target: of this upstream, by the upstream's name of the model, within these deadlines. The
@@ -23,14 +23,14 @@ class Fleet:
     """Starts and stops what answers. Targets of one upstream share its client, and equal ones their health."""
 
     def __init__(
-        self, local: Engine | None, upstreams: Mapping[str, UpstreamSpec], make: Maker, surroundings: Surroundings
+        self, local: Engine | None, upstreams: Mapping[str, UpstreamSpec], make: Maker, env: RoutingEnv
     ) -> None:
         """`local`: the built-in engine, or None for a server of upstreams only."""
         self.local = local
-        self.surroundings = surroundings
+        self.env = env
         self._upstreams = upstreams
         self._make = make
-        self._connections = Connections()
+        self._connections = ConnectionPools()
         self._clients: dict[str, UpstreamClient] = {}
         self._healths = Healths()
         self._worker = SchemaWorker()
@@ -57,7 +57,7 @@ class Fleet:
 
     def snapshot(self) -> list[TargetState]:
         """Every target of every route, as it is now."""
-        now = self.surroundings.clock.monotonic()
+        now = self.env.clock.monotonic()
         return [health.snapshot(now) for health in self._healths.all()]
 
     async def start(self) -> None:
@@ -67,7 +67,7 @@ class Fleet:
 
     async def stop(self) -> None:
         """End whatever is generated, and free everything. Safe to call twice."""
-        self.surroundings.stopped = True
+        self.env.stopped = True
         for client in self._clients.values():
             client.stop()
         if self.local is not None:

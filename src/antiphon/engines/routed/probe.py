@@ -45,7 +45,7 @@ _SCHEMA = {
 
 
 @dataclass
-class Found:
+class ProbeReport:
     """What came of it. `checks`: by name, those that were made. `first_ms`: to the first piece of a stream."""
 
     checks: dict[str, bool] = field(default_factory=dict)
@@ -58,9 +58,9 @@ class Found:
         return any(not self.checks.get(name, False) for name in _NEEDED)
 
 
-async def probe(target: Target) -> Found:
+async def probe(target: Target) -> ProbeReport:
     """Try everything. What does not work is a finding, never an error."""
-    found = Found()
+    found = ProbeReport()
     hello = _asking(target, "Say hi.", max_tokens=_FEW)
     whole = await _attempt(found, "answer", target, msgspec.structs.replace(hello, streamed=False))
     if whole is None:
@@ -75,20 +75,26 @@ async def probe(target: Target) -> Found:
     if called is not None and not any(isinstance(delta, CallStart) for delta in called):
         _miss(found, "tools", "a tool had to be called, and none was")
     formatted = _asking(target, "Name a city.", output=OutputFormat("json_schema", "city", _SCHEMA, strict=True))
-    said = await _attempt(found, "schema", target, formatted)
-    if said is not None and not _is_city(said):
+    formatted_answer = await _attempt(found, "schema", target, formatted)
+    if formatted_answer is not None and not _is_city(formatted_answer):
         _miss(found, "schema", "the answer does not fit the schema that was asked for")
-    told = usage is not None and not usage.estimated and usage.input_tokens > 0
+    counted = usage is not None and not usage.estimated and usage.input_tokens > 0
     last = streamed[-1] if streamed else None
-    told_streaming = isinstance(last, Finish) and not last.usage.estimated and last.usage.input_tokens > 0
-    found.checks["usage"] = told and told_streaming
-    if not told or not told_streaming:
-        where = "at all" if not told and not told_streaming else "with a whole answer" if not told else "with a stream"
+    counted_streaming = isinstance(last, Finish) and not last.usage.estimated and last.usage.input_tokens > 0
+    found.checks["usage"] = counted and counted_streaming
+    if not counted or not counted_streaming:
+        where = (
+            "at all"
+            if not counted and not counted_streaming
+            else "with a whole answer"
+            if not counted
+            else "with a stream"
+        )
         found.reasons.append(f"usage: the tokens used are not told {where}; they are estimated")
     return found
 
 
-def _note_first(found: Found, began: float) -> None:
+def _note_first(found: ProbeReport, began: float) -> None:
     found.first_ms = milliseconds(time.monotonic() - began)
 
 
@@ -102,7 +108,7 @@ def _asking(target: Target, text: str, *, max_tokens: int = _SOME, **more: objec
 
 
 async def _attempt(
-    found: Found, check: str, target: Target, generation: Generation, first: Callable[[], None] | None = None
+    found: ProbeReport, check: str, target: Target, generation: Generation, first: Callable[[], None] | None = None
 ) -> list[Delta] | None:
     """Everything that is said to it; None if it failed, with the reason noted."""
     deltas: list[Delta] = []
@@ -127,12 +133,12 @@ async def _attempt(
     return deltas
 
 
-def _miss(found: Found, check: str, reason: str) -> None:
+def _miss(found: ProbeReport, check: str, reason: str) -> None:
     found.checks[check] = False
     found.reasons.append(f"{check}: {reason}")
 
 
-def _blame(found: Found, check: str, error: AntiphonError) -> None:
+def _blame(found: ProbeReport, check: str, error: AntiphonError) -> None:
     """Note at which step it failed: not reached, refused, or reached and not answered. Messages are ours."""
     if check == "answer" and error.code == "upstream_unreachable":
         check = "reach"

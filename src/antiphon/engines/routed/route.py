@@ -6,11 +6,11 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
-from random import random
 
 import msgspec
 
 from antiphon.domain import limits
+from antiphon.domain.chance import random
 from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import (
     AntiphonError,
@@ -28,8 +28,8 @@ from antiphon.domain.routing import RouteSpec, TargetSpec
 from antiphon.engines.routed import retry
 from antiphon.engines.routed.choice import Chance, PriceOf, listed_price, order
 from antiphon.engines.routed.health import TargetState
-from antiphon.engines.routed.served import Patience, Served, Ticket
 from antiphon.engines.routed.target import Target, fits, together
+from antiphon.engines.routed.target_stream import StreamDeadlines, TargetLease, TargetStream
 from antiphon.ports import Capabilities, Clock
 from antiphon.protocol.generation import Delta, Generation
 
@@ -47,8 +47,8 @@ class Tier:
 
 
 @dataclass(slots=True)
-class Surroundings:
-    """What routes need of the world: time, chance (0 up to 1), and what targets cost.
+class RoutingEnv:
+    """What routes depend on: the time, a random number (0 up to 1), and what targets cost.
 
     `stopped`: the server ends, and nothing is tried again.
     """
@@ -62,9 +62,7 @@ class Surroundings:
 class RoutedRoute:
     """Implements `ports.Route`. `created_at` is in Unix seconds."""
 
-    def __init__(
-        self, name: str, spec: RouteSpec, tiers: Sequence[Tier], surroundings: Surroundings, created_at: int
-    ) -> None:
+    def __init__(self, name: str, spec: RouteSpec, tiers: Sequence[Tier], env: RoutingEnv, created_at: int) -> None:
         """`name`: as clients ask for it, which may be an alias, or stand for the `*` of `spec.name`.
 
         The route's own `spec` shows its targets as they are asked: with names in place of a star, and with the targets
@@ -77,13 +75,13 @@ class RoutedRoute:
         self.spec: RouteSpec | None = replace(spec, targets=first, fallbacks=fallbacks)
         self._spec = spec
         self._tiers = tuple(tiers)
-        self._around = surroundings
-        self._budget = retry.RetryBudget(surroundings.clock.monotonic())
+        self._env = env
+        self._budget = retry.RetryBudget(env.clock.monotonic())
         self._capabilities: Capabilities | None = None
 
     @property
     def model(self) -> str:
-        """The name of the route: which target answers is nobody's business but the headers'."""
+        """The name of the route. Which target has answered is told in headers only."""
         return self.name
 
     @property
@@ -105,12 +103,12 @@ class RoutedRoute:
 
     def snapshot(self) -> list[TargetState]:
         """Its targets as they are now."""
-        now = self._around.clock.monotonic()
+        now = self._env.clock.monotonic()
         return [target.health.snapshot(now) for target in self.targets]
 
     async def generate(self, generation: Generation, trace: RouteTrace) -> AsyncGenerator[Delta, None]:
         """See the port: the stream has begun when this returns."""
-        now = self._around.clock.monotonic()
+        now = self._env.clock.monotonic()
         self._budget.called(now)
         until = asyncio.get_running_loop().time() + self._spec.deadlines.total(streamed=generation.streamed)
         last: AntiphonError | None = None
@@ -118,12 +116,12 @@ class RoutedRoute:
         for depth, tier in enumerate(self._tiers):
             fit = [target for target in tier.targets if fits(target.engine.capabilities, generation)]
             fitting = fitting or bool(fit)
-            asking = _Asking(self._around, self._budget, generation, trace, tier, until)
-            stream = await asking.first_of(fit)
+            attempt = TierAttempt(self._env, self._budget, generation, trace, tier, until)
+            stream = await attempt.first_of(fit)
             if stream is not None:
                 trace.fallback = depth > 0
                 return stream
-            last = asking.error or last
+            last = attempt.error or last
         if not fitting:
             raise await self._refusal(generation)
         raise last or self._unavailable(generation)
@@ -142,7 +140,7 @@ class RoutedRoute:
 
     def _likely(self, generation: Generation) -> Target | None:
         """The first target that fits, one that is well if there is one."""
-        now = self._around.clock.monotonic()
+        now = self._env.clock.monotonic()
         fit = [target for target in self.targets if fits(target.engine.capabilities, generation)]
         well = (target for target in fit if target.health.admits(now))
         return next(well, fit[0] if fit else None)
@@ -160,7 +158,7 @@ class RoutedRoute:
 
     def _unavailable(self, generation: Generation) -> AntiphonError:
         """All that could answer rest, or are left alone since they failed."""
-        now = self._around.clock.monotonic()
+        now = self._env.clock.monotonic()
         fit = [target.health for target in self.targets if fits(target.engine.capabilities, generation)]
         wait = math.ceil(max(1.0, min(health.back_at(now) for health in fit) - now))
         if all(health.resting(now) and health.limited for health in fit):
@@ -173,37 +171,37 @@ class RoutedRoute:
         )
 
 
-class _Asking:
+class TierAttempt:
     """One generation, asked of the targets of one tier."""
 
     def __init__(
         self,
-        around: Surroundings,
+        env: RoutingEnv,
         budget: retry.RetryBudget,
         generation: Generation,
         trace: RouteTrace,
         tier: Tier,
         until: float,
     ) -> None:
-        self._around = around
+        self._env = env
         self._budget = budget
         self._generation = generation
-        self._trail = trace
+        self._trace = trace
         self._tier = tier
         self._until = until
         #: The last thing that went wrong.
         self.error: AntiphonError | None = None
 
-    async def first_of(self, targets: Sequence[Target]) -> Served | None:
+    async def first_of(self, targets: Sequence[Target]) -> TargetStream | None:
         """The stream of the first of them that begins to answer; None if none does.
 
         Raises what is wrong with the request itself.
         """
-        around = self._around
-        now = around.clock.monotonic()
+        env = self._env
+        now = env.clock.monotonic()
         left = [target for target in targets if target.health.admits(now)]
         if len(left) > 1:
-            left = order(self._tier.spec, left, self._generation, now, chance=around.chance, price=around.price)
+            left = order(self._tier.spec, left, self._generation, now, chance=env.chance, price=env.price)
         tries: dict[Target, int] = {}
         retries = self._tier.retries
         while left:
@@ -213,14 +211,14 @@ class _Asking:
             try:
                 return await self._ask(target)
             except ContextLengthExceeded as error:
-                # Another may have more room; it costs nobody anything to ask.
+                # Another may have more room; asking costs nothing.
                 room = target.engine.capabilities.context_tokens
                 left = [other for other in left if other.engine.capabilities.context_tokens > room]
                 self.error = error
                 if not left:
                     raise
             except AntiphonError as error:
-                if self._around.stopped:
+                if self._env.stopped:
                     raise ShuttingDown("The server is shutting down.") from None
                 again = retry.retry(error)
                 if again == "never":
@@ -246,43 +244,43 @@ class _Asking:
         wait = retry.rest(self.error)
         if wait > limits.RETRY_AFTER_WAIT:
             return False
-        wait = max(wait, retry.backoff(tries, self._around.chance))
+        wait = max(wait, retry.backoff(tries, self._env.chance))
         if loop.time() + wait >= self._until or not self._budget.take():
             return False
         await asyncio.sleep(wait)
-        return target.health.admits(self._around.clock.monotonic())
+        return target.health.admits(self._env.clock.monotonic())
 
-    async def _ask(self, target: Target) -> Served:
+    async def _ask(self, target: Target) -> TargetStream:
         """Ask one target, up to its first delta."""
-        clock = self._around.clock
+        clock = self._env.clock
         began = clock.monotonic()
-        ticket = Ticket(target.health, clock)
+        lease = TargetLease(target.health, clock)
         try:
-            first, stream, patience = await self._begin(target)
+            first, stream, deadlines_left = await self._first_delta(target)
         except BaseException as error:
-            ticket.failed(error)
+            lease.failed(error)
             code = (error.code or error.type) if isinstance(error, AntiphonError) else "cancelled"
             paid = error.paid if isinstance(error, AntiphonError) else True
             ms = milliseconds(clock.monotonic() - began)
-            self._trail.attempts.append(Attempt(target.name, code, ms, paid, used_by(error)))
+            self._trace.attempts.append(Attempt(target.name, code, ms, paid, used_by(error)))
             raise
         took = clock.monotonic() - began
-        ticket.answers(took)
-        self._trail.attempts.append(Attempt(target.name, None, milliseconds(took)))
-        self._trail.target = target.name
-        return Served(first, stream, ticket, patience)
+        lease.answers(took)
+        self._trace.attempts.append(Attempt(target.name, None, milliseconds(took)))
+        self._trace.target = target.name
+        return TargetStream(first, stream, lease, deadlines_left)
 
-    async def _begin(self, target: Target) -> tuple[Delta, AsyncGenerator[Delta, None], Patience | None]:
+    async def _first_delta(self, target: Target) -> tuple[Delta, AsyncGenerator[Delta, None], StreamDeadlines | None]:
         """The first delta, the stream behind it, and how long that may take."""
-        if target.punctual and not self._trail.attempts:
-            return *(await self._opened(target)), None
+        if target.punctual and not self._trace.attempts:
+            return *(await self._open(target)), None
         loop = asyncio.get_running_loop()
         deadlines = self._tier.spec.deadlines
         first, between = (math.inf, math.inf) if target.punctual else (deadlines.first, deadlines.between)
         async with _deadline(min(loop.time() + first, self._until)):
-            return *(await self._opened(target)), Patience(between, self._until)
+            return *(await self._open(target)), StreamDeadlines(between, self._until)
 
-    async def _opened(self, target: Target) -> tuple[Delta, AsyncGenerator[Delta, None]]:
+    async def _open(self, target: Target) -> tuple[Delta, AsyncGenerator[Delta, None]]:
         stream = await target.engine.generate(_asked_of(target, self._generation))
         try:
             return await anext(stream), stream

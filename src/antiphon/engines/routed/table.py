@@ -79,7 +79,7 @@ class _Builder:
         stars: dict[str, Callable[[str], Route]] = {}
         for name, spec in specs.items():
             if name.endswith("*"):
-                self.route(spec, name, seen)  # so that what is wrong with it is told at start
+                self.route(spec, name, seen)  # so that what is wrong with it is found at start
                 stars[name[:-1]] = partial(self.route, spec, seen=seen)
                 continue
             routes[name] = self.route(spec, name, seen)
@@ -100,7 +100,7 @@ class _Builder:
         """One route under one name."""
         stands_for = name[len(spec.name) - 1 :] if spec.name.endswith("*") else spec.name
         tiers = list(self._tiers(spec, stands_for, seen, set()))[: limits.MAX_TARGETS]
-        return RoutedRoute(name, spec, tiers, self._fleet.surroundings, self.created_at)
+        return RoutedRoute(name, spec, tiers, self._fleet.env, self.created_at)
 
     def _tiers(self, spec: RouteSpec, model: str, seen: Specs, used: set[TargetName]) -> Iterator[Tier]:
         """A route's targets, then its fallbacks. What was there before is not tried again."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
-from antiphon.engines.schemas.lane import COMMAND, Lane, TooComplex
+from antiphon.engines.schemas.checker import COMMAND, CheckerProcess, TooComplex
 from antiphon.protocol.generation import JsonSchema
 
 Json = dict[str, Any]
@@ -39,8 +39,8 @@ class SchemaWorker:
     """Compiles and checks. Used from one event loop."""
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
-        self._known = Lane(command)
-        self._new = Lane(command)
+        self._known = CheckerProcess(command)
+        self._new = CheckerProcess(command)
         #: Questions by their digests: whether they were quick to answer.
         self._quick: OrderedDict[bytes, bool] = OrderedDict()
 
@@ -118,7 +118,7 @@ class SchemaWorker:
         return answer["error"] or None
 
     async def _ask(self, question: str, seconds: float, about: str, **fields: Any) -> Json:
-        """Ask where it delays nobody: what was quick is, and what was too complex is not asked again to compile."""
+        """Ask the process for quick questions, or the other. What was too complex to compile is not asked again."""
         digest = blake2b(f"{question}\0{about}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
         quick = self._quick.get(digest)
         if quick is False and question in {"schema", "grammar"}:

@@ -7,26 +7,28 @@ compressed is asked for or read.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from antiphon import __version__
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, Overloaded
 from antiphon.domain.routing import Deadlines, UpstreamSpec
+from antiphon.domain.trace_context import PASSED_HEADERS, PRINTABLE
 from antiphon.engines.upstream import errors, http1
-from antiphon.engines.upstream.reply import Bodies, Reply
+from antiphon.engines.upstream.reply import BodyMemory, Reply
 from antiphon.engines.upstream.scrubber import Scrubber
 from antiphon.engines.upstream.secrets import SecretSource
 
 _PORTS = {"http": 80, "https": 443}
 
 
-class Connections:
+class ConnectionPools:
     """The connections to all upstreams. One for each server; each is opened in the loop that first needs it."""
 
     def __init__(self) -> None:
-        self._room = http1.Room()
-        self.bodies = Bodies()
+        self._budget = http1.ConnectionBudget()
+        self.bodies = BodyMemory()
         self._pools: dict[tuple[str, int, bool], http1.Pool] = {}
 
     def pool(self, host: str, port: int, *, tls: bool) -> http1.Pool:
@@ -34,7 +36,7 @@ class Connections:
         pool = self._pools.get((host, port, tls))
         if pool is None:
             keep_alive = limits.UPSTREAM_KEEP_ALIVE_TLS if tls else limits.UPSTREAM_KEEP_ALIVE
-            pool = http1.Pool(host, port, tls=tls, keep_alive=keep_alive, room=self._room)
+            pool = http1.Pool(host, port, tls=tls, keep_alive=keep_alive, budget=self._budget)
             self._pools[host, port, tls] = pool
         return pool
 
@@ -47,7 +49,7 @@ class Connections:
 class UpstreamClient:
     """Calls one upstream. Everything it raises is a domain error; `errors.retry` says which can be tried again."""
 
-    def __init__(self, spec: UpstreamSpec, connections: Connections, secret: SecretSource | None = None) -> None:
+    def __init__(self, spec: UpstreamSpec, connections: ConnectionPools, secret: SecretSource | None = None) -> None:
         """Reads the secret: raises `SetupError` if there is none where the spec says."""
         self.spec = spec
         self._secret = secret or SecretSource(spec.name, spec.secret)
@@ -59,6 +61,7 @@ class UpstreamClient:
         self._bodies = connections.bodies
         self._pool = connections.pool(self._host, parts.port or _PORTS[parts.scheme], tls=tls)
         self._heads: tuple[str | None, dict[tuple[str, str, str], bytes]] = (None, {})
+        self._configured = frozenset(name.lower() for name in spec.headers)
         self._running: set[Reply] = set()
         self._scrubber: tuple[str | None, Scrubber] | None = None
 
@@ -71,18 +74,37 @@ class UpstreamClient:
         return self._scrubber[1]
 
     async def post(
-        self, path: str, body: bytes, *, stream: bool, deadlines: Deadlines, repeatable: bool = False
+        self,
+        path: str,
+        body: bytes,
+        *,
+        stream: bool,
+        deadlines: Deadlines,
+        repeatable: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Send JSON to `path` (such as "/chat/completions"), and give the answer when its headers have come.
 
         A path that begins with ".." is one of the server's own, beside its "/v1".
         `stream`: whether events were asked for; their headers must come by the deadline for the first token, and those
         of a whole body by the one for the whole. `repeatable`: it costs and changes nothing, so it may be sent again
-        where it met a connection that was just being closed. Raises `InvalidRequest`, `ContextLengthExceeded`,
-        `NotFound`, `PayloadTooLarge`, `RateLimited`, `Overloaded`, `UpstreamFailed` or `DeadlineExceeded`.
+        where it met a connection that was just being closed. `headers`: of this request only, as far as they may be
+        passed on (`domain.trace_context`).
+
+        Raises `InvalidRequest`, `ContextLengthExceeded`, `NotFound`, `PayloadTooLarge`, `RateLimited`, `Overloaded`,
+        `UpstreamFailed` or `DeadlineExceeded`.
         """
         accept = "text/event-stream" if stream else "application/json"
-        return await self._request("POST", path, body, accept, deadlines, stream=stream, repeatable=repeatable)
+        return await self._request(
+            "POST",
+            path,
+            body,
+            accept,
+            deadlines,
+            stream=stream,
+            repeatable=repeatable,
+            more=self._more_head(headers) if headers else b"",
+        )
 
     async def get(self, path: str, *, deadlines: Deadlines) -> bytes:
         """The JSON at `path`. Raises as `post`."""
@@ -90,7 +112,7 @@ class UpstreamClient:
         return await reply.body()
 
     def stop(self) -> None:
-        """End all answers that are running: whoever reads one gets `UpstreamFailed`."""
+        """End all answers that are under way: reading one raises `UpstreamFailed`."""
         for reply in tuple(self._running):
             reply.abort()
 
@@ -104,16 +126,18 @@ class UpstreamClient:
         *,
         stream: bool,
         repeatable: bool,
+        more: bytes = b"",
     ) -> Reply:
+        """`more`: header lines of this request only."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         whole = deadlines.total(streamed=stream)
         until = began + (min(deadlines.first, whole) if stream else whole)
         again = limits.UPSTREAM_STALE if repeatable else 0
-        response = await self._send(method, path, body, accept, deadlines, until, again)
+        response = await self._send(method, path, body, accept, deadlines, until, again, more)
         if response.status == 401 and self._secret.refresh():
             response.close()
-            response = await self._send(method, path, body, accept, deadlines, until, again)
+            response = await self._send(method, path, body, accept, deadlines, until, again, more)
         if not 200 <= response.status < 300:
             raise await self._refused(response)
         kind = response.content_type
@@ -136,14 +160,24 @@ class UpstreamClient:
         return reply
 
     async def _send(
-        self, method: str, path: str, body: bytes | None, accept: str, deadlines: Deadlines, until: float, again: int
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        accept: str,
+        deadlines: Deadlines,
+        until: float,
+        again: int,
+        more: bytes,
     ) -> http1.Response:
         """One request, up to the headers of its answer."""
         head = self._head(method, path, accept)
+        if more:
+            head += more
         request = head + b"\r\n" if body is None else b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
         try:
             return await self._pool.request(request, connect=deadlines.connect, until=until, again=again)
-        except http1.Fault as fault:
+        except http1.TransportError as fault:
             raise _error(fault) from None
 
     async def _refused(self, response: http1.Response) -> AntiphonError:
@@ -153,15 +187,24 @@ class UpstreamClient:
             async with asyncio.timeout(limits.UPSTREAM_ERROR_WAIT):
                 while len(body) < limits.MAX_UPSTREAM_ERROR and (piece := await response.readany()):
                     body += piece
-        except (TimeoutError, http1.Fault):
+        except (TimeoutError, http1.TransportError):
             pass  # the status says enough
         finally:
             response.close()
         return errors.refused(response.status, response.headers, bytes(body), self.scrubber)
 
+    def _more_head(self, headers: Mapping[str, str]) -> bytes:
+        """Header lines for one request: those that may be passed on, and are not configured for this upstream."""
+        lines = [
+            f"{name}: {value}\r\n"
+            for name, value in headers.items()
+            if name in PASSED_HEADERS and name not in self._configured and PRINTABLE.fullmatch(value)
+        ]
+        return "".join(lines).encode("ascii")
+
     # --- what is the same for many requests ---------------------------------------------------------------------------
     def _head(self, method: str, path: str, accept: str) -> bytes:
-        """The head of a request, but for the length of its body."""
+        """The head of a request without the length of its body. It is made once for each kind of request."""
         secret = self._secret.value
         if self._heads[0] != secret:
             self._heads = secret, {}
@@ -185,14 +228,14 @@ class UpstreamClient:
         return "".join(f"{line}\r\n" for line in lines).encode("latin-1", "replace")
 
 
-def _error(fault: http1.Fault) -> AntiphonError:
-    """What a client is told of what went wrong before there was an answer."""
-    if isinstance(fault, http1.Late):
+def _error(fault: http1.TransportError) -> AntiphonError:
+    """The client's error for a failure before there was an answer."""
+    if isinstance(fault, http1.Timeout):
         return errors.late("to connect", paid=False) if fault.connecting else errors.late("to begin its answer")
-    if isinstance(fault, http1.NotHttp):
+    if isinstance(fault, http1.ProtocolError):
         return errors.invalid("something that is not HTTP")
-    if isinstance(fault, http1.Crowded):
+    if isinstance(fault, http1.PoolExhausted):
         return Overloaded("Too many calls of upstreams are running on this server.")
-    if isinstance(fault, http1.Broken) and fault.stale:
+    if isinstance(fault, http1.ConnectionLost) and fault.stale:
         return errors.not_taken()
     return errors.unreachable() if isinstance(fault, http1.Unreachable) else errors.broken()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from antiphon.http.bodies import checked
+from antiphon.http.bodies import checked_body
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
@@ -24,7 +24,7 @@ async def body_of(exchange: Exchange, schema_name: str, *, unsupported: Mapping[
     `PermissionDenied` for a member that the caller's role may not set.
     """
     Query(exchange, ())
-    body, extra = await checked(exchange, schema_name)
+    body, extra = await checked_body(exchange, schema_name)
     if extra:
         raise unknown_parameter(next(iter(extra)))
     given = {name: value for name, value in body.items() if value is not None}

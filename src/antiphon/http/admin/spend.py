@@ -14,11 +14,11 @@ from antiphon.domain import limits, money
 from antiphon.domain.budgets import ORGANIZATION, Budget, Scope
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.http.admin.buckets import integer
-from antiphon.http.api import Resource
-from antiphon.http.bodies import checked
+from antiphon.http.bodies import checked_body
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.policy.money.budgets import BudgetStage
 from antiphon.policy.money.changes import BudgetChanges
 from antiphon.ports import Clock, TenantStore
@@ -77,7 +77,7 @@ class _Spend:
         """Schema `Update…SpendLimitBody`."""
         Query(exchange, ())
         owner = await self._owner(exchange)
-        body, extra = await checked(exchange, f"Update{owner.scope.capitalize()}SpendLimitBody")
+        body, extra = await checked_body(exchange, f"Update{owner.scope.capitalize()}SpendLimitBody")
         old = next((one for one in await self._changes.of(owner.scope, owner.subject) if _is_limit(one)), None)
         limit = await self._changes.put(
             exchange.actor,
@@ -158,7 +158,7 @@ class _Spend:
 
     async def _put_alert(self, exchange: Exchange, owner: _Owner, old: Budget | None) -> None:
         Query(exchange, ())
-        body, extra = await checked(exchange, "CreateSpendAlertBody")
+        body, extra = await checked_body(exchange, "CreateSpendAlertBody")
         alert = await self._changes.put(
             exchange.actor,
             owner.scope,

@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 
+import msgspec
+
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.fairness import WHOSE
@@ -34,6 +36,18 @@ class Pipeline:
         start_listeners: Sequence[StartListener] = (),
         deferred_listeners: Sequence[CallListener] = (),
     ) -> None:
+        """As `install` takes them. A pipeline that is made without may be handed on, and is given them later."""
+        self._over: list[Call] = []
+        self.install(stages, call_listeners, answerer, start_listeners, deferred_listeners)
+
+    def install(
+        self,
+        stages: Sequence[Stage] = (),
+        call_listeners: Sequence[CallListener] = (),
+        answerer: Answerer | None = None,
+        start_listeners: Sequence[StartListener] = (),
+        deferred_listeners: Sequence[CallListener] = (),
+    ) -> None:
         """`stages` in the order they are entered; then `answering` is asked, and only then the engine.
 
         `call_listeners` are told at once that a call is over. `deferred_listeners` are told of many calls together,
@@ -44,7 +58,6 @@ class Pipeline:
         self._answerer = answerer
         self._start_listeners = tuple(start_listeners)
         self._deferred_listeners = tuple(deferred_listeners)
-        self._over: list[Call] = []
 
     def bound(self, call: Call, route: Route) -> PipelineEngine:
         """The route as an engine for this call: whatever it generates goes through the stages.
@@ -165,6 +178,8 @@ class PipelineEngine:
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Through the stages, on the route."""
+        if self._call.upstream_headers:
+            generation = msgspec.structs.replace(generation, headers=self._call.upstream_headers)
         return await self._gate.generate(self._call, self.route, generation)
 
     async def check(self, generation: Generation) -> None:

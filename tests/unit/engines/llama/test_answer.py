@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from antiphon.domain.errors import OutputInvalid
-from antiphon.engines.llama.answer import Answer, AnswerRules
+from antiphon.engines.llama.answer import AnswerRules, CompletionParser
 from antiphon.engines.llama.client import Alternative, Chunk, Probability, Timings
 from antiphon.protocol.generation import CallArguments, CallStart, Delta, Finish, ReasoningDelta, TextDelta
 
@@ -30,7 +30,7 @@ async def bad(_: str) -> str | None:
 
 
 def answer(rules: AnswerRules, *chunks: Chunk) -> list[Delta]:
-    machine = Answer(rules, input_tokens=5)
+    machine = CompletionParser(rules, input_tokens=5)
     deltas: list[Delta] = []
     for chunk in chunks:
         deltas += machine.feed(chunk)

@@ -11,11 +11,11 @@ import pytest
 
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed, EngineUnavailable
+from antiphon.engines.llama.child_connection import ChildConnection
 from antiphon.engines.llama.client import Chunk, NotBegun
 from antiphon.engines.llama.config import LlamaConfig
-from antiphon.engines.llama.connection import Connection
 from antiphon.engines.llama.engine import LlamaEngine
-from antiphon.engines.llama.pulse import Pulse
+from antiphon.engines.llama.heartbeat import Heartbeat
 from antiphon.engines.llama.thinking import Thinking
 from antiphon.protocol.generation import (
     CallArguments,
@@ -47,9 +47,9 @@ class Child:
         self.bodies: list[dict[str, Any]] = []
         self.shown_tools: list[int] = []
         self.vocabulary_size = 100
-        self.client = self.reader = self.reading = self
+        self.client = self.reader = self.prefill = self
         self.gone = False
-        self.pulse = Pulse(healthy, lambda: False, lambda: 0)
+        self.heartbeat = Heartbeat(healthy, lambda: False, lambda: 0)
         self.admission_fails = 0
 
     async def prompt(self, generation: Generation) -> tuple[list[int], Thinking]:
@@ -69,8 +69,8 @@ class Child:
         yield Chunk(stop=True, stop_type="eos", tokens_predicted=2)
 
     # the supervisor's part
-    async def connection(self) -> Connection:
-        return cast("Connection", self)
+    async def connection(self) -> ChildConnection:
+        return cast("ChildConnection", self)
 
     async def replaced(self, connection: object) -> bool:
         assert connection is self
@@ -81,7 +81,7 @@ def engine(child: Child, tmp_path: Path) -> LlamaEngine:
     model = tmp_path / "m.gguf"
     model.touch()
     made = LlamaEngine(LlamaConfig(model=model, name="m", slots=1, context=100))
-    made._supervisor = cast("Any", child)
+    made._child.supervisor = cast("Any", child)
     return made
 
 
@@ -183,12 +183,12 @@ def test_an_answer_is_watched_on_when_the_process_that_watches_has_ended(tmp_pat
 
 
 def test_what_is_cut_off_breaks_no_grammar(tmp_path: Path) -> None:
-    class PageCursor(Child):
+    class BrokenOff(Child):
         async def complete(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
             yield Chunk(content='{"a', tokens_predicted=1)
             yield Chunk(content="\ufffd", stop=True, stop_type="limit", tokens_predicted=2)
 
-    deltas = ask(PageCursor(), tmp_path, output=SMALL)
+    deltas = ask(BrokenOff(), tmp_path, output=SMALL)
     assert isinstance(deltas[-1], Finish)
     assert deltas[-1].reason == "length"
 

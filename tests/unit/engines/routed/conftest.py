@@ -14,12 +14,12 @@ import pytest
 from antiphon.domain.route_trace import RouteTrace, TargetName
 from antiphon.domain.routing import RouteSpec, TargetSpec
 from antiphon.engines.routed.health import Health
-from antiphon.engines.routed.route import RoutedRoute, Surroundings, Tier
+from antiphon.engines.routed.route import RoutedRoute, RoutingEnv, Tier
 from antiphon.engines.routed.target import Target
 from antiphon.engines.scripted import ScriptedEngine, Step, saying
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Delta, Generation, Message, TextDelta, TextPart
-from simulation.world import VirtualClock, VirtualLoop, play
+from support.virtual_time import VirtualClock, VirtualLoop, play
 
 PLAIN = Capabilities(context_tokens=1000)
 
@@ -59,7 +59,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.clock = VirtualClock(self.loop)
-        self.around = Surroundings(self.clock, self.chance.random, lambda name, _: self.prices.get(name.upstream))
+        self.env = RoutingEnv(self.clock, self.chance.random, lambda name, _: self.prices.get(name.upstream))
 
     def target(self, engine: ScriptedEngine, weight: int = 1) -> Target:
         name = TargetName(engine.name, "m")
@@ -70,7 +70,7 @@ class World:
         configured = RouteSpec("r", tuple(target.spec for target in targets), **spec)
         tiers = [Tier(configured, targets, configured.retries)]
         tiers += [Tier(configured, (self.target(engine),), 0) for engine in fallbacks]
-        return RoutedRoute("r", configured, tiers, self.around, 1)
+        return RoutedRoute("r", configured, tiers, self.env, 1)
 
 
 def asking(text: str = "hello", **more: Any) -> Generation:

@@ -27,7 +27,7 @@ def firsts(world: World, spec: RouteSpec, among: list[Target], calls: int = 4000
     counted: Counter[str] = Counter()
     for number in range(calls):
         order = choice.order(
-            spec, among, asking(f"question {number}"), 0.0, chance=world.around.chance, price=world.around.price
+            spec, among, asking(f"question {number}"), 0.0, chance=world.env.chance, price=world.env.price
         )
         assert sorted(order, key=id) == sorted(among, key=id)
         counted[order[0].name.upstream] += 1
@@ -176,7 +176,7 @@ def test_lowest_price_with_unknown_ones_last(world: Play) -> None:
         among = targets(world, unknown=1, dear=1, cheap=1)
         world.prices = {"dear": 9.0, "cheap": 0.5}
         order = choice.order(
-            spec_of(among, choose="price"), among, asking(), 0.0, chance=world.around.chance, price=world.around.price
+            spec_of(among, choose="price"), among, asking(), 0.0, chance=world.env.chance, price=world.env.price
         )
         assert [target.name.upstream for target in order] == ["cheap", "dear", "unknown"]
 

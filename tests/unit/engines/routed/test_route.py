@@ -435,7 +435,7 @@ def test_the_union_never_promises_to_continue(world: Play) -> None:
 def test_a_server_that_stops_tries_nothing_again(world: Play) -> None:
     async def main(world: World) -> None:
         engine = Fickle("a", *[BROKEN] * 9)
-        world.around.stopped = True
+        world.env.stopped = True
         assert (await error_of(world, engine)).code == "server_is_shutting_down"
         assert engine.calls == 1
 

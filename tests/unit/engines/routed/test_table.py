@@ -10,7 +10,7 @@ import pytest
 from antiphon.domain.errors import SetupError
 from antiphon.domain.routing import Deadlines, TargetSpec
 from antiphon.engines.routed.fleet import Fleet
-from antiphon.engines.routed.route import RoutedRoute, Surroundings
+from antiphon.engines.routed.route import RoutedRoute, RoutingEnv
 from antiphon.engines.routed.table import routes_of
 from antiphon.engines.schemas.worker import SchemaWorker
 from antiphon.engines.scripted import ScriptedEngine
@@ -37,7 +37,7 @@ class Made:
 
 def fleet(made: Made | None = None, local: str | None = "home") -> Fleet:
     engine = None if local is None else ScriptedEngine(name=local)
-    return Fleet(engine, gateway.upstreams(UPSTREAMS), made or Made(), Surroundings(SystemClock()))
+    return Fleet(engine, gateway.upstreams(UPSTREAMS), made or Made(), RoutingEnv(SystemClock()))
 
 
 def routes(
@@ -143,6 +143,6 @@ def test_the_built_in_engine_serves_one_model() -> None:
 def test_a_secret_that_is_not_there_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOWHERE", raising=False)
     upstreams = gateway.upstreams({"u": {**UPSTREAMS["u"], "secret": {"env": "NOWHERE"}}})
-    among = Fleet(None, upstreams, Made(), Surroundings(SystemClock()))
+    among = Fleet(None, upstreams, Made(), RoutingEnv(SystemClock()))
     with pytest.raises(SetupError, match="NOWHERE is not set"):
         routes({"u/*": {"targets": [{"upstream": "u"}]}}, among)

@@ -17,10 +17,10 @@ from antiphon.domain.errors import (
     RateLimited,
     UpstreamFailed,
 )
-from antiphon.engines.upstream.chat_answer import NeutralAnswer
-from antiphon.engines.upstream.chat_passthrough import PassthroughAnswer
+from antiphon.engines.upstream.chat.answer import ChatParser
+from antiphon.engines.upstream.chat.passthrough import ChatPassthroughParser
 from antiphon.engines.upstream.scrubber import Scrubber
-from antiphon.engines.upstream.used import Counted
+from antiphon.engines.upstream.usage import OutputMeter
 from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
@@ -38,18 +38,18 @@ from support.upstreams import Json, chunk, usage_chunk
 SCRUBBER = Scrubber("sk-secret-0123456789", "up.example")
 
 
-def counted() -> Counted:
-    return Counted(lambda: 7)
+def counted() -> OutputMeter:
+    return OutputMeter(lambda: 7)
 
 
 def answer(*chunks: bytes, disguised: tuple[str, ...] = (), tools: tuple[str, ...] = ()) -> list[Delta]:
-    machine = NeutralAnswer(SCRUBBER, counted(), disguised, tools)
+    machine = ChatParser(SCRUBBER, counted(), disguised, tools)
     return [*(delta for each in chunks for delta in machine.feed(each)), *machine.finish()]
 
 
 def whole(message: Json, finish: str | None = "stop", **more: Any) -> list[Delta]:
     body = {"choices": [{"index": 0, "message": message, "finish_reason": finish}], **more}
-    machine = NeutralAnswer(SCRUBBER, counted())
+    machine = ChatParser(SCRUBBER, counted())
     return [*machine.whole(json.dumps(body).encode()), *machine.finish()]
 
 
@@ -188,7 +188,7 @@ def test_calls_side_by_side_come_one_after_the_other() -> None:
 
 
 def test_the_next_call_is_passed_on_as_soon_as_the_last_one_is_whole() -> None:
-    machine = NeutralAnswer(SCRUBBER, counted())
+    machine = ChatParser(SCRUBBER, counted())
     machine.feed(calls(call(0, "one", "{}", "a")))
     assert machine.feed(calls(call(1, "two", '{"x"', "b"))) == [CallStart("two", "b"), CallArguments('{"x"')]
     with pytest.raises(UpstreamFailed, match="complete") as caught:
@@ -260,7 +260,7 @@ def test_halves_of_characters(pieces: tuple[bytes, ...], text: str) -> None:
 
 
 def test_an_answer_that_goes_on_and_on_ends_as_one_that_is_out_of_tokens() -> None:
-    machine = NeutralAnswer(SCRUBBER, Counted(lambda: 7, 10))
+    machine = ChatParser(SCRUBBER, OutputMeter(lambda: 7, 10))
     said = 0
     while not machine.finished:
         said += 12
@@ -314,7 +314,7 @@ def test_a_whole_answer() -> None:
     "body", [b"{}", b'{"choices": []}', b"[]", b"null", b"<html>", b'{"choices": 7}', b"\xff", b""]
 )
 def test_a_whole_answer_that_is_none(body: bytes) -> None:
-    for machine in (NeutralAnswer(SCRUBBER, counted()), PassthroughAnswer(SCRUBBER, counted(), show_usage=True)):
+    for machine in (ChatParser(SCRUBBER, counted()), ChatPassthroughParser(SCRUBBER, counted(), show_usage=True)):
         with pytest.raises(UpstreamFailed) as caught:
             machine.whole(body)
         assert caught.value.code == "upstream_invalid"
@@ -363,7 +363,7 @@ def test_errors_that_are_null_are_none() -> None:
 
 # --- in the server's own words ----------------------------------------------------------------------------------------
 def passthrough(*chunks: bytes, show_usage: bool = False, tools: tuple[str, ...] = ()) -> list[Delta]:
-    machine = PassthroughAnswer(SCRUBBER, counted(), show_usage=show_usage, model="asked", tools=tools)
+    machine = ChatPassthroughParser(SCRUBBER, counted(), show_usage=show_usage, model="asked", tools=tools)
     return [*(delta for each in chunks for delta in machine.feed(each)), *machine.finish()]
 
 
@@ -468,7 +468,7 @@ anything = st.recursive(
 @given(st.lists(st.one_of(chunks_, anything), max_size=8), st.booleans())
 def test_whatever_comes_makes_a_legal_sequence_or_a_clean_error(said: list[Any], ended: bool) -> None:
     data = [json.dumps(each).encode() for each in said] + [END] * ended
-    for machine in (NeutralAnswer(SCRUBBER, counted()), PassthroughAnswer(SCRUBBER, counted(), show_usage=True)):
+    for machine in (ChatParser(SCRUBBER, counted()), ChatPassthroughParser(SCRUBBER, counted(), show_usage=True)):
         deltas: list[Delta] = []
         try:
             for each in data:

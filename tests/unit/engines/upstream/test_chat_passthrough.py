@@ -10,9 +10,9 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from antiphon.domain.errors import UpstreamFailed
-from antiphon.engines.upstream.chat_passthrough import PassthroughAnswer
+from antiphon.engines.upstream.chat.passthrough import ChatPassthroughParser
 from antiphon.engines.upstream.scrubber import Scrubber
-from antiphon.engines.upstream.used import Counted
+from antiphon.engines.upstream.usage import OutputMeter
 from antiphon.protocol.generation import Delta, Finish, PassthroughDelta, Usage
 from conformance.spec import check_chat_chunk
 from support.call_pieces import OSLO, ROME, WAYS, piece
@@ -23,9 +23,9 @@ FIRST = chunk({"role": "assistant", "content": ""})
 END, CALLED = chunk(finish="stop"), chunk(finish="tool_calls")
 
 
-def machine(*, most: int | None = None, **options: Any) -> PassthroughAnswer:
+def machine(*, most: int | None = None, **options: Any) -> ChatPassthroughParser:
     settings: Json = {"show_usage": False, "model": "asked", "tools": ("get_weather", "get_time"), **options}
-    return PassthroughAnswer(Scrubber(SECRET, "up.example"), Counted(lambda: 7, most), **settings)
+    return ChatPassthroughParser(Scrubber(SECRET, "up.example"), OutputMeter(lambda: 7, most), **settings)
 
 
 def streamed(*events: bytes | Json, **options: Any) -> tuple[list[Json], Finish]:
@@ -97,7 +97,7 @@ def test_whatever_is_left_out_or_odd_the_client_gets_whole_chunks(events: list[A
 
 @pytest.mark.parametrize(
     ("word", "reason"),
-    [("eos_token", "stop"), ("STOP", "stop"), ("end_turn", "stop"), ("MAX_TOKENS", "length"), ("SAFETY",
+    [("eos_token", "stop"), ("STOP", "stop"), ("append_and_unlock", "stop"), ("MAX_TOKENS", "length"), ("SAFETY",
      "content_filter"), ("tool_use", "tool_calls"), ("whatever", "stop")],
 )  # fmt: skip
 def test_words_for_the_end_become_the_published_ones(word: str, reason: str) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from antiphon.domain.errors import InvalidRequest, SetupError
-from antiphon.engines.upstream.chat_request import body_of, messages_of, passthrough_body, speaks, takes_content
+from antiphon.engines.upstream.chat.request import body_of, messages_of, passthrough_body, speaks, takes_content
 from antiphon.engines.upstream.profiles import GENERIC, PROFILES, Profile, profile_named
 from antiphon.protocol.generation import (
     AudioPart,

@@ -28,15 +28,15 @@ from antiphon.domain.errors import (
 )
 from antiphon.domain.routing import Deadlines, Secret, UpstreamSpec
 from antiphon.engines.upstream import errors
-from antiphon.engines.upstream.client import Connections, UpstreamClient
+from antiphon.engines.upstream.client import ConnectionPools, UpstreamClient
 from antiphon.wire.sse import Event
 from support.chat_engines import HASTY, client_of
 from support.upstreams import (
     SECRET,
     Behaviour,
+    BreakOff,
     ChatUpstream,
     Json,
-    PageCursor,
     Says,
     Stall,
     chat_upstream,
@@ -61,7 +61,7 @@ def using(upstream: ChatUpstream, main: Callable[[UpstreamClient], Awaitable[T]]
     """Run `main` with a client of its own."""
 
     async def run() -> T:
-        connections = Connections()
+        connections = ConnectionPools()
         try:
             return await main(client_of(upstream.url, connections, **more))
         finally:
@@ -269,7 +269,7 @@ def test_errors_that_are_none_of_the_known_forms(upstream: ChatUpstream, body: b
 def test_an_error_without_end_is_not_read_to_its_end(upstream: ChatUpstream) -> None:
     error = error_of(upstream, Says([b" " * 10_000] * 100, status=500))
     assert error.code == "upstream_error"
-    error = error_of(upstream, Says([b'{"error"', PageCursor()], status=500))
+    error = error_of(upstream, Says([b'{"error"', BreakOff()], status=500))
     assert error.code == "upstream_error"
 
 
@@ -289,7 +289,7 @@ def test_nobody_is_there(upstream: ChatUpstream) -> None:
 
 
 @pytest.mark.parametrize("ask", [whole, events])
-@pytest.mark.parametrize("pieces", [[PageCursor()], [b'data: {"a', PageCursor()], [b'{"a":', PageCursor()]])
+@pytest.mark.parametrize("pieces", [[BreakOff()], [b'data: {"a', BreakOff()], [b'{"a":', BreakOff()]])
 def test_an_upstream_that_hangs_up(upstream: ChatUpstream, ask: Any, pieces: list[Any]) -> None:
     kind = "text/event-stream" if ask is events else "application/json"
     error = error_of(upstream, Says(pieces, kind=kind), ask)
@@ -366,7 +366,7 @@ def test_a_reader_that_is_slow_is_not_the_upstreams_fault(upstream: ChatUpstream
 async def raw_server(talk: Raw) -> AsyncIterator[UpstreamClient]:
     """A client of a server that speaks in bytes."""
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    connections = Connections()
+    connections = ConnectionPools()
     port = server.sockets[0].getsockname()[1]
     try:
         yield client_of(f"http://127.0.0.1:{port}/v1", connections)
@@ -502,7 +502,7 @@ def test_a_secret_that_was_rotated_is_taken_up_at_once(upstream: ChatUpstream, t
         return Says([b'{"error": {"message": "no"}}'], status=401)
 
     async def main() -> bytes:
-        connections = Connections()
+        connections = ConnectionPools()
         client = UpstreamClient(UpstreamSpec("up", "chat", upstream.url, Secret(file=file)), connections)
         file.write_text("new-secret\n")
         try:

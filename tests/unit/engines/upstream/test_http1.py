@@ -42,7 +42,7 @@ async def serving(serve: Serve, **options: Any) -> AsyncIterator[http1.Pool]:
 
     server = await asyncio.start_server(accepted, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    pool = http1.Pool("127.0.0.1", port, tls=False, keep_alive=5, **{"room": http1.Room(), **options})
+    pool = http1.Pool("127.0.0.1", port, tls=False, keep_alive=5, **{"budget": http1.ConnectionBudget(), **options})
     try:
         yield pool
     finally:
@@ -170,7 +170,7 @@ def test_an_answer_that_breaks_off_is_not_taken_for_whole(pieces: list[bytes]) -
     async def use(pool: http1.Pool) -> None:
         response = await ask(pool)
         assert await response.readany() == b"hel"
-        with pytest.raises(http1.Broken) as caught:
+        with pytest.raises(http1.ConnectionLost) as caught:
             await response.readany()
         assert not caught.value.stale
 
@@ -187,7 +187,7 @@ def test_an_answer_that_breaks_off_is_not_taken_for_whole(pieces: list[bytes]) -
 )
 def test_what_is_not_http(said: bytes) -> None:
     async def use(pool: http1.Pool) -> None:
-        with pytest.raises((http1.NotHttp, http1.Late)):
+        with pytest.raises((http1.ProtocolError, http1.Timeout)):
             await ask(pool, 0.3)
 
     run(saying([said]), use)
@@ -213,7 +213,7 @@ TRAILERS = CHUNKED + b"2\r\nok\r\n0\r\n"
 )
 def test_heads_that_say_two_things(head: bytes) -> None:
     async def use(pool: http1.Pool) -> None:
-        with pytest.raises(http1.NotHttp):
+        with pytest.raises(http1.ProtocolError):
             await ask(pool)
 
     run(saying([OK + head + b"\r\n\r\nhello"], close=True), use)
@@ -267,7 +267,7 @@ def test_what_never_ends_is_cut_off(start: bytes, more: bytes) -> None:
     sent: list[int] = []
 
     async def use(pool: http1.Pool) -> None:
-        with pytest.raises(http1.NotHttp):
+        with pytest.raises(http1.ProtocolError):
             await read(await ask(pool))
 
     run(endless(start, more, sent), use)
@@ -280,7 +280,7 @@ def test_one_trailer_ten_million_times_takes_no_time() -> None:
     async def use(pool: http1.Pool) -> None:
         response = await ask(pool)
         began = time.thread_time()
-        with contextlib.suppress(http1.NotHttp):
+        with contextlib.suppress(http1.ProtocolError):
             await read(response)
         assert time.thread_time() - began < 0.1
 
@@ -311,7 +311,7 @@ def test_no_more_files_is_no_fault_of_the_upstreams(monkeypatch: pytest.MonkeyPa
             raise OSError(errno.EMFILE, "too many open files")
 
         monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", full)
-        with pytest.raises(http1.Crowded):
+        with pytest.raises(http1.PoolExhausted):
             await ask(pool)
 
     run(saying([]), use)
@@ -319,7 +319,7 @@ def test_no_more_files_is_no_fault_of_the_upstreams(monkeypatch: pytest.MonkeyPa
 
 def test_a_head_without_end() -> None:
     async def use(pool: http1.Pool) -> None:
-        with pytest.raises(http1.NotHttp):
+        with pytest.raises(http1.ProtocolError):
             await ask(pool)
 
     lines = [b"X-%d: %b\r\n" % (number, b"x" * 1000) for number in range(2 * limits.MAX_HEADERS // 1000)]
@@ -328,7 +328,7 @@ def test_a_head_without_end() -> None:
 
 def test_no_answer_in_time_ends_the_connection() -> None:
     async def use(pool: http1.Pool) -> None:
-        with pytest.raises(http1.Late) as caught:
+        with pytest.raises(http1.Timeout) as caught:
             await ask(pool, 0.05)
         assert not caught.value.connecting
 
@@ -356,7 +356,7 @@ def test_a_second_answer_in_the_same_piece_is_never_given_to_the_next_request() 
 
     async def use(pool: http1.Pool) -> None:
         for _ in range(3):
-            with contextlib.suppress(http1.Fault):
+            with contextlib.suppress(http1.TransportError):
                 assert await read(await ask(pool)) == b"1"
 
     run(saying([both], [both], [both]), use)
@@ -375,13 +375,13 @@ def test_closing_early_hangs_up_and_gives_its_room_back() -> None:
     async def use(pool: http1.Pool) -> None:
         response = await ask(pool)
         assert await response.readany() == b"1"
-        with pytest.raises(http1.Crowded):
+        with pytest.raises(http1.PoolExhausted):
             await ask(pool)
         response.close()
         await asyncio.wait_for(gone.wait(), 5)
         (await ask(pool)).close()
 
-    run(serve, use, room=http1.Room(1))
+    run(serve, use, budget=http1.ConnectionBudget(1))
 
 
 def test_a_reader_that_is_slow_makes_the_server_wait() -> None:
@@ -416,8 +416,8 @@ def test_nobody_is_there() -> None:
         port = server.sockets[0].getsockname()[1]
         server.close()
         await server.wait_closed()
-        room = http1.Room(1)
-        pool = http1.Pool("127.0.0.1", port, tls=False, keep_alive=5, room=room)
+        budget = http1.ConnectionBudget(1)
+        pool = http1.Pool("127.0.0.1", port, tls=False, keep_alive=5, budget=budget)
         for _ in range(2):  # the room is given back
             with pytest.raises(http1.Unreachable):
                 await ask(pool)
@@ -480,7 +480,9 @@ def test_tls_with_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     async def main() -> None:
         serve = saying([OK + b"Content-Length: 5\r\n\r\nhello"])
         server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=theirs)
-        pool = http1.Pool("127.0.0.1", server.sockets[0].getsockname()[1], tls=True, keep_alive=5, room=http1.Room())
+        pool = http1.Pool(
+            "127.0.0.1", server.sockets[0].getsockname()[1], tls=True, keep_alive=5, budget=http1.ConnectionBudget()
+        )
         try:
             if trusted:
                 assert await read(await ask(pool)) == b"hello"

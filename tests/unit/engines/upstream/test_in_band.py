@@ -16,12 +16,13 @@ from antiphon.domain.errors import (
     RateLimited,
     UpstreamFailed,
 )
-from antiphon.engines.upstream.chat_answer import Answer, NeutralAnswer
-from antiphon.engines.upstream.chat_passthrough import PassthroughAnswer
-from antiphon.engines.upstream.responses_passthrough import PassthroughEvents
-from antiphon.engines.upstream.responses_stream import NeutralEvents
+from antiphon.engines.upstream.chat.answer import ChatParser
+from antiphon.engines.upstream.chat.passthrough import ChatPassthroughParser
+from antiphon.engines.upstream.dialect import AnswerParser
+from antiphon.engines.upstream.responses.answer import ResponsesParser
+from antiphon.engines.upstream.responses.passthrough import ResponsesPassthroughParser
 from antiphon.engines.upstream.scrubber import Scrubber
-from antiphon.engines.upstream.used import Counted
+from antiphon.engines.upstream.usage import OutputMeter
 from conformance.samples import message, response
 from support.upstreams import chunk
 
@@ -30,19 +31,22 @@ SCRUBBER = Scrubber(SECRET, "up.example")
 TEXT_EVENT = json.dumps(
     {"type": "response.output_text.delta", "item_id": "m", "output_index": 0, "content_index": 0, "delta": "Hel"}
 ).encode()
-Make = Callable[[], Answer]
+Make = Callable[[], AnswerParser]
 
 
-def counted() -> Counted:
-    return Counted(lambda: 7)
+def counted() -> OutputMeter:
+    return OutputMeter(lambda: 7)
 
 
 CHAT: list[Make] = [
-    lambda: NeutralAnswer(SCRUBBER, counted()),
-    lambda: PassthroughAnswer(SCRUBBER, counted(), show_usage=True),
-    lambda: PassthroughAnswer(SCRUBBER, counted(), show_usage=False, streamed=False),
+    lambda: ChatParser(SCRUBBER, counted()),
+    lambda: ChatPassthroughParser(SCRUBBER, counted(), show_usage=True),
+    lambda: ChatPassthroughParser(SCRUBBER, counted(), show_usage=False, streamed=False),
 ]
-RESPONSES: list[Make] = [lambda: NeutralEvents(SCRUBBER, counted()), lambda: PassthroughEvents(SCRUBBER, counted())]
+RESPONSES: list[Make] = [
+    lambda: ResponsesParser(SCRUBBER, counted()),
+    lambda: ResponsesPassthroughParser(SCRUBBER, counted()),
+]
 ALL = [
     *((make, chunk({"role": "assistant", "content": "Hel"})) for make in CHAT),
     *((make, TEXT_EVENT) for make in RESPONSES),

@@ -8,7 +8,7 @@ import pytest
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.engines.upstream.profiles import PROFILES
-from antiphon.engines.upstream.responses_request import body_of, counted, passthrough_body
+from antiphon.engines.upstream.responses.request import body_of, counted, passthrough_body
 from antiphon.protocol.generation import (
     AudioPart,
     FilePart,

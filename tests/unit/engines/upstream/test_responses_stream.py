@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.domain.errors import AntiphonError, InvalidRequest, RateLimited, UpstreamFailed
-from antiphon.engines.upstream.responses_passthrough import PassthroughEvents
-from antiphon.engines.upstream.responses_stream import NeutralEvents
+from antiphon.engines.upstream.responses.answer import ResponsesParser
+from antiphon.engines.upstream.responses.passthrough import ResponsesPassthroughParser
 from antiphon.engines.upstream.scrubber import Scrubber
-from antiphon.engines.upstream.used import Counted
+from antiphon.engines.upstream.usage import OutputMeter
 from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
@@ -27,6 +27,7 @@ from antiphon.protocol.generation import (
     Usage,
 )
 from conformance.samples import call, message, reasoning, response, stream
+from support.examples import examples
 from support.hosted import searching
 
 Body = dict[str, Any]
@@ -35,8 +36,8 @@ USED = Usage(input_tokens=5, cached_tokens=2, output_tokens=7, reasoning_tokens=
 GUESSED = Usage(input_tokens=9, output_tokens=2, estimated=True)
 
 
-def answer(*stops: str) -> NeutralEvents:
-    return NeutralEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9), stops)
+def answer(*stops: str) -> ResponsesParser:
+    return ResponsesParser(Scrubber(SECRET, "up.example"), OutputMeter(lambda: 9), stops)
 
 
 def told(events: list[Body], *stops: str) -> list[Delta]:
@@ -151,7 +152,7 @@ def test_a_stream_that_only_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    "events", [answer, lambda: PassthroughEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))]
+    "events", [answer, lambda: ResponsesPassthroughParser(Scrubber(SECRET, "up.example"), OutputMeter(lambda: 9))]
 )
 @pytest.mark.parametrize(
     ("said", "kind", "code"),
@@ -177,7 +178,7 @@ WHOLE = message()
 
 
 def passthrough(*events: Body | bytes, name: str = "message") -> list[Delta]:
-    machine = PassthroughEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))
+    machine = ResponsesPassthroughParser(Scrubber(SECRET, "up.example"), OutputMeter(lambda: 9))
     data = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in events]
     return [*(delta for each in data for delta in machine.feed(each, name)), *machine.finish()]
 
@@ -198,7 +199,7 @@ def test_the_end_may_be_told_in_other_words(status: str | None) -> None:
 def test_a_type_may_stand_in_the_events_own_line_alone() -> None:
     machine = answer()
     assert machine.feed(b'{"output_index": 0, "delta": "a"}', "response.output_text.delta") == [TextDelta("a")]
-    events = PassthroughEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))
+    events = ResponsesPassthroughParser(Scrubber(SECRET, "up.example"), OutputMeter(lambda: 9))
     [delta] = events.feed(b'{"output_index": 0, "delta": "a"}', "response.output_text.delta")
     assert isinstance(delta, PassthroughDelta)
     assert json.loads(delta.data)["type"] == "response.output_text.delta"
@@ -237,8 +238,8 @@ def test_halves_of_characters() -> None:
 
 def test_an_answer_that_goes_on_and_on_ends_as_one_that_is_out_of_tokens() -> None:
     for machine in (
-        NeutralEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9, 10)),
-        PassthroughEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9, 10)),
+        ResponsesParser(Scrubber(SECRET, "up.example"), OutputMeter(lambda: 9, 10)),
+        ResponsesPassthroughParser(Scrubber(SECRET, "up.example"), OutputMeter(lambda: 9, 10)),
     ):
         said, deltas = 0, []
         while not machine.finished:
@@ -273,7 +274,7 @@ def test_items_without_places_or_beginnings() -> None:
 
 
 def test_native_events_are_passed_on_from_the_first_that_says_something() -> None:
-    events = PassthroughEvents(Scrubber(SECRET, "up.example"), Counted(lambda: 9))
+    events = ResponsesPassthroughParser(Scrubber(SECRET, "up.example"), OutputMeter(lambda: 9))
     given = [json.dumps(event).encode() for event in searching()]
     deltas = [delta for data in given for delta in events.feed(data)]
     assert [delta.data for delta in deltas if isinstance(delta, PassthroughDelta)] == given[2:]
@@ -291,7 +292,7 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.integers(0, 24), st.sampled_from(["item", "delta", "output_index", "type", "response", "logprobs"]), anything)
 def test_whatever_is_changed_it_is_an_answer_or_a_clean_error(at: int, name: str, value: Any) -> None:
     events = stream()

@@ -26,7 +26,7 @@ from antiphon.engines.schemas.enforce.patterns import (
     Unsupported,
     parse,
 )
-from antiphon.engines.schemas.enforce.patterns import Sequence as Services
+from antiphon.engines.schemas.enforce.patterns import Sequence as Parts
 
 #: Ways through a pattern whose look-arounds, edges and choices are taken apart.
 _MAX_WAYS = 64
@@ -98,7 +98,7 @@ def _has_condition(node: Node) -> bool:
     match node:
         case Edge() | Look():
             return True
-        case Services():
+        case Parts():
             return any(map(_has_condition, node.parts))
         case Choice():
             return any(map(_has_condition, node.options))
@@ -114,7 +114,7 @@ def _ways(node: Node) -> list[_Way]:
     match node:
         case Choice():
             ways = [way for option in node.options for way in _ways(option)]
-        case Services():
+        case Parts():
             ways = [tuple(item for way in each for item in way) for each in _bounded(list(map(_ways, node.parts)))]
         case Repeat():
             ways = _repeated(node)
@@ -137,7 +137,7 @@ def _repeated(node: Repeat) -> list[_Way]:
     if node.most == 1:
         return _ways(node.node) if node.least else [(EMPTY,), *_ways(node.node)]
     match node.node:
-        case Services(parts=(Look(behind=False, negative=True) as stop, Chars() as one)) if node.most is None:
+        case Parts(parts=(Look(behind=False, negative=True) as stop, Chars() as one)) if node.most is None:
             return [(_Tempered(one, stop.node, node.least),)]
     raise Unsupported("it repeats a look-around or an edge")
 
@@ -166,7 +166,7 @@ def _cut(way: _Way, kind: Literal["start", "end"]) -> tuple[_Way, bool]:
 
 def _nullable(node: Node | _Tempered) -> bool:
     match node:
-        case Services():
+        case Parts():
             return all(map(_nullable, node.parts))
         case Choice():
             return any(map(_nullable, node.options))
@@ -275,7 +275,7 @@ def regex(node: Node) -> str:
             if not spelled:
                 raise Unsupported("no character fits a class in it")
             return spelled
-        case Services():
+        case Parts():
             return "".join(map(regex, node.parts))
         case Choice():
             return f"(?:{'|'.join(map(regex, node.options))})"

@@ -1,0 +1,1 @@
+"""The Chat Completions API as upstreams speak it: one dialect of `engines.upstream`."""

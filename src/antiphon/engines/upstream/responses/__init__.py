@@ -1,0 +1,1 @@
+"""The Responses API as upstreams speak it: one dialect of `engines.upstream`."""
