@@ -16,9 +16,8 @@ from antiphon.http.resource import Resource, SocketResource
 from antiphon.http.socket_connection import SocketConnection
 from antiphon.jobs.kinds import JobContext, JobKind
 from antiphon.jobs.sweeps import Sweep
-from antiphon.policy.call import Call
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.observe import Gauge
-from antiphon.policy.pipeline.context import GenerationContext
 from antiphon.settings import Settings, parsers
 from antiphon.settings.spec import Spec
 from antiphon.wire import json as wire_json

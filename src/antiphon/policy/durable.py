@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from antiphon.policy.pipeline.context import GenerationContext
+from antiphon.policy.call import GenerationContext
 from antiphon.ports import Store
 
 

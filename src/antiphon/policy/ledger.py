@@ -17,10 +17,9 @@ from antiphon.domain.ids import new_id
 from antiphon.domain.ledger import Entry
 from antiphon.domain.texts import label, shortened
 from antiphon.jobs.steady import SteadyTime
-from antiphon.policy.call import Call
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.money import costs
 from antiphon.policy.money.pricing import Pricing
-from antiphon.policy.pipeline.context import GenerationContext
 from antiphon.ports import Clock, LedgerStore
 from antiphon.telemetry.logs import logger
 

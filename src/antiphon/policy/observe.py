@@ -12,8 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from antiphon.domain import limits
 from antiphon.domain.durations import milliseconds
 from antiphon.domain.route_trace import TargetName
-from antiphon.policy.call import Call
-from antiphon.policy.pipeline.context import GenerationContext
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.telemetry import logs
 from antiphon.telemetry.metrics import Count, Histogram, LoopLag, Table
 

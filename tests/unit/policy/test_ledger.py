@@ -15,10 +15,9 @@ from antiphon.domain.ledger import Asked, Entry, Sum
 from antiphon.domain.route_trace import Attempt, TargetName
 from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.engines.scripted import ScriptedEngine
-from antiphon.policy.call import Call
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.ledger import Ledger
 from antiphon.policy.money.pricing import Pricing
-from antiphon.policy.pipeline.context import GenerationContext
 from antiphon.protocol.generation import Generation, Usage
 from antiphon.run.clock import SystemClock
 from support.money import PricedRoute

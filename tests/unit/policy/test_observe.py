@@ -14,9 +14,8 @@ from antiphon.domain.routing import RouteSpec, TargetSpec
 from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.engines.single import SingleRoute
-from antiphon.policy.call import Call
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.observe import KeyLabel, Observer, Request, Served
-from antiphon.policy.pipeline.context import GenerationContext
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.generation import Generation, Usage
 from support.loglines import logged

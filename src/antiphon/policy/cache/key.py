@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from antiphon.domain import limits
-from antiphon.policy.pipeline.context import GenerationContext
+from antiphon.policy.call import GenerationContext
 from antiphon.protocol.generation import (
     AudioPart,
     FilePart,

@@ -14,7 +14,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed, fresh
 from antiphon.domain.ids import new_id
 from antiphon.domain.route_trace import RouteTrace
-from antiphon.policy.pipeline.context import GenerationContext
+from antiphon.policy.call import GenerationContext
 from antiphon.protocol.generation import Batch, CallStart, Delta, Finish, Progress, Usage
 from antiphon.protocol.streams import Stream
 

@@ -19,8 +19,7 @@ from antiphon.domain.errors import AntiphonError
 from antiphon.domain.route_trace import TargetName
 from antiphon.policy.cache.key import Keys, cacheable, plain
 from antiphon.policy.cache.single_flight import SharedGeneration, Subscriber, as_new, joined, whole
-from antiphon.policy.call import Call
-from antiphon.policy.pipeline.context import GenerationContext
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.ports import CacheStore, Clock
 from antiphon.protocol.generation import (
     AnswerDelta,

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from antiphon.domain import limits
 from antiphon.domain.errors import NeverFits, RateLimited
 from antiphon.domain.rates import NANOSECONDS, Applying, Demand, Reading, Refusal, duration
-from antiphon.policy.call import Call, Headers
-from antiphon.policy.pipeline.context import GenerationContext
+from antiphon.policy.call import Call, GenerationContext, Headers
 from antiphon.ports import RateCounters
 
 _SHOWN = {

@@ -15,9 +15,9 @@ from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import AntiphonError, PermissionDenied, SpendLimitReached, Unstorable
 from antiphon.domain.ids import new_id
 from antiphon.domain.tenancy import Caller
+from antiphon.policy.call import GenerationContext
 from antiphon.policy.money import costs
 from antiphon.policy.money.pricing import Pricing
-from antiphon.policy.pipeline.context import GenerationContext
 from antiphon.ports import BudgetStore, Clock
 from antiphon.protocol.generation import Usage
 from antiphon.protocol.outputs import limited

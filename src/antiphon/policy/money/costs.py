@@ -6,9 +6,8 @@ from antiphon.domain import amounts, money
 from antiphon.domain.money import CallCost, Cost
 from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import LOCAL, RouteSpec
-from antiphon.policy.call import Call
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.money.pricing import Pricing
-from antiphon.policy.pipeline.context import GenerationContext
 from antiphon.protocol.generation import Usage
 
 COST = b"x-antiphon-cost"

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from antiphon.domain import limits
 from antiphon.domain.errors import used_by
 from antiphon.domain.routing import LOCAL
-from antiphon.policy.pipeline.context import GenerationContext, TargetUsage
+from antiphon.policy.call import GenerationContext, TargetUsage
 from antiphon.policy.pipeline.stages import Stage, error_code, leave
 from antiphon.protocol.generation import (
     Batch,

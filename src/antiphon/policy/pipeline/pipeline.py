@@ -12,9 +12,8 @@ from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.fairness import WHOSE
 from antiphon.domain.texts import label
-from antiphon.policy.call import Call
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.keys.permit import permit_model
-from antiphon.policy.pipeline.context import GenerationContext
 from antiphon.policy.pipeline.metered import MeteredStream, wasted
 from antiphon.policy.pipeline.stages import Answerer, CallListener, Stage, StartListener, error_code, leave
 from antiphon.ports import Capabilities, Route

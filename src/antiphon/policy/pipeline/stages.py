@@ -7,8 +7,7 @@ from typing import Protocol
 
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.texts import label
-from antiphon.policy.call import Call
-from antiphon.policy.pipeline.context import GenerationContext
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.protocol.generation import Delta
 from antiphon.telemetry.logs import logger
 

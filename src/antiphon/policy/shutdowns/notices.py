@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 from antiphon.domain.retirement import Retirement, Retirements, seconds
 from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import RouteSpec, TargetSpec, UpstreamSpec
-from antiphon.policy.call import Headers
-from antiphon.policy.pipeline.context import GenerationContext
+from antiphon.policy.call import GenerationContext, Headers
 from antiphon.ports import Route
 
 _PROFILE = "openai"

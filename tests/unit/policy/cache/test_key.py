@@ -9,7 +9,7 @@ import pytest
 
 from antiphon.engines.scripted import ScriptedEngine, saying
 from antiphon.policy.cache.key import Keys
-from antiphon.policy.pipeline.context import GenerationContext
+from antiphon.policy.call import GenerationContext
 from support.caching import ScriptedRoute, a_call, asking
 
 

@@ -19,8 +19,7 @@ from antiphon.domain.routing import TargetSpec
 from antiphon.engines.scripted import Script, ScriptedEngine, Step, saying
 from antiphon.models.tokens import count_text
 from antiphon.policy.cache.stage import Cache
-from antiphon.policy.call import Call
-from antiphon.policy.pipeline.context import GenerationContext
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.generation import (
     Batch,
@@ -427,7 +426,7 @@ def test_the_last_to_leave_ends_the_generation_and_pays_for_what_was_made(monkey
 
         count = staticmethod(count_text)
 
-    monkeypatch.setattr("antiphon.policy.pipeline.generated_text._counter", Ready())
+    monkeypatch.setattr("antiphon.policy.generated_text._counter", Ready())
 
     async def test() -> None:
         script, _ = gated(before=[TextDelta("x" * 40), TextDelta("y" * 40)])

@@ -16,10 +16,9 @@ from antiphon.domain.scopes import Permits
 from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.engines.scripted import ScriptedEngine, Step, saying
 from antiphon.engines.single import SingleRoute
-from antiphon.policy.call import Call
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.limits.counters import Counters
 from antiphon.policy.limits.stage import Limits, most_tokens
-from antiphon.policy.pipeline.context import GenerationContext
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.generation import (
     Delta,

@@ -13,10 +13,9 @@ from antiphon.domain.errors import PermissionDenied, SpendLimitReached, StoreFai
 from antiphon.domain.route_trace import TargetName
 from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.engines.scripted import ScriptedEngine
-from antiphon.policy.call import Call
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.money.budgets import BudgetStage, expected
 from antiphon.policy.money.pricing import Pricing
-from antiphon.policy.pipeline.context import GenerationContext
 from antiphon.protocol.generation import Generation, ImagePart, Message, Sampling, TextPart, Usage
 from antiphon.run.clock import SystemClock
 from support.money import DOLLAR_A_TOKEN, PricedRoute

@@ -15,8 +15,7 @@ from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import LOCAL, TargetSpec, UpstreamSpec
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.engines.single import SingleRoute
-from antiphon.policy.call import Call
-from antiphon.policy.pipeline.context import GenerationContext
+from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.policy.shutdowns.notices import Shutdowns, is_openai
 from antiphon.policy.shutdowns.uses import UseLog
