@@ -20,6 +20,7 @@ meets nothing to wait for waits for nothing.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable
 from typing import Protocol, runtime_checkable
 
@@ -73,6 +74,7 @@ class _Rewriting(Protocol):
 class RequestTransform(_Rewriting, Protocol):
     """Rewrites what the engine will see: redacts a prompt, adds an instruction."""
 
+    @abstractmethod
     def transform(self, context: GenerationContext) -> Awaitable[None] | None:
         """Call `context.ask` with what the engine is to be asked instead, or raise the domain error that refuses it.
 
@@ -84,6 +86,7 @@ class RequestTransform(_Rewriting, Protocol):
 class StreamFilter(_Rewriting, Protocol):
     """Rewrites what the engine answers. It may hold deltas back, change, drop or replace them, and end the answer."""
 
+    @abstractmethod
     def wrap(self, context: GenerationContext, stream: AsyncGenerator[Delta, None]) -> AsyncGenerator[Delta, None]:
         """The stream that is let through; `stream` itself, if nothing of it will be changed.
 
