@@ -31,10 +31,10 @@ from antiphon.engines.llama.config import LlamaConfig
 from antiphon.engines.llama.engine import LlamaEngine
 from antiphon.models import catalog, pull
 from antiphon.protocol.generation import Finish, Generation, Message, Sampling, TextDelta, TextPart
-from antiphon.settings.declared import user_models_dir
+from antiphon.settings.engine import user_models_dir
 
 SLOTS, CONTEXT, TOKENS = 4, 1024, 96
-PROMPT = "Write a very long story about a lighthouse persister, a ship and a storm."
+PROMPT = "Write a very long story about a lighthouse keeper, a ship and a storm."
 RATE_TARGET, FIRST_TARGET = 0.95, 15.0
 
 

@@ -24,7 +24,7 @@ from antiphon.engines.llama.config import BATCH, LlamaConfig
 from antiphon.engines.llama.engine import LlamaEngine
 from antiphon.models import catalog, pull
 from antiphon.protocol.generation import Finish, Generation, Message, Sampling, TextDelta, TextPart
-from antiphon.settings.declared import user_models_dir
+from antiphon.settings.engine import user_models_dir
 
 #: The least of its speed that an answer must keep beside a prompt.
 TARGET = 1 / 3

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support import certificates, examples
 from support.databases import postgres, postgres_url
 from support.quiet import last_lines, quiet
+from support.scheduling import longest_first
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -49,11 +51,22 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_configure() -> None:
+    """How many examples Hypothesis tries, before any test is collected."""
+    examples.use()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Shuffle, if that is asked for."""
+    """Longest files first, or shuffled if that is asked for."""
+    longest_first(items)
     seed = config.getoption("--shuffle")
     if seed is not None:
         random.Random(seed).shuffle(items)
+
+
+def pytest_collection_finish() -> None:
+    """What the tests import is imported."""
+    certificates.share()
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -64,10 +77,12 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server with the smallest model, for what needs no wits."""
-    from support.real import SMALL, launch
+    """A real server with a model that answers at once, for what needs no sense."""
+    from support.real import launch
+    from support.shallow import shallow_model
 
-    with launch(tmp_path_factory.mktemp("small"), "--model", SMALL, "--context", "1024") as server:
+    model = str(shallow_model())
+    with launch(tmp_path_factory.mktemp("small"), "--model", model, "--context", "1024") as server:
         yield server
 
 

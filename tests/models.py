@@ -7,7 +7,7 @@ from pathlib import Path
 
 from antiphon.models import catalog, pull
 from antiphon.models.catalog import Model
-from antiphon.settings.declared import user_models_dir
+from antiphon.settings.engine import user_models_dir
 
 
 def entry(name: str) -> Model:

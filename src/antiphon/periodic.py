@@ -1,4 +1,4 @@
-"""What a server does again and again, whatever goes wrong."""
+"""Loops that go on whatever goes wrong in one round of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from antiphon.domain.errors import AntiphonError
 
 
 async def run_forever(step: Callable[[], Coroutine[Any, Any, None]], log: Any) -> None:
-    """Do something until cancelled; a fault of the database must not be the end of it."""
+    """Repeat `step` until cancelled. Errors are logged; after one, there is a pause of `limits.CLAIM_TICK` seconds."""
     while True:
         try:
             await step()
@@ -24,10 +24,10 @@ async def run_forever(step: Callable[[], Coroutine[Any, Any, None]], log: Any) -
 
 
 class PeriodicTask:
-    """Steps that are done one after the other, from its start to its stop. A step waits for its time by itself."""
+    """Loops that run from `start` to `stop`, each in a task of its own. A step sleeps by itself, where it has to."""
 
     def __init__(self, log: Any, *steps: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Each of `steps` is a loop of its own. `log`: hears of those that fail."""
+        """`steps`: each is repeated without end. `log`: where errors go."""
         self._log = log
         self._steps = steps
         self._tasks: list[asyncio.Task[None]] = []

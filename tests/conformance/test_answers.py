@@ -109,10 +109,17 @@ CHATS: dict[str, Body] = {
 }
 
 
-@pytest.fixture(scope="module")
-def http(coder: Server) -> Iterator[httpx2.Client]:
-    headers = {"Authorization": f"Bearer {coder.key}"}
-    with httpx2.Client(base_url=coder.url, headers=headers, timeout=60) as client:
+#: What comes to its end within the tokens allowed only if the model can do it; the rest needs no sense.
+ABLE = ("function", "tool", "schema", "object", "one of two")
+
+
+@pytest.fixture
+def http(request: pytest.FixtureRequest) -> Iterator[httpx2.Client]:
+    """A client of the server with the default model where that must be able, else of the one that answers at once."""
+    name = request.node.callspec.params.get("name", "") if hasattr(request.node, "callspec") else ""
+    server: Server = request.getfixturevalue("coder" if any(word in name for word in ABLE) else "small")
+    headers = {"Authorization": f"Bearer {server.key}"}
+    with httpx2.Client(base_url=server.url, headers=headers, timeout=60) as client:
         yield client
 
 

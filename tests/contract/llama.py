@@ -11,15 +11,16 @@ from antiphon.engines.llama.config import LlamaConfig
 from antiphon.engines.llama.engine import LlamaEngine
 from contract.engine_contract import Run
 from models import entry, model_path
+from support.shallow import NAME, shallow_model
 
-#: The model for what needs no wits, and the one for tools.
-SMALL, CODER = "smollm2-135m", "qwen2.5-coder-0.5b"
+#: The model for what needs no sense, the smallest that has some, and the one for tools.
+SHALLOW, SMALL, CODER = NAME, "smollm2-135m", "qwen2.5-coder-0.5b"
 
 
 def config(name: str, **more: Any) -> LlamaConfig:
-    """A configuration for a model of the catalog: two slots of 1,024 tokens unless told otherwise."""
-    settings = {"slots": 2, "context": 1024, "chat": entry(name).chat, **more}
-    return LlamaConfig(model=model_path(name), name=name, **settings)
+    """A configuration for the shallow model or one of the catalog: two slots of 1,024 tokens unless told otherwise."""
+    path, chat = (shallow_model(), entry(SMALL).chat) if name == SHALLOW else (model_path(name), entry(name).chat)
+    return LlamaConfig(model=path, name=name, **{"slots": 2, "context": 1024, "chat": chat, **more})
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from antiphon.domain.errors import ContextLengthExceeded, UpstreamFailed
-from antiphon.engines.upstream.chat.dialect import ChatEngine
+from antiphon.engines.upstream.engine import UpstreamEngine
 from antiphon.protocol.generation import (
     Delta,
     Message,
@@ -23,9 +23,10 @@ from antiphon.protocol.generation import (
     ToolChoice,
 )
 from contract.engine_contract import EngineContract, Run, asking, calls_of, collect, finish_of, text_of
-from contract.llama import CODER, SMALL, loop
+from contract.llama import CODER, loop
 from models import model_path
 from support.chat_engines import chat_engine, llama_server
+from support.shallow import shallow_model
 from support.upstreams import Json, Says, chat_upstream, chunk, streamed, usage_chunk
 
 SCHEMA = {
@@ -52,14 +53,14 @@ class TestLlamaServer(EngineContract):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def engine(cls, run: Run) -> Iterator[ChatEngine]:
+    def engine(cls, run: Run) -> Iterator[UpstreamEngine]:
         with (
-            llama_server(run, model_path(SMALL)) as (url, key),
+            llama_server(run, shallow_model()) as (url, key),
             chat_engine(run, url, "llama-server", secret=key) as engine,
         ):
             yield engine
 
-    def test_it_streams_with_log_probabilities(self, run: Run, engine: ChatEngine) -> None:
+    def test_it_streams_with_log_probabilities(self, run: Run, engine: UpstreamEngine) -> None:
         sampling = Sampling(max_tokens=8, temperature=0.0, top_logprobs=2)
         deltas = run(collect(engine, asking("Tell me a long story.", sampling=sampling)))
         texts = [delta for delta in deltas if isinstance(delta, TextDelta)]
@@ -68,7 +69,7 @@ class TestLlamaServer(EngineContract):
         assert "".join(token.token for token in tokens) == text_of(deltas)
         assert all(len(token.top_logprobs) == 2 and token.logprob <= 0 for token in tokens)
 
-    def test_a_whole_answer_is_the_same(self, run: Run, engine: ChatEngine) -> None:
+    def test_a_whole_answer_is_the_same(self, run: Run, engine: UpstreamEngine) -> None:
         sampling = Sampling(max_tokens=8, temperature=0.0)
         generation = asking("Count to ten.", sampling=sampling)
         watched = run(collect(engine, generation))
@@ -77,7 +78,7 @@ class TestLlamaServer(EngineContract):
         assert sum(isinstance(delta, TextDelta) for delta in whole) == 1
         assert finish_of(whole).usage.output_tokens == finish_of(watched).usage.output_tokens
 
-    def test_a_clients_own_words(self, run: Run, engine: ChatEngine) -> None:
+    def test_a_clients_own_words(self, run: Run, engine: UpstreamEngine) -> None:
         body = {"model": "mine", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 6, "top_k": 1}
         for streamed_ in (True, False):
             given = {**body, "stream": True} if streamed_ else body
@@ -89,12 +90,12 @@ class TestLlamaServer(EngineContract):
             assert all(each["choices"] for each in said)
             assert len(said) > 4 if streamed_ else len(said) == 1
 
-    def test_a_prompt_that_is_too_long(self, run: Run, engine: ChatEngine) -> None:
+    def test_a_prompt_that_is_too_long(self, run: Run, engine: UpstreamEngine) -> None:
         with pytest.raises(ContextLengthExceeded) as caught:
             run(collect(engine, asking("word " * 3000)))
         assert caught.value.param is None
 
-    def test_json_is_held_to_its_schema(self, run: Run, engine: ChatEngine) -> None:
+    def test_json_is_held_to_its_schema(self, run: Run, engine: UpstreamEngine) -> None:
         generation = asking(
             "Berlin is a city. Name it.",
             output=OutputFormat("json_schema", "place", SCHEMA),
@@ -110,7 +111,7 @@ class TestTools:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def engine(cls, run: Run) -> Iterator[ChatEngine]:
+    def engine(cls, run: Run) -> Iterator[UpstreamEngine]:
         with (
             llama_server(run, model_path(CODER), context=1536) as (url, key),
             chat_engine(run, url, "llama-server", secret=key) as engine,
@@ -118,7 +119,9 @@ class TestTools:
             yield engine
 
     @pytest.mark.parametrize("names", [None, frozenset({"get_weather"})])
-    def test_a_call_that_must_be_made_is_made(self, run: Run, engine: ChatEngine, names: frozenset[str] | None) -> None:
+    def test_a_call_that_must_be_made_is_made(
+        self, run: Run, engine: UpstreamEngine, names: frozenset[str] | None
+    ) -> None:
         generation = asking(
             Message("user", (TextPart("What is the weather in Paris?"),)),
             tools=(WEATHER,),
@@ -145,11 +148,11 @@ class TestScripted(EngineContract):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def engine(cls, run: Run) -> Iterator[ChatEngine]:
+    def engine(cls, run: Run) -> Iterator[UpstreamEngine]:
         with chat_upstream(cls.behave) as upstream, chat_engine(run, upstream.url) as engine:
             yield engine
 
-    def test_tokens_are_counted_as_they_are_charged(self, run: Run, engine: ChatEngine) -> None:
+    def test_tokens_are_counted_as_they_are_charged(self, run: Run, engine: UpstreamEngine) -> None:
         """Servers of this kind do not count; then it is an estimate, which grows with the prompt."""
         short, long = (run(engine.count_tokens(asking("word " * size))) for size in (10, 1000))
         assert 10 <= short <= 40
@@ -160,7 +163,7 @@ class TestScripted(EngineContract):
 
         stalling = Says([*sse(chunk({"content": "a"}), done=False), Stall()], kind="text/event-stream")
 
-        async def main(engine: ChatEngine) -> None:
+        async def main(engine: UpstreamEngine) -> None:
             stream = await engine.generate(asking("Hi"))
             await anext(stream)
             waiting = asyncio.ensure_future(anext(stream))

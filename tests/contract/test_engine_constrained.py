@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from antiphon.domain.errors import EngineFailed, InvalidRequest, OutputInvalid
-from antiphon.engines.constrained import ConstrainedEngine
+from antiphon.engines.constrained.engine import ConstrainedEngine
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import (

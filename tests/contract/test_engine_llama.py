@@ -23,7 +23,7 @@ from antiphon.protocol.generation import (
     ToolChoice,
 )
 from contract.engine_contract import EngineContract, Run, asking, calls_of, collect, finish_of, said, text_of
-from contract.llama import SMALL, loop, started
+from contract.llama import SHALLOW, loop, started
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def run() -> Iterator[Run]:
 
 @pytest.fixture(scope="module")
 def engine(run: Run) -> Iterator[LlamaEngine]:
-    with started(run, SMALL) as engine:
+    with started(run, SHALLOW) as engine:
         yield engine
 
 
@@ -102,7 +102,7 @@ def test_logit_bias_bans_and_forces(run: Run, engine: LlamaEngine) -> None:
 
 
 async def _tokens(engine: LlamaEngine, text: str) -> list[int]:
-    connection = await engine._connection()
+    connection = await engine._child.connection()
     return await connection.reader.tokenize(text)
 
 
@@ -130,7 +130,7 @@ def test_log_probabilities(run: Run, engine: LlamaEngine, top: int) -> None:
 
 def test_text_that_spells_control_tokens_stays_text(run: Run, engine: LlamaEngine) -> None:
     async def control(text: str) -> int:
-        connection = await engine._connection()
+        connection = await engine._child.connection()
         tokens = await connection.reader.tokens(asking(text))
         return sum(token in {1, 2} for token in tokens)  # SmolLM2's <|im_start|> and <|im_end|>
 

@@ -20,7 +20,7 @@ from antiphon.engines.llama.config import LlamaConfig
 from antiphon.engines.llama.engine import LlamaEngine
 from antiphon.protocol.generation import Delta, Finish, Generation, Sampling
 from contract.engine_contract import Run, asking, collect, finish_of
-from contract.llama import SMALL, config, loop, started
+from contract.llama import SHALLOW, config, loop, started
 
 #: SmolLM2's <|im_end|> is banned, so that the answer is as long as it may be.
 LONG = asking("Tell me a story.", sampling=Sampling(max_tokens=900, logit_bias={2: -100.0}))
@@ -36,7 +36,7 @@ def run() -> Iterator[Run]:
 async def slots_in_use(engine: LlamaEngine) -> int:
     import msgspec
 
-    client = (await engine._connection()).client
+    client = (await engine._child.connection()).client
     _, body = await client._call("GET", "/slots")
     return sum(slot["is_processing"] for slot in msgspec.json.decode(body))
 
@@ -53,7 +53,7 @@ def test_a_full_queue_refuses_and_a_place_comes_back(run: Run) -> None:
         await streams[0].aclose()
         assert [delta async for delta in waiting]
 
-    with started(run, SMALL, slots=1, queue=1) as engine:
+    with started(run, SHALLOW, slots=1, queue=1) as engine:
         run(main(engine))
 
 
@@ -65,7 +65,7 @@ def test_a_refused_generation_keeps_no_place(run: Run) -> None:
             (await engine.generate(SHORT)).__del__()  # forgotten before it was read
         await collect(engine, SHORT)
 
-    with started(run, SMALL, slots=1, queue=0) as engine:
+    with started(run, SHALLOW, slots=1, queue=0) as engine:
         run(main(engine))
 
 
@@ -80,7 +80,7 @@ def test_closing_frees_the_childs_slot_within_a_token(run: Run) -> None:
             pass
         return time.perf_counter() - closed
 
-    with started(run, SMALL, slots=1) as engine:
+    with started(run, SHALLOW, slots=1) as engine:
         assert run(main(engine)) < 1.0
 
 
@@ -112,7 +112,7 @@ def test_a_crash_under_load_fails_what_runs_and_nothing_else(run: Run) -> None:
         assert engine.pid != first
         assert await engine.ready()
 
-    with started(run, SMALL) as engine:
+    with started(run, SHALLOW) as engine:
         run(main(engine))
 
 
@@ -131,13 +131,13 @@ def test_a_child_that_hangs_is_replaced(run: Run, monkeypatch: pytest.MonkeyPatc
         assert engine.pid != first
 
     monkeypatch.setattr("antiphon.domain.limits.ENGINE_TOKEN_TIMEOUT", 2.0)
-    with started(run, SMALL, slots=1) as engine:
+    with started(run, SHALLOW, slots=1) as engine:
         run(main(engine))
 
 
 def test_stop_leaves_no_process_and_fails_what_runs(run: Run) -> None:
     async def main() -> int:
-        engine = LlamaEngine(config(SMALL))
+        engine = LlamaEngine(config(SHALLOW))
         stream = await engine.generate(LONG)  # started by the first request
         await anext(stream)
         pid = engine.pid
@@ -166,7 +166,7 @@ asyncio.run(main())
 
 
 def test_the_child_does_not_outlive_its_parent(run: Run) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", ORPHAN, str(config(SMALL).model)], stdout=subprocess.PIPE)
+    parent = subprocess.Popen([sys.executable, "-c", ORPHAN, str(config(SHALLOW).model)], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     with parent, parent.stdout as out:
         child = psutil.Process(int(out.readline()))
@@ -197,6 +197,6 @@ def test_a_broken_model_is_unavailable_and_names_no_path(run: Run, tmp_path: Pat
 
 def test_pinning_and_threads_reach_the_child(run: Run) -> None:
     cpu = min(os.sched_getaffinity(0))
-    with started(run, SMALL, slots=1, pinning=(cpu,), threads=1) as engine:
+    with started(run, SHALLOW, slots=1, pinning=(cpu,), threads=1) as engine:
         assert psutil.Process(engine.pid).cpu_affinity() == [cpu]
         assert finish_of(run(collect(engine, SHORT))).usage.output_tokens > 0

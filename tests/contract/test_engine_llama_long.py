@@ -17,7 +17,7 @@ from antiphon.domain.errors import ContextLengthExceeded, EngineFailed, EngineUn
 from antiphon.engines.llama.engine import LlamaEngine
 from antiphon.protocol.generation import Finish, Generation, Sampling, TextDelta, Tool
 from contract.engine_contract import Run, asking, collect, finish_of, text_of
-from contract.llama import SMALL, loop, started
+from contract.llama import SHALLOW, SMALL, loop, started
 
 #: SmolLM2's <|im_end|> is banned, so that an answer is as long as it may be.
 NEVER_ENDS = {2: -100.0}
@@ -36,7 +36,7 @@ def run() -> Iterator[Run]:
 
 @pytest.fixture(scope="module")
 def engine(run: Run) -> Iterator[LlamaEngine]:
-    with started(run, SMALL, slots=2, context=1024) as engine:
+    with started(run, SHALLOW, slots=2, context=1024) as engine:
         yield engine
 
 
@@ -55,7 +55,7 @@ async def until_busy(engine: LlamaEngine, slots: int) -> None:
 
 
 async def busy(engine: LlamaEngine) -> int:
-    client = (await engine._connection()).client
+    client = (await engine._child.connection()).client
     _, body = await client._call("GET", "/slots")
     return sum(slot["is_processing"] for slot in msgspec.json.decode(body))
 
@@ -86,10 +86,10 @@ def test_a_short_request_need_not_wait_for_a_long_prompt(run: Run, engine: Llama
     run(main())
 
 
-def test_an_answer_goes_on_beside_a_long_prompt_and_the_prompt_is_read_right(run: Run, engine: LlamaEngine) -> None:
-    async def main() -> None:
+def test_an_answer_goes_on_beside_a_long_prompt_and_the_prompt_is_read_right(run: Run) -> None:
+    async def main(engine: LlamaEngine) -> None:
         words = asking(
-            "The code is 7351. " + "word " * 400 + "What is the code?", sampling=Sampling(max_tokens=12, temperature=0)
+            "The code is 7351. " + "word " * 250 + "What is the code?", sampling=Sampling(max_tokens=12, temperature=0)
         )
         alone = text_of(await collect(engine, words))
         story = asyncio.create_task(answering(engine))
@@ -101,7 +101,8 @@ def test_an_answer_goes_on_beside_a_long_prompt_and_the_prompt_is_read_right(run
         assert await story > 10
         assert beside.split()[:4] == alone.split()[:4]
 
-    run(main())
+    with started(run, SMALL, slots=2, context=1024) as engine:  # what it answers must depend on the whole prompt
+        run(main(engine))
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -130,7 +131,7 @@ def test_prompts_that_do_not_fit_together_wait_for_each_other(run: Run, monkeypa
             assert finish_of(deltas).usage.output_tokens > 0
 
     monkeypatch.setattr(limits, "ENGINE_SLOT_TOKENS", 256)
-    with started(run, SMALL, slots=2, context=512) as engine:
+    with started(run, SHALLOW, slots=2, context=512) as engine:
         assert engine.config.pool == 512
         run(main(engine))
 
@@ -146,7 +147,7 @@ def test_answers_that_outgrow_the_shared_context_come_to_their_ends(run: Run, mo
 
     monkeypatch.setattr(limits, "ENGINE_SLOT_TOKENS", 128)
     monkeypatch.setattr(limits, "ENGINE_ANSWER_STEP", 32)
-    with started(run, SMALL, slots=2, context=256) as engine:
+    with started(run, SHALLOW, slots=2, context=256) as engine:
         assert engine.config.pool == 256
         run(main(engine))
 
@@ -209,5 +210,5 @@ def test_while_the_child_is_silent_calls_are_refused_and_what_waits_is_carried_o
 
     monkeypatch.setattr(limits, "ENGINE_SILENCE", 2.0)
     monkeypatch.setattr(limits, "ENGINE_HANG_TIMEOUT", 8.0)
-    with started(run, SMALL, slots=1) as engine:
+    with started(run, SHALLOW, slots=1) as engine:
         run(main(engine))

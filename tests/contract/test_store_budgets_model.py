@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from antiphon.domain.budgets import Budget, Reservation, Spending, window
 from antiphon.stores.store import SqlStore
 from contract.store_kit import opened
+from support.examples import examples
 
 NOW = 1_763_800_000
 DAY = 86_400
@@ -46,7 +47,7 @@ class Model:
         return all(self.spent[name] + self.reserved(name) + amount <= LIMITS[name] for name in names)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_the_books_balance(url: str, steps: list[tuple[str, object, object]]) -> None:
     asyncio.run(_play(url, steps))

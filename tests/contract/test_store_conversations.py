@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from antiphon.domain.errors import ConversationLocked, InvalidRequest, LeaseLost, NotFound, StoreFailed
+from antiphon.domain.jobs import RESPONSE, NewJob
 from antiphon.domain.records import ConversationItem, StoredConversation, StoredItem, StoredResponse
 from antiphon.stores.store import SqlStore
 from contract.store_kit import ONE, TWO, ids, item, response, run
@@ -187,7 +188,7 @@ def test_the_hold_of_a_worker_that_is_gone_ends(url: str) -> None:
         await lock(store, "resp_3", owner="other")
         # What the first one wanted to say comes too late, in whatever way it is stored.
         late = (LeaseLost, "lease_lost", None)
-        assert await refused(store.end_turn(ONE, "conv_1", "resp_2", entries("z"))) == late
+        assert await refused(store.append_and_unlock(ONE, "conv_1", "resp_2", entries("z"))) == late
         assert await refused(store.put_response(talk("resp_2"))) == late
         ending = store.put_response(talk("resp_2", status="completed"), appended=entries("z"))
         assert await refused(ending) == late
@@ -215,7 +216,7 @@ def test_the_end_of_a_response_appends_and_frees_at_once(url: str) -> None:
         assert (await names(store), await is_locked(store)) == (["a", "b", "c", "d"], False)
         # Not stored at all.
         await lock(store, "resp_3")
-        await store.end_turn(ONE, "conv_1", "resp_3", entries("e"))
+        await store.append_and_unlock(ONE, "conv_1", "resp_3", entries("e"))
         assert (await names(store), await is_locked(store)) == (["a", "b", "c", "d", "e"], False)
 
     run(url, test)
@@ -233,19 +234,27 @@ def test_a_response_that_said_nothing_frees_too(url: str, status: str) -> None:
     run(url, test)
 
 
+async def taken(store: SqlStore, worker: str) -> list[StoredResponse]:
+    """What a worker takes that is not there."""
+    jobs = await store.claim_jobs(worker, await store.free_jobs(RESPONSE, each=9, limit=9))
+    found = [await store.get_response(*job.name) for job in jobs]
+    return [each for each in found if each is not None]
+
+
 def test_a_background_response_holds_it_whoever_makes_it(url: str) -> None:
     async def test(store: SqlStore) -> None:
         await store.create_conversation(conversation())
         await lock(store, "resp_1")
-        await store.put_response(talk("resp_1", status="queued", owner=None, background=True))
+        made_by = NewJob(ONE, RESPONSE, b"", id="resp_1")
+        await store.put_response(talk("resp_1", status="queued", owner=None, background=True), job=made_by)
         # Whoever had accepted it cannot take it away; its own worker can die, too.
         await store.leave("me")
         assert await is_locked(store)
         await store.unlock_conversation(ONE, "conv_1", "resp_1")
         assert await is_locked(store)
-        first = await store.take_responses("w1", await store.free_responses(now=0, each=9, limit=9))
+        first = await taken(store, "w1")
         assert [taken.id for taken in first] == ["resp_1"]
-        second = await store.take_responses("w2", await store.free_responses(now=0, each=9, limit=9))
+        second = await taken(store, "w2")
         assert await is_locked(store)
         stale, fresh = (replace(taken[0], status="completed") for taken in (first, second))
         assert (await refused(store.advance_response(stale, appended=entries("z"))))[0] is LeaseLost
@@ -283,7 +292,7 @@ def test_a_conversation_that_is_deleted_meanwhile_gains_nothing(url: str) -> Non
             elif number:
                 await store.put_response(done, appended=entries("z"))
             else:
-                await store.end_turn(ONE, "conv_1", name, entries("z"))
+                await store.append_and_unlock(ONE, "conv_1", name, entries("z"))
             assert (await store.get_response(ONE, name) is None) == (number == 0)
             assert await store.get_items(ONE, ["z"]) == {}
 

@@ -16,6 +16,7 @@ from antiphon.domain.records import StoredCompletion, StoredItem, StoredResponse
 from antiphon.domain.tenancy import Project
 from antiphon.stores.store import SqlStore
 from contract.store_kit import ONE, TWO, chain, opened
+from support.examples import examples
 
 projects = st.sampled_from([ONE, TWO])
 names = st.sampled_from(["a", "b", "c", "d"])
@@ -196,7 +197,9 @@ async def _compare(path: Path, series: list[tuple[Any, ...]]) -> None:
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(series=st.lists(operations, min_size=1, max_size=40))
 def test_the_store_behaves_like_dictionaries(sqlite_template: Path, series: list[tuple[Any, ...]]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from antiphon.settings.declared import declared
 from support.commands import run_command
+from support.composed import core_of
 from support.pages import anchors, blocks, links, pages, prose
 from support.real import ROOT, environment
 
@@ -64,7 +66,7 @@ def _help(*group: str) -> str:
 def test_named_commands_exist() -> None:
     listed = _help()
     groups = {"admin-keys", "budgets", "cache", "cost", "models", "keys", "limits", "projects", "prompts", "users"}
-    groups |= {"routes"}
+    groups |= {"jobs", "routes"}
     helps = {group: _help(group) for group in groups}
     named = set(re.findall(r"(?:`|bin/|^|\$\()antiphon ([a-z-]+)(?: ([a-z]+))?", everything(), re.MULTILINE))
     assert {command for command, _ in named} >= {"serve", "env", "models", "keys", "config", "doctor"}
@@ -80,21 +82,11 @@ def test_named_targets_of_make_exist() -> None:
     assert {"serve", "test"} <= named <= targets
 
 
-def test_the_table_of_endpoints_is_what_is_served() -> None:
-    from unittest.mock import Mock
+def test_the_table_of_endpoints_is_what_is_served(tmp_path: Path) -> None:
+    from antiphon.app.compose import FEATURES
 
-    from antiphon.http import admin, chat, context, conversations, health, metrics, models, prompts, responses
-    from antiphon.http.admin import costs, rate_limits, spend, usage
-
-    nothing = Mock()
-    resources = metrics.resources(nothing, nothing, "local")
-    for module in (responses, context, conversations, prompts, chat, models, health):
-        resources += module.resources(nothing)
-    resources += admin.resources(nothing, nothing, b"")
-    resources += rate_limits.resources(nothing, nothing)
-    resources += usage.resources(nothing, nothing)
-    resources += costs.resources(nothing, nothing)
-    resources += spend.resources(nothing, nothing, nothing, nothing)
+    core = core_of(tmp_path)
+    resources = [resource for feature in FEATURES for resource in feature(core).resources]
     served = {
         (method, re.sub(r"\{[^}]+\}", "{id}", resource.path))
         for resource in resources
@@ -109,12 +101,16 @@ def test_the_table_of_endpoints_is_what_is_served() -> None:
     assert documented == served
 
 
-def test_the_table_of_metrics_is_what_is_collected() -> None:
+def test_the_table_of_metrics_is_what_is_collected(tmp_path: Path) -> None:
+    from antiphon.app.compose import compose
     from antiphon.http.metrics import Collector
-    from antiphon.policy.observe import Gauge, Observer
+    from antiphon.policy.observe import Gauge
 
-    gauges = [Gauge(name, "", lambda: 0) for name in ("engine_queue", "grammars_lost", "store_writes_waiting")]
-    families = list(Collector(Observer(cost=lambda _: 0, gauges=gauges)).collect())
+    core = core_of(tmp_path)
+    compose(core)
+    # Those of an engine that has a queue and grammars, as the built-in one.
+    core.observer.gauges += [Gauge(name, "", lambda: 0) for name in ("engine_queue", "grammars_lost")]
+    families = list(Collector(core.observer).collect())
     collected = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
     page = (GUIDE / "observability.md").read_text("utf-8")
     assert sorted(re.findall(r"^\| `(antiphon_\w+)` \|", page, re.MULTILINE)) == sorted(collected)
@@ -124,3 +120,26 @@ def test_prose_has_no_leftovers() -> None:
     for page in pages():
         assert not re.search(r"\b(TODO|FIXME|XXX|TBD)\b", prose(page)), page.name
         assert blocks(page) is not None
+
+
+#: Pages that tell what was: files may be gone since.
+_PAST = {"CHANGELOG.md"}
+#: Files that a user makes.
+_OF_USERS = {"antiphon.toml", "opencode.json"}
+
+
+@cache
+def files() -> frozenset[str]:
+    """Every file of the project that a page may name, from its root."""
+    places = [ROOT / "src", ROOT / "bench", ROOT / "scripts", *(ROOT / "tests").glob("[!n]*")]
+    found = (file for place in places for kind in ("py", "toml", "json") for file in place.rglob(f"*.{kind}"))
+    return frozenset(f"/{file.relative_to(ROOT)}" for file in (*found, *ROOT.glob("*.toml")))
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if page.name not in _PAST], ids=lambda page: page.name)
+def test_files_that_pages_name_are_there(page: Path) -> None:
+    text = page.read_text("utf-8")
+    # What a page tells how to make is not there.
+    known = files() | {f"/{name}" for name in re.findall(r"^`(src/antiphon/[\w/]+\.py)`$", text, re.MULTILINE)}
+    named = set(re.findall(r"`([a-z][\w/.-]*\.(?:py|toml|json))`", text)) - _OF_USERS
+    assert not {name for name in named if not any(file.endswith(f"/{name}") for file in known)}

@@ -17,14 +17,16 @@ import pytest
 
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed
-from antiphon.domain.records import StoredResponse
+from antiphon.domain.jobs import Job
 from antiphon.engines.scripted import ScriptedEngine, Step
+from antiphon.jobs.runner import JobRunner
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
-from antiphon.run.worker import Worker
 from antiphon.stores.store import SqlStore
 from conformance.sequence import check_sequence
 from conformance.spec import check_response, check_response_event
+from support.gate import Pipeline
+from support.rawhttp import Wire
 from support.serving import Serving, other_project, serving
 
 ENDED = {"completed", "failed", "incomplete", "cancelled"}
@@ -182,21 +184,21 @@ def _begins(client: openai.OpenAI, *ids: str) -> str:
 def test_a_cancel_is_not_lost_while_the_worker_takes_the_response(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, cancelled = SqlStore.take_responses, asyncio.Event()
+    claim, cancelled = SqlStore.claim_jobs, asyncio.Event()
 
-    async def claim_and_dally(store: SqlStore, *args: Any, **options: Any) -> list[StoredResponse]:
+    async def claim_and_dally(store: SqlStore, *args: Any, **options: Any) -> list[Job]:
         claimed = await claim(store, *args, **options)
         if claimed:
             await cancelled.wait()
         return claimed
 
-    def cancel(worker: Worker, name: tuple[str, str]) -> None:
-        note(worker, name)
+    def cancel(runner: JobRunner, name: tuple[str, str]) -> None:
+        note(runner, name)
         cancelled.set()
 
-    note = Worker._cancel
-    monkeypatch.setattr(SqlStore, "take_responses", claim_and_dally)
-    monkeypatch.setattr(Worker, "_cancel", cancel)
+    note = JobRunner._cancel
+    monkeypatch.setattr(SqlStore, "claim_jobs", claim_and_dally)
+    monkeypatch.setattr(JobRunner, "_cancel", cancel)
     with serving(engine(lambda _: [TextDelta("a"), asyncio.Event(), STOP]), tmp_path) as served:
         client = served.client()
         made = client.responses.create(model="gpt-5-mini", input="hi", background=True)
@@ -319,3 +321,22 @@ def _try(served: Serving, response_id: str) -> list[bytes]:
     except urllib.error.HTTPError as refused:
         with refused:
             return []
+
+
+def test_following_begins_before_there_is_anything_new(tmp_path: Path) -> None:
+    """The head of the answer is not held back until the next event, nor until a heartbeat."""
+    gate = Pipeline()
+    with serving(engine(lambda _: [TextDelta("a"), gate.step(), *words(2)]), tmp_path) as served:
+        client = served.client()
+        stream = client.responses.create(model="gpt-5-mini", input="hi", background=True, stream=True)
+        events = iter(stream)
+        first = next(events)
+        last = next(event for event in events if event.type == "response.output_text.delta")
+        with Wire(served.url, served.headers, timeout=limits.STREAM_HEARTBEAT / 2) as wire:
+            path = f"/v1/responses/{first.response.id}?stream=true&starting_after={last.sequence_number}"  # type: ignore[union-attr]
+            wire.send(wire.head("GET", path, {}, None))
+            status, headers = wire.read_head()
+            assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+            gate.open()
+            assert b"w0" in wire.read_until(b"w0")
+        stream.close()

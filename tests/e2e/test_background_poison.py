@@ -63,6 +63,7 @@ def spoil(url: str, sql: str, **values: object) -> None:
 
 
 ROW = "UPDATE responses SET {} WHERE id = :id"
+JOB = "UPDATE jobs SET {} WHERE id = :id"
 EVENT = (
     "{} response_events {} WHERE response_id = :id"
     " AND first = (SELECT {}(first) FROM response_events WHERE response_id = :id)"
@@ -71,11 +72,11 @@ SPOILT = {
     "its object is no JSON": (ROW.format("body = :bad"), {"bad": b"{broken"}),
     "its object is another thing": (ROW.format("body = :bad"), {"bad": b"[1]"}),
     "its object is no text": (ROW.format("body = :bad"), {"bad": b"\xff\xfe\x00"}),
-    "its request is no JSON": (ROW.format("request = :bad"), {"bad": b"{broken"}),
-    "its request is another thing": (ROW.format("request = :bad"), {"bad": b'{"body":[],"extra":1}'}),
-    "its request is gone": (ROW.format("request = NULL"), {}),
+    "its request is no JSON": (JOB.format("payload = :bad"), {"bad": b"{broken"}),
+    "its request is another thing": (JOB.format("payload = :bad"), {"bad": b'{"body":[],"extra":1}'}),
+    "its request is gone": (JOB.format("payload = :bad"), {"bad": b""}),
     "its request asks for what there is not": (
-        ROW.format("request = :bad"),
+        JOB.format("payload = :bad"),
         {"bad": b'{"body":{"model":"gone","input":"hi"},"extra":{}}'},
     ),
     "an event is no JSON": (EVENT.format("UPDATE", "SET payload = :bad", "max"), {"bad": b"event: x\ndata: {\n\n"}),
@@ -86,7 +87,7 @@ SPOILT = {
     "the engine's note is broken": (EVENT.format("UPDATE", "SET progress = :bad", "max"), {"bad": b"\xc1"}),
     "its first events are gone": (EVENT.format("DELETE FROM", "", "min"), {}),
     "its times are far ahead": (
-        ROW.format("created_at = 9999999999, wait_until = 9999999999999, owner = NULL"),
+        JOB.format("created_at = 9999999999999, run_at = 9999999999999, holder = NULL, state = 'queued'"),
         {},
     ),
 }
@@ -170,7 +171,7 @@ def test_what_was_taken_without_being_told_is_made(tmp_path: Path, monkeypatch: 
 
         monkeypatch.setattr(SqlStore, name, work)
 
-    loses("take_responses", lambda owner, free: bool(free))
+    loses("claim_jobs", lambda owner, free: bool(free))
     loses("put_response", lambda response, *_: response.status == "in_progress")
     with serving(engine(*STEPS), tmp_path) as served:
         sdk = served.client()
@@ -178,7 +179,7 @@ def test_what_was_taken_without_being_told_is_made(tmp_path: Path, monkeypatch: 
         assert until_ended(sdk, made.id).status == "completed"
         with pytest.raises(openai.APIError):
             list(sdk.responses.create(model="gpt-5-mini", input="hi", stream=True))
-        assert lost == ["take_responses", "put_response"]
+        assert lost == ["claim_jobs", "put_response"]
         database = served.settings.database
         until(lambda: _unfinished_at(database) == 0, "what nobody makes any more has failed")
 

@@ -31,7 +31,7 @@ from support.hosted import CITATION, SEALED, searching
 from support.responses_engines import before, chained, playing, telling
 from support.serving import Serving, serving
 from support.sockets import opened
-from support.upstreams import SECRET, ChatUpstream, PageCursor, Says, Stall
+from support.upstreams import SECRET, BreakOff, ChatUpstream, Says, Stall
 
 Body = dict[str, Any]
 SEARCHING: Body = {"model": "remote", "input": "What do cats do?", "tools": [{"type": "web_search"}]}
@@ -296,7 +296,7 @@ def failed(error: Body) -> list[Body]:
     ("says", "code"),
     [
         (telling(searching()[:12]), "server_error"),
-        (telling(searching()[:12], 0.05, PageCursor()), "server_error"),
+        (telling(searching()[:12], 0.05, BreakOff()), "server_error"),
         (telling([*searching()[:12], {"type": "response.output_item.done", "output_index": 7}]), "server_error"),
         (telling(failed({"code": "rate_limit_exceeded", "message": f"{SECRET} is used up"})), "rate_limit_exceeded"),
         (telling(failed({"code": f"leak {SECRET}", "message": SECRET})), "server_error"),

@@ -14,8 +14,9 @@ import openai
 import pytest
 
 from antiphon.domain.routing import Deadlines
-from antiphon.engines.upstream.chat.dialect import ChatEngine
+from antiphon.engines.upstream.chat.dialect import ChatDialect
 from antiphon.engines.upstream.client import ConnectionPools
+from antiphon.engines.upstream.engine import UpstreamEngine
 from support.chat_engines import HASTY, client_of
 from support.checking import Answers
 from support.loglines import logged
@@ -43,11 +44,11 @@ ADD = {
 }
 
 
-class Closing(ChatEngine):
+class Closing(UpstreamEngine):
     """Closes its connections when it is stopped."""
 
     def __init__(self, connections: ConnectionPools, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
+        super().__init__(ChatDialect, *arguments, **more)
         self._connections = connections
 
     async def stop(self) -> None:

@@ -19,7 +19,8 @@ from openai.types.responses import Response
 
 from support.checking import Answers
 from support.long import LONG, begin, ends_as
-from support.real import SMALL, Server, launch
+from support.real import Server, launch
+from support.shallow import shallow_model
 
 SHORT: dict[str, Any] = {"model": "gpt-5-mini", "input": "Say hello.", "max_output_tokens": 16}
 
@@ -47,7 +48,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, answers: Answers)
                 if len(kept) >= 6 and deleted:
                     enough.set()
 
-    with launch(tmp_path, "--model", SMALL, "--slots", "3") as server, answers.client(server) as client:
+    with launch(tmp_path, "--model", str(shallow_model()), "--slots", "3") as server, answers.client(server) as client:
         with workers(2) as start, begin(client, **LONG) as stream:
             working = [start(work, client) for _ in range(2)]
             assert enough.wait(60)
@@ -60,7 +61,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, answers: Answers)
     answers.problems.clear()  # answers that the kill cut off in the middle are no fault of the server
     # What is looked up needs no engine.
     with (
-        launch(tmp_path, "--model", SMALL, "--engine-start", "lazy", ready=False) as server,
+        launch(tmp_path, "--model", str(shallow_model()), "--engine-start", "lazy", ready=False) as server,
         answers.client(server) as client,
     ):
         ends_as(client, stream.response_id, "failed")
@@ -121,7 +122,10 @@ def chat() -> dict[str, Any]:
 
 
 def test_postgresql_end_to_end(tmp_path: Path, postgres_url: str, answers: Answers) -> None:
-    with launch(tmp_path, "--model", SMALL, "--database", postgres_url) as server, answers.client(server) as client:
+    with (
+        launch(tmp_path, "--model", str(shallow_model()), "--database", postgres_url) as server,
+        answers.client(server) as client,
+    ):
         first = client.responses.create(**SHORT, metadata={"a": "b"})
         second = client.responses.create(**SHORT, previous_response_id=first.id)
         assert client.responses.retrieve(second.id) == second
@@ -138,7 +142,7 @@ def test_postgresql_end_to_end(tmp_path: Path, postgres_url: str, answers: Answe
             os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait(5)
     assert not (tmp_path / "data" / "antiphon.db").exists()
-    again = ("--model", SMALL, "--database", postgres_url, "--engine-start", "lazy")
+    again = ("--model", str(shallow_model()), "--database", postgres_url, "--engine-start", "lazy")
     with launch(tmp_path, *again, ready=False) as server, answers.client(server) as client:
         assert client.responses.retrieve(streamed.id).output_text == streamed.output_text
         ends_as(client, unfinished.response_id, "failed")

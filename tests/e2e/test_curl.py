@@ -8,7 +8,8 @@ import subprocess
 from typing import Any
 
 from support.checking import check_stream
-from support.real import SMALL, Server, environment
+from support.real import Server, environment
+from support.shallow import NAME as SMALL
 
 CURL = (
     'curl -sSN -D - "$OPENAI_BASE_URL/{path}" -H "Authorization: Bearer $OPENAI_API_KEY" '

@@ -16,7 +16,7 @@ from support.loglines import Lines, logged
 from support.money import entries
 from support.serving import Serving, serving
 from support.upstream_of import tables
-from support.upstreams import Behaviour, ChatUpstream, PageCursor, Says, chat_upstream, failing, saying, sse
+from support.upstreams import Behaviour, BreakOff, ChatUpstream, Says, chat_upstream, failing, saying, sse
 
 UPSTREAM = "sk-planted-UPSTREAM-secret-0123456789abcdef"
 SAID = "PLANTED-CONTENT-of-the-user"
@@ -83,7 +83,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
 def _live(planted: Planted, upstream: ChatUpstream, admin: str) -> None:
     """All that can happen: good answers, upstreams that tell our secret back, streams that break, changes, mistakes."""
     told = {"message": f"Incorrect API key provided: {UPSTREAM} ({SAID})", "type": "x", "code": UPSTREAM}
-    breaking = Says([*sse(json.dumps({"error": told}).encode()), PageCursor()], kind="text/event-stream")
+    breaking = Says([*sse(json.dumps({"error": told}).encode()), BreakOff()], kind="text/event-stream")
     behaviours: list[Behaviour] = [
         saying(ANSWERED, " and more"),
         failing(401, told),
@@ -93,7 +93,7 @@ def _live(planted: Planted, upstream: ChatUpstream, admin: str) -> None:
         lambda _: Says([f"<html>{UPSTREAM}".encode()], kind="text/html"),
         lambda _: Says([f"{{{UPSTREAM}".encode()]),
         lambda _: breaking,
-        lambda _: Says([PageCursor()]),
+        lambda _: Says([BreakOff()]),
     ]
     for number, behave in enumerate(behaviours):
         upstream.behave = behave

@@ -19,7 +19,7 @@ SERVER = """
 import asyncio, sys
 from pathlib import Path
 from antiphon import app
-from antiphon.app import compose
+from antiphon.app import core
 from antiphon.datadir import DataDir
 from antiphon.domain.routes import Routes
 from antiphon.engines.scripted import ScriptedEngine
@@ -28,7 +28,7 @@ from antiphon.settings import Settings
 from support.money import DOLLAR_A_TOKEN, PricedRoute
 
 engine = ScriptedEngine(lambda _: [TextDelta("one"), asyncio.Event()])
-compose.routes_of = lambda *_, **__: Routes({"scripted": PricedRoute("scripted", engine, DOLLAR_A_TOKEN)})
+core.routes_of = lambda *_, **__: Routes({"scripted": PricedRoute("scripted", engine, DOLLAR_A_TOKEN)})
 path = Path(sys.argv[1])
 data_dir = DataDir(path)
 settings = Settings(data_dir=path, port=0, database=f"sqlite:///{path / 'antiphon.db'}")

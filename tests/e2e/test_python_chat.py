@@ -11,7 +11,8 @@ from openai import OpenAI
 from openai.types.chat import ChatCompletion
 
 from support.checking import Answers
-from support.real import SMALL, Server
+from support.real import Server
+from support.shallow import NAME as SMALL
 
 SAID: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say hello."}]
 ASK: dict[str, Any] = {"model": "gpt-4o-mini", "messages": SAID, "max_completion_tokens": 16}
@@ -56,9 +57,9 @@ def test_stream_with_usage(client: OpenAI) -> None:
     assert refused.value.param == "stream_options"
 
 
-def test_stream_helper(client: OpenAI) -> None:
+def test_stream_helper(coder_client: OpenAI) -> None:
     # Not cut off: the helper refuses to parse what is.
-    with client.chat.completions.stream(model="gpt-4o-mini", messages=SAID, temperature=0) as stream:
+    with coder_client.chat.completions.stream(model="gpt-4o-mini", messages=SAID, temperature=0) as stream:
         deltas = [event.delta for event in stream if event.type == "content.delta"]
         final = stream.get_final_completion()
     assert text(final) == "".join(deltas) != ""

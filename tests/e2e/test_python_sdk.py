@@ -16,7 +16,8 @@ from openai.types.responses import Response, ResponseOutputText
 
 from support.checking import Answers
 from support.long import LONG, begin, ends_as
-from support.real import SMALL, Server, wait_for
+from support.real import Server, wait_for
+from support.shallow import NAME as SMALL
 
 ASK: dict[str, Any] = {"model": "gpt-5-mini", "max_output_tokens": 16}
 HELLO = {**ASK, "input": "Say hello."}
@@ -74,13 +75,13 @@ def test_async(small: Server, answers: Answers) -> None:
     with_async(small, answers, ask)
 
 
-def test_async_stream_helper(small: Server, answers: Answers) -> None:
+def test_async_stream_helper(coder: Server, answers: Answers) -> None:
     async def ask(client: AsyncOpenAI) -> None:
         async with client.responses.stream(model="gpt-5-mini", input="Say hello.", temperature=0) as stream:
             deltas = [event.delta async for event in stream if event.type == "response.output_text.delta"]
             assert (await stream.get_final_response()).output_text == "".join(deltas) != ""
 
-    with_async(small, answers, ask)
+    with_async(coder, answers, ask)
 
 
 def test_stream(client: OpenAI) -> None:
@@ -99,10 +100,10 @@ def test_stream(client: OpenAI) -> None:
     assert client.responses.retrieve(final.id) == final
 
 
-def test_stream_helper(client: OpenAI) -> None:
+def test_stream_helper(coder_client: OpenAI) -> None:
     # Not cut off: the helper knows no other end than "completed".
     ask: dict[str, Any] = {"model": "gpt-5-mini", "input": "Say hello.", "temperature": 0}
-    with client.responses.stream(**ask, stream_options={"include_obfuscation": False}) as stream:
+    with coder_client.responses.stream(**ask, stream_options={"include_obfuscation": False}) as stream:
         snapshots = [event.snapshot for event in stream if event.type == "response.output_text.delta"]
         final = stream.get_final_response()
     assert final.output_text == snapshots[-1]

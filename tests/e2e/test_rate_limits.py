@@ -12,7 +12,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from antiphon.app import compose
+from antiphon.app.features import rate_limits
 from antiphon.domain import limits
 from antiphon.domain.organisation import AuditFilter
 from antiphon.domain.rates import MINUTE, NANOSECONDS, RateLimit, RateLimits
@@ -51,7 +51,7 @@ def script(generation: Generation) -> list[Step]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(compose, "Counters", lambda _: Counters(clock))
+    monkeypatch.setattr(rate_limits, "Counters", lambda _: Counters(clock))
     return clock
 
 

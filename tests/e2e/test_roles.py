@@ -14,6 +14,7 @@ from antiphon.domain.organisation import Member
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.stores.store import SqlStore
 from support.admin import admin_client, admin_key
+from support.examples import examples
 from support.inside import in_store
 from support.rawhttp import Wire
 from support.serving import Serving, serving
@@ -99,7 +100,7 @@ def calls(draw: st.DrawFn) -> tuple[str, str, Any]:
 
 
 @given(who=st.sampled_from(["reader", "member", "project owner"]), sequence=st.lists(calls(), min_size=1, max_size=8))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_sequence_of_calls_raises_a_low_role(world: World, who: str, sequence: list[tuple[str, str, Any]]) -> None:
     restore(world)
     before = rights(world)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from schemas.asked import MODES, ask_all
 from schemas.variety import schemas
-from support.real import SMALL, launch
+from support.real import launch
+from support.shallow import shallow_model
 
 
 def test_answers_fit_and_forced_calls_are_made(tmp_path: Path) -> None:
@@ -17,7 +18,7 @@ def test_answers_fit_and_forced_calls_are_made(tmp_path: Path) -> None:
         for j, mode in enumerate(MODES)
         if (i + j) % 4 in (0, 3)  # of each schema two modes, of each mode both APIs
     ]
-    with launch(tmp_path, "--model", SMALL) as server:
+    with launch(tmp_path, "--model", str(shallow_model())) as server:
         tally = ask_all(server.base_url, server.key, questions)
     assert tally.wrong == []
     assert tally.counts["fit"] >= len(questions) // 3, tally.line()

@@ -20,7 +20,8 @@ from antiphon.domain import limits
 from support.checking import Answers
 from support.gate import until
 from support.long import LONG, begin, ends_as
-from support.real import ROOT, SMALL, Server, banner_of, environment, launch, program, run_program, wait_for
+from support.real import ROOT, Server, banner_of, environment, launch, program, run_program, wait_for
+from support.shallow import NAME, shallow_model
 
 
 def sh(script: str, cwd: Path) -> str:
@@ -40,14 +41,14 @@ def sh(script: str, cwd: Path) -> str:
 
 def test_the_banner_can_be_pasted(tmp_path: Path) -> None:
     # A small context, because nothing else stops the smallest model from going on and on.
-    with launch(tmp_path, "--model", SMALL, "--context", "256", cwd=ROOT) as server:
+    with launch(tmp_path, "--model", str(shallow_model()), "--context", "256", cwd=ROOT) as server:
         address, setup, ask = banner_of(server.log())
         assert address == server.base_url
-        assert f"(model {SMALL}, 2 slots, context 256 tokens)" in server.log()
+        assert f"(model {NAME}, 2 slots, context 256 tokens)" in server.log()
         if program().is_relative_to(ROOT):
             assert setup.startswith('eval "$(.venv/bin/antiphon env')
         answer = json.loads(sh(f"{setup}\n{ask}", ROOT))
-        assert (answer["object"], answer["model"]) == ("response", SMALL)
+        assert (answer["object"], answer["model"]) == ("response", NAME)
         assert answer["status"] in ("completed", "incomplete")
 
 
@@ -103,7 +104,9 @@ def test_the_log_has_no_content_and_no_secrets(small: Server, answers: Answers) 
 
 
 def test_a_second_server_on_the_same_data_is_refused(small: Server, tmp_path: Path) -> None:
-    done = run_program("serve", "--data-dir", str(small.data_dir.path), "--model", SMALL, "--port", "0", cwd=tmp_path)
+    done = run_program(
+        "serve", "--data-dir", str(small.data_dir.path), "--model", str(shallow_model()), "--port", "0", cwd=tmp_path
+    )
     assert done.returncode == 1
     assert f"Another Antiphon (process {small.process.pid}) is using {small.data_dir.path}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -114,7 +117,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = run_program(
-            "serve", "--data-dir", str(tmp_path / "data"), "--model", SMALL, "--port", port, cwd=tmp_path
+            "serve", "--data-dir", str(tmp_path / "data"), "--model", str(shallow_model()), "--port", port, cwd=tmp_path
         )
     assert done.returncode == 1
     assert re.search(rf"Cannot listen on 127\.0\.0\.1:{port}: .+ --port", done.stderr)
@@ -141,7 +144,7 @@ def test_keys_can_be_made_and_revoked_while_it_runs(small: Server, tmp_path: Pat
 
 
 def test_a_full_queue_refuses_and_a_client_that_leaves_frees_its_slot(tmp_path: Path, answers: Answers) -> None:
-    options = ("--model", SMALL, "--slots", "1", "--queue-per-slot", "0")
+    options = ("--model", str(shallow_model()), "--slots", "1", "--queue-per-slot", "0")
     ask: dict[str, Any] = {"model": "gpt-5-mini", "input": "Say hello.", "max_output_tokens": 16}
     with launch(tmp_path, *options) as server, answers.client(server) as client:
         with begin(client, **LONG):
@@ -156,7 +159,7 @@ def test_a_full_queue_refuses_and_a_client_that_leaves_frees_its_slot(tmp_path: 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_when_told_and_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
-    with launch(tmp_path, "--model", SMALL) as server:
+    with launch(tmp_path, "--model", str(shallow_model())) as server:
         engine = server.engine()
         server.process.send_signal(number)
         began = time.monotonic()
@@ -169,7 +172,7 @@ def test_it_stops_when_told_and_leaves_nothing(number: signal.Signals, tmp_path:
 
 
 def test_a_stop_lets_an_answer_finish(tmp_path: Path, answers: Answers) -> None:
-    with launch(tmp_path, "--model", SMALL) as server, answers.client(server) as client:
+    with launch(tmp_path, "--model", str(shallow_model())) as server, answers.client(server) as client:
         ask = {"model": "gpt-5-mini", "input": "Say hello.", "max_output_tokens": 40}
         with client.responses.create(**ask, stream=True) as stream:  # type: ignore[call-overload]  # a dict is untyped
             events = iter(stream)
@@ -180,7 +183,10 @@ def test_a_stop_lets_an_answer_finish(tmp_path: Path, answers: Answers) -> None:
 
 
 def test_a_stop_ends_what_does_not_finish(tmp_path: Path, answers: Answers) -> None:
-    with launch(tmp_path, "--model", SMALL, "--drain-timeout", "1") as server, answers.client(server) as client:
+    with (
+        launch(tmp_path, "--model", str(shallow_model()), "--drain-timeout", "1") as server,
+        answers.client(server) as client,
+    ):
         with begin(client, **LONG) as stream:
             begun = stream.response_id
             server.process.send_signal(signal.SIGTERM)
@@ -190,14 +196,14 @@ def test_a_stop_ends_what_does_not_finish(tmp_path: Path, answers: Answers) -> N
         assert server.process.wait(10) == 0, server.log()
         assert time.monotonic() - at < 1 + limits.CLOSE_TIMEOUT
     with (
-        launch(tmp_path, "--model", SMALL, "--engine-start", "lazy", ready=False) as server,
+        launch(tmp_path, "--model", str(shallow_model()), "--engine-start", "lazy", ready=False) as server,
         answers.client(server) as client,
     ):
         ends_as(client, begun, "failed")
 
 
 def test_nothing_is_left_after_kill_9(tmp_path: Path) -> None:
-    with launch(tmp_path, "--model", SMALL) as server:
+    with launch(tmp_path, "--model", str(shallow_model())) as server:
         engine = server.engine()
         os.kill(server.process.pid, signal.SIGKILL)
         wait_for(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, 2)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from antiphon.engines.constrained import ConstrainedEngine
+from antiphon.engines.constrained.engine import ConstrainedEngine
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Finish, TextDelta, Usage

@@ -1,4 +1,7 @@
-"""One server and one connection for the whole suite, a log where nothing may be an error, and a meter of its loop."""
+"""One server and one connection for the whole suite, a log where nothing may be an error, and a meter of its loop.
+
+At the end, nothing may be left of all that the server was asked (`attacked`).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from antiphon.engines.scripted import ScriptedEngine
+from support.databases import Postgres
 from support.metered import MOST_DELAY, Collections, StallMeter, most_delay
 from support.quiet import quiet
 from support.rawhttp import Wire
-from support.serving import Serving, serving
+from support.serving import Serving
+
+from .attacked import Attacked, attacked
 
 
 @pytest.fixture(scope="session")
@@ -27,10 +32,17 @@ def log() -> Iterator[list[Any]]:
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory, log: list[Any]) -> Iterator[Serving]:
+def under_attack(tmp_path_factory: pytest.TempPathFactory, log: list[Any]) -> Iterator[Attacked]:
     """A real server whose model says again what it was told."""
-    with serving(ScriptedEngine(), tmp_path_factory.mktemp("hostile")) as server:
+    with attacked(tmp_path_factory.mktemp("hostile")) as server:
         yield server
+    _check(log)
+
+
+@pytest.fixture(scope="session")
+def served(under_attack: Attacked) -> Serving:
+    """Where it is."""
+    return under_attack.served
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +59,9 @@ def meter(served: Serving) -> Iterator[StallMeter]:
 
 
 @pytest.fixture(scope="session")
-def connection(served: Serving) -> Iterator[Wire]:
+def connection(under_attack: Attacked) -> Iterator[Wire]:
     """A connection with a valid key."""
-    with Wire(served.url, served.headers) as wire:
+    with under_attack.wire() as wire:
         yield wire
 
 
@@ -59,7 +71,32 @@ def wire(connection: Wire, log: list[Any], meter: StallMeter) -> Iterator[Wire]:
     log.clear()
     meter.worst = 0.0
     yield connection
-    failed = [entry for entry in log if entry["log_level"] in ("error", "critical")]
-    assert not failed, failed
+    _check(log)
     assert meter.worst <= MOST_DELAY or meter.worst <= most_delay()
     assert connection.ask("GET", "/healthz").status == 200
+
+
+@pytest.fixture(scope="session")
+def on_postgres(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, log: list[Any]) -> Iterator[Attacked]:
+    """The same on PostgreSQL, and with upstreams that cost money."""
+    name = postgres.migrated()
+    with attacked(tmp_path_factory.mktemp("hostile"), postgres.url(name), gateway=True) as server:
+        yield server
+    _check(log)
+    postgres.drop(name)
+
+
+@pytest.fixture
+def postgres_wire(on_postgres: Attacked, log: list[Any]) -> Iterator[Wire]:
+    """A connection to that one; afterwards it must have met nothing unexpected, and must still answer."""
+    log.clear()
+    with on_postgres.wire() as wire:
+        yield wire
+        _check(log)
+        assert wire.ask("GET", "/healthz").status == 200
+
+
+def _check(log: list[Any]) -> None:
+    """Nothing that was logged is an error."""
+    failed = [entry for entry in log if entry["log_level"] in ("error", "critical")]
+    assert not failed, failed

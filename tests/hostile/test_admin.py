@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from antiphon.engines.scripted import ScriptedEngine
 from conformance import spec
 from support.admin import admin_client, admin_key
+from support.examples import examples
 from support.rawhttp import Wire
 from support.serving import serving
 
@@ -81,7 +82,7 @@ def judge(answer: Any) -> None:
         spec.check_error(answer.json())
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(number=st.integers(0, 10), body=st.dictionaries(st.sampled_from(MEMBERS), values, max_size=4) | values)
 def test_bodies(paths: tuple[Wire, list[str]], number: int, body: Any) -> None:
     wire, places = paths

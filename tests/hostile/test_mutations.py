@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.examples import examples
 from support.rawhttp import Closed, Wire
 
 from . import mutations, valid
@@ -157,7 +158,13 @@ def _at(body: Any, place: mutations.Path) -> Any:
 
 
 def test_many_members_changed_at_once(wire: Wire) -> None:
-    @settings(max_examples=600, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples(600),
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(mangled())
     def ask(case: tuple[str, bytes]) -> None:
         path, body = case
@@ -172,7 +179,13 @@ def pieces_of_json() -> Iterator[str]:
 
 
 def test_texts_that_look_like_json(wire: Wire) -> None:
-    @settings(max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples(300),
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(st.lists(st.sampled_from(list(pieces_of_json())), min_size=1, max_size=30))
     def ask(pieces: list[str]) -> None:
         judge_refusal(wire.ask("POST", valid.RESPONSES_PATH, "".join(pieces).encode()))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.examples import examples
 from support.rawhttp import Wire
 
 from . import valid
@@ -246,7 +247,13 @@ def test_generated_targets(wire: Wire) -> None:
     """Random printable targets behind every resource: never more than a refusal."""
     text = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="?#"), max_size=40)
 
-    @settings(max_examples=400, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples(400),
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(st.sampled_from(sorted(RESOURCES)), st.sampled_from(METHODS), text, text)
     def ask(path: str, method: str, tail: str, query: str) -> None:
         target = path.format("x") + ("/" + tail if tail else "") + ("?" + query if query else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import shutil
 import tempfile
@@ -68,6 +69,15 @@ async def migrate(url: str) -> None:
     store = SqlStore(url, backups=None)
     await store.open()
     await store.close()
+
+
+@functools.cache
+def sqlite_template() -> bytes:
+    """An empty SQLite database with an up-to-date schema, as the bytes of its file: migrating takes 0.1 s."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "empty.db"
+        asyncio.run(migrate(f"sqlite:///{path}"))
+        return path.read_bytes()
 
 
 @pytest.fixture(scope="session")

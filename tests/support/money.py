@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
-from antiphon.app import compose
+from antiphon.app import core
 from antiphon.domain import keys
 from antiphon.domain.ids import new_id
 from antiphon.domain.ledger import Asked, Entry
@@ -53,7 +53,7 @@ def selling(
         engine.name: PricedRoute(engine.name, engine, price),
         "unpriced": PricedRoute("unpriced", engine, None),
     }
-    monkeypatch.setattr(compose, "routes_of", lambda *_, **__: Routes(routes))
+    monkeypatch.setattr(core, "routes_of", lambda *_, **__: Routes(routes))
     with serving(engine, path, **options) as served:
         yield served
 

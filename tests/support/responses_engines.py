@@ -12,7 +12,8 @@ from antiphon.domain.routing import Secret, UpstreamSpec
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.engines.upstream.antiphon import AntiphonEngine
 from antiphon.engines.upstream.client import ConnectionPools, UpstreamClient
-from antiphon.engines.upstream.responses.dialect import ResponsesEngine
+from antiphon.engines.upstream.engine import UpstreamEngine
+from antiphon.engines.upstream.responses.dialect import ResponsesDialect
 from antiphon.engines.upstream.secrets import SecretSource
 from support.serving import Serving, serving
 from support.upstreams import SECRET, Behaviour, ChatUpstream, Says, chat_upstream, sse
@@ -42,12 +43,12 @@ class OverAntiphon(AntiphonEngine):
         await self._alone.connections.close()
 
 
-class OverResponses(ResponsesEngine):
+class OverResponses(UpstreamEngine):
     """An engine over any Responses server."""
 
     def __init__(self, url: str, secret: str = SECRET, *, model: str = "up-1", profile: str = "generic") -> None:
         self._alone = Alone(url, secret, profile)
-        super().__init__(self._alone, model, name="remote")
+        super().__init__(ResponsesDialect, self._alone, model, name="remote")
 
     async def stop(self) -> None:
         """With its connections."""

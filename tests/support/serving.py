@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ import uvloop
 from openai import OpenAI
 
 from antiphon import app
+from antiphon.app.compose import FEATURES
+from antiphon.app.feature import MakeFeature
 from antiphon.datadir import DataDir
 from antiphon.policy.keys.first_run import make_key
 from antiphon.ports import Engine
 from antiphon.settings import Settings
+from support.databases import sqlite_template
 
 
 @dataclass
@@ -46,12 +50,21 @@ class Serving:
 
 
 @contextlib.contextmanager
-def serving(engine: Engine | None, path: Path, **options: Any) -> Iterator[Serving]:
-    """Serve `engine` with a data directory at `path` until the block is left."""
-    settings = Settings(
+def serving(
+    engine: Engine | None,
+    path: Path,
+    *,
+    features: Sequence[MakeFeature] = FEATURES,
+    settings_type: type[Settings] = Settings,
+    **options: Any,
+) -> Iterator[Serving]:
+    """Serve `engine` with a data directory at `path` until the block is left. `options`: settings by name."""
+    settings = settings_type(
         data_dir=path, port=0, **{"database": f"sqlite:///{path / 'antiphon.db'}", "drain_timeout": 5.0, **options}
     )
     data_dir = DataDir(path)
+    if settings.database == f"sqlite:///{path / 'antiphon.db'}":
+        _put_database(path / "antiphon.db")
     ready = threading.Event()
     failure: list[BaseException] = []
     loop = uvloop.new_event_loop()
@@ -65,7 +78,7 @@ def serving(engine: Engine | None, path: Path, **options: Any) -> Iterator[Servi
     def main() -> None:
         asyncio.set_event_loop(loop)
         try:
-            loop.run_until_complete(app.run(settings, data_dir, engine, announce, stop))
+            loop.run_until_complete(app.run(settings, data_dir, engine, announce, stop, features))
         except BaseException as error:
             failure.append(error)
         finally:
@@ -85,11 +98,22 @@ def serving(engine: Engine | None, path: Path, **options: Any) -> Iterator[Servi
         assert key is not None
         yield Serving(f"http://{host}:{port}", key, data_dir, settings, loop)
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        with contextlib.suppress(RuntimeError):  # one that has failed has closed its loop
+            loop.call_soon_threadsafe(stop.set)
         thread.join(30)
         assert not thread.is_alive(), "the server did not stop"
     if failure:
         raise failure[0]
+
+
+def _put_database(path: Path) -> None:
+    """A new server finds its schema up to date; migrations have tests of their own."""
+    with contextlib.suppress(FileExistsError), open(path, "xb", opener=_private) as file:
+        file.write(sqlite_template())
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def other_project(served: Serving, name: str = "other") -> str:

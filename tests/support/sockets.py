@@ -114,11 +114,13 @@ def check_event(event: Body) -> None:
 
 
 @contextlib.contextmanager
-def opened(served: Serving, *, key: str | None = None, **options: Any) -> Iterator[Client]:
+def opened(
+    served: Serving, *, key: str | None = None, headers: dict[str, str] | None = None, **options: Any
+) -> Iterator[Client]:
     """A connection to a server."""
-    headers = {"Authorization": f"Bearer {key or served.key}"}
+    sent = {"Authorization": f"Bearer {key or served.key}", **(headers or {})}
     url = served.url.replace("http://", "ws://") + "/v1/responses"
-    with connect(url, additional_headers=headers, max_size=None, **options) as connection:
+    with connect(url, additional_headers=sent, max_size=None, **options) as connection:
         yield Client(connection)
 
 

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 SECRET = "sk-upstream-secret-0123456789"
 
 
-class PageCursor:
+class BreakOff:
     """Break the connection here."""
 
 
@@ -28,7 +28,7 @@ class Stall:
 class Says:
     """An HTTP answer. `pieces` are written one by one; numbers are waits (seconds)."""
 
-    pieces: Sequence[bytes | float | PageCursor | Stall] = ()
+    pieces: Sequence[bytes | float | BreakOff | Stall] = ()
     status: int = 200
     kind: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
@@ -133,7 +133,7 @@ class ChatUpstream:
         return response
 
     async def _write(self, request: web.Request, response: web.StreamResponse, says: Says) -> None:
-        if says.pieces and isinstance(says.pieces[0], PageCursor):
+        if says.pieces and isinstance(says.pieces[0], BreakOff):
             assert request.transport is not None
             request.transport.abort()
             return
@@ -141,7 +141,7 @@ class ChatUpstream:
         for piece in says.pieces:
             if isinstance(piece, bytes):
                 await response.write(piece)
-            elif isinstance(piece, PageCursor):
+            elif isinstance(piece, BreakOff):
                 assert request.transport is not None
                 request.transport.abort()
                 return

@@ -218,3 +218,19 @@ def test_the_guide_describes_every_setting() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "guide" / "settings.md").read_text("utf-8")
     for item in declared().values():
         assert f"| `{item.name}` | {item.spec.help} | {item.default_text} |" in guide
+
+
+@pytest.mark.parametrize("where", ["s3://", "s3://a", "s3://bucket/../x", "s3://user:pw@bucket/x", "gs://bucket", ""])
+def test_places_of_blobs_that_are_none(cwd: Path, where: str) -> None:
+    with pytest.raises(SetupError, match="blobs"):
+        loaded(cwd, {"blobs": where})
+
+
+def test_the_secret_of_s3_is_not_shown(cwd: Path) -> None:
+    found = loaded(cwd, {"blobs": "s3://bucket/some/prefix", "s3_key": "do-not-show"})
+    assert found.settings.s3_key == "do-not-show"
+    assert declared()["s3_key"].show("do-not-show") == "***"
+    assert declared()["s3_key"].show("") == ""
+    with pytest.raises(SetupError) as raised:
+        loaded(cwd, {"s3_endpoint": "https://user:do-not-show@host"})
+    assert "do-not-show" not in raised.value.message

@@ -1,206 +1,127 @@
-"""Puts a server together: the one module that sees everything."""
+"""Puts a server together: the features in their order, and what they add in its places."""
 
 from __future__ import annotations
 
 import shlex
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import TypeVar
 
-from antiphon.app.services import ServiceGroup, Services, ShutdownHook
-from antiphon.domain.errors import EngineUnavailable, SetupError, ShuttingDown
+from antiphon.app.core import Core
+from antiphon.app.feature import Feature, MakeFeature
+from antiphon.app.features.administration import administration
+from antiphon.app.features.cache import cache
+from antiphon.app.features.calls import calls
+from antiphon.app.features.chat import chat
+from antiphon.app.features.conversations import conversations
+from antiphon.app.features.idempotency import idempotency
+from antiphon.app.features.jobs import jobs
+from antiphon.app.features.ledger import ledger
+from antiphon.app.features.models import models
+from antiphon.app.features.money import money
+from antiphon.app.features.observability import observability
+from antiphon.app.features.prompts import prompts
+from antiphon.app.features.rate_limits import rate_limits
+from antiphon.app.features.responses import responses
+from antiphon.app.features.shutdowns import shutdowns
+from antiphon.app.features.storage import storage
+from antiphon.app.services import Service, ServiceGroup, Services, ShutdownHook
+from antiphon.domain.errors import SetupError
 from antiphon.domain.routing import RouteSpec
-from antiphon.domain.sealing import Sealer
-from antiphon.engines.routed.fleet import Fleet
-from antiphon.engines.routed.table import routes_of
-from antiphon.http import admin as admin_http
-from antiphon.http import chat as chat_http
-from antiphon.http import context as context_http
-from antiphon.http import conversations as conversations_http
-from antiphon.http import health as health_http
-from antiphon.http import metrics as metrics_http
-from antiphon.http import models as models_http
-from antiphon.http import prompts as prompts_http
-from antiphon.http import responses as responses_http
-from antiphon.http.admin import costs as costs_http
-from antiphon.http.admin import rate_limits as rate_limits_http
-from antiphon.http.admin import spend as spend_http
-from antiphon.http.admin import usage as usage_http
 from antiphon.http.api import Api
-from antiphon.http.idempotent import Idempotent
-from antiphon.http.proxies import Proxies
-from antiphon.http.socket import Sockets
-from antiphon.models.retirements import retirements
-from antiphon.policy.administration.authenticate import AdminAuthenticator
-from antiphon.policy.authenticate import Authenticator
-from antiphon.policy.cache.stage import Cache
-from antiphon.policy.durable import Durable
-from antiphon.policy.keys.last_used import LastUsed
-from antiphon.policy.keys.permit import permit_model
-from antiphon.policy.ledger import Ledger
-from antiphon.policy.limits.counters import Counters
-from antiphon.policy.limits.stage import Limits
-from antiphon.policy.money.budgets import BudgetStage
-from antiphon.policy.money.changes import BudgetChanges
-from antiphon.policy.money.costs import Priced, of_call
-from antiphon.policy.money.pricing import Pricing
-from antiphon.policy.observe import Gauge, Observer
-from antiphon.policy.pipeline.pipeline import Pipeline
-from antiphon.policy.shutdowns.notices import Shutdowns
-from antiphon.policy.shutdowns.uses import UseLog
-from antiphon.ports import Constraining, Queueing, Store
-from antiphon.run.bus import Bus
-from antiphon.run.chat import Chat
-from antiphon.run.clock import SystemClock
-from antiphon.run.compaction import Compactor
-from antiphon.run.conversations import Conversations
-from antiphon.run.idempotency import Idempotency
-from antiphon.run.prepare import Preparer
-from antiphon.run.prompts import Prompts
-from antiphon.run.responses import Responses
-from antiphon.run.sweeper import Sweeper
-from antiphon.run.tail import Poller
-from antiphon.run.worker import Worker
+from antiphon.jobs.sweeps import Sweeps
+from antiphon.policy.observe import Gauge
+from antiphon.ports import Store
 from antiphon.settings import Settings
-from antiphon.settings.declared import DEFAULT_ALIASES, all_aliases
+
+T = TypeVar("T")
+
+#: Every capability of the server. What the order decides is told in `app/feature.py`.
+FEATURES: tuple[MakeFeature, ...] = (
+    ledger,
+    observability,
+    storage,
+    rate_limits,
+    money,
+    shutdowns,
+    calls,
+    cache,
+    administration,
+    idempotency,
+    models,
+    prompts,
+    conversations,
+    responses,
+    chat,
+    jobs,
+)
 
 
-class Readiness:
-    """Whether the server is stopping."""
-
-    def __init__(self) -> None:
-        self.stopping = False
-
-    async def check(self, engine: Fleet, store: Store, *, lazy: bool) -> None:
-        """Raise unless the server can answer now (`/readyz`). A lazy engine loads its model at the first request."""
-        if self.stopping:
-            raise ShuttingDown("The server is shutting down.")
-        await store.ping()
-        await store.check_writable()
-        if not lazy and not await engine.ready():
-            raise EngineUnavailable("The model is not loaded yet.")
-
-
-def compose(
-    settings: Settings,
-    secret: bytes,
-    store: Store,
-    engine: Fleet,
-    switch: Readiness,
-    pricing: Pricing,
-    project_routes: Mapping[str, Mapping[str, RouteSpec]],
-) -> Services:
-    """Put a server together around a store and its engines. `project_routes`: by project id."""
-    clock = SystemClock()
-    routes = routes_of(
-        engine,
-        settings.routes,
-        project_routes,
-        all_aliases(settings),
-        # The default ones may lead nowhere; what somebody has written may not.
-        optional=DEFAULT_ALIASES if settings.aliases == DEFAULT_ALIASES else {},
+def compose(core: Core, features: Iterable[MakeFeature] = FEATURES) -> Services:
+    """Put a server together. Nothing of it is started yet. Raises `ValueError` if two features claim one place."""
+    made = [feature(core) for feature in features]
+    core.pipeline.install(
+        stages=_all(each.stages for each in made),
+        answerer=_only(each.answerer for each in made),
+        start_listeners=_all(each.start_listeners for each in made),
+        call_listeners=_all(each.call_listeners for each in reversed(made)),
+        deferred_listeners=_all(each.deferred_listeners for each in reversed(made)),
     )
-    ledger = Ledger(store, pricing, clock, days=settings.ledger_days)
-    budgets = BudgetStage(store, pricing, clock)
-    cache = Cache(store, clock, secret)
-    shutdowns = Shutdowns(retirements(), settings.upstreams.values())
-    uses = UseLog(shutdowns, store, clock)
-    observer = _observer((route.name for route in routes.all()), store, engine, pricing)
-    rate_limits = Limits(Counters(time.monotonic_ns))
-    gate = Pipeline(
-        # The observer goes first into a generation, and hears last of a call: it tells what all others have made of it.
-        [observer, Durable(store), rate_limits, budgets, Priced(pricing)],
-        [rate_limits],
-        answering=cache,
-        start_listeners=(shutdowns,),
-        deferred_listeners=[ledger, uses, observer],
-    )
-    bus = Bus()
-    prompts = Prompts(store, clock)
-    ignores = settings.unserved_tools == "ignore"
-    preparer = Preparer(store, routes, gate, prompts, Compactor(Sealer(secret)), ignores_unserved=ignores)
-    # A server has its data directory, and so the database in there, to itself; any other database may serve several.
-    alone = settings.database == f"sqlite:///{settings.data_dir / 'antiphon.db'}"
-    worker = Worker(store, gate, preparer, bus, clock, alone=alone)
-    responses = Responses(store, clock, bus=bus, worker=worker, preparer=preparer)
-    last_used = LastUsed(store)
-    authenticator = Authenticator(store, secret, clock, last_used.uses)
-    administrators = AdminAuthenticator(store, secret, clock)
-    proxies = Proxies(settings.trusted_proxies)
-    sockets = Sockets(responses, authenticator, gate, drain_timeout=settings.drain_timeout, proxies=proxies)
-    keys = Idempotency(store, clock, secret)
-    api = Api(
-        [
-            *context_http.resources(responses),
-            *responses_http.resources(responses),
-            *conversations_http.resources(Conversations(store, clock)),
-            *prompts_http.resources(prompts),
-            *chat_http.resources(Chat(store, routes, gate, clock)),
-            *models_http.resources(routes, shutdowns.route),
-            *metrics_http.resources(observer, administrators, settings.metrics, gate.settle),
-            *admin_http.resources(store, clock, secret),
-            *rate_limits_http.resources(store, routes),
-            *usage_http.resources(store, clock),
-            *costs_http.resources(store, clock),
-            *spend_http.resources(BudgetChanges(store, clock), store, budgets, clock),
-            *health_http.resources(lambda: switch.check(engine, store, lazy=settings.engine_start == "lazy")),
-        ],
-        authenticator,
-        administrators,
-        gate,
-        observer,
-        max_body=settings.max_body,
-        sockets=sockets,
-        once=Idempotent(
-            keys,
-            lambda project_id, name: responses.follow(project_id, name, after=-1),
-            lambda caller, model: permit_model(caller, model, routes.find(model, caller.project.id).name),
-        ),
-        proxies=proxies,
-        notices=shutdowns.endpoint,
-    )
+    core.runner.install(_all(each.job_kinds for each in made))
+    sweeps = Sweeps(_all(each.sweeps for each in made), core.clock)
+    text = "When periodic work last ended well."
+    core.observer.gauges += [
+        *_all(each.gauges for each in made),
+        Gauge("sweep_last_run_seconds", text, sweeps.last_runs, ("sweep",)),
+    ]
+    api = _api(core, made)
     return Services(
         api,
-        engine,
-        # What calls leave behind goes from the later ones to the earlier: a shared answer that is under way must first
-        # be paid for, then its calls are told of, and what was told is written down.
-        lasting=ServiceGroup(
-            {
-                "ledger": ledger,
-                "budgets": budgets,
-                "uses": uses,
-                "calls": ShutdownHook(gate.settle),
-                "cache": ShutdownHook(cache.close),
-                "last_used": last_used,
-                "leases": ShutdownHook(worker.close),
-                "keys": keys,
-                "sweeper": Sweeper(store, clock),
-                "lag": observer.lag,
-            }
-        ),
-        # No socket takes anything new; then the worker stores how its responses stand, and the bus lets followers go.
+        core.engine,
+        lasting=ServiceGroup(_named(*(each.services for each in made), {"sweeps": sweeps})),
+        # The sockets stop first, so that no client asks for more.
         background=ServiceGroup(
-            {
-                **({} if alone else {"poller": Poller(store, bus)}),
-                "bus": ShutdownHook(bus.close),
-                "worker": worker,
-                "sockets": ShutdownHook(sockets.close),
-            }
+            _named(*(each.background for each in made), {"sockets": ShutdownHook(api.close_sockets)})
         ),
-        unattended=worker,
+        unattended=core.runner,
     )
 
 
-def _observer(models: Iterable[str], store: Store, engine: Fleet, pricing: Pricing) -> Observer:
-    """What is seen of a server besides its calls: how its targets are, and how long its queues."""
-    gauges = [Gauge("store_writes_waiting", "Writes that wait for the database.", lambda: store.writes_waiting)]
-    local: object = engine.local
-    if isinstance(local, Queueing):
-        text = "Generations that wait for a slot of the local engine."
-        gauges.append(Gauge("engine_queue", text, lambda: local.waiting))
-    if isinstance(local, Constraining):
-        text = "Answers that were ended because the local engine had lost their grammar."
-        gauges.append(Gauge("grammars_lost", text, lambda: local.grammars_lost))
-    return Observer(models, cost=lambda call: of_call(pricing, call).nano, targets=engine.snapshot, gauges=gauges)
+def _api(core: Core, made: Sequence[Feature]) -> Api:
+    return Api(
+        [*_all(each.resources for each in made), *_all(each.sockets for each in made)],
+        core.authenticator,
+        core.administrators,
+        core.pipeline,
+        core.observer,
+        max_body=core.settings.max_body,
+        sessions=core.sessions,
+        idempotent=_only(each.wrapper for each in made),
+        proxies=core.proxies,
+        notices=lambda path: _all(each.headers(path) for each in made),
+    )
+
+
+def _all(lists: Iterable[Sequence[T]]) -> list[T]:
+    return list(chain.from_iterable(lists))
+
+
+def _only(values: Iterable[T | None]) -> T | None:
+    """The one value that is there; None if there is none. Raises `ValueError` for two."""
+    found = [value for value in values if value is not None]
+    if len(found) > 1:
+        raise ValueError(f"two features want to be the only one: {found[0]!r} and {found[1]!r}")
+    return found[0] if found else None
+
+
+def _named(*groups: Mapping[str, Service]) -> dict[str, Service]:
+    """All services by name, in order. Raises `ValueError` for a name that is taken: one of the two would not start."""
+    named: dict[str, Service] = {}
+    for group in groups:
+        if twice := named.keys() & group.keys():
+            raise ValueError(f"two features have services of these names: {', '.join(sorted(twice))}")
+        named |= group
+    return named
 
 
 async def routes_by_project(settings: Settings, store: Store) -> Mapping[str, Mapping[str, RouteSpec]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from antiphon.domain.routing import Deadlines, TargetSpec
 from antiphon.engines.schemas.worker import SchemaWorker
@@ -20,12 +21,13 @@ def upstream_engine(
     """The engine for a target of an upstream, by its kind. `worker` checks schemas; all engines share it."""
     # Only a server with upstreams needs them.
     from antiphon.engines.upstream.antiphon import AntiphonEngine
-    from antiphon.engines.upstream.chat.dialect import ChatEngine
-    from antiphon.engines.upstream.responses.dialect import ResponsesEngine
+    from antiphon.engines.upstream.chat.dialect import ChatDialect
+    from antiphon.engines.upstream.engine import UpstreamEngine
+    from antiphon.engines.upstream.responses.dialect import ResponsesDialect
 
     kinds: Mapping[str, Callable[..., Engine]] = {
-        "chat": ChatEngine,
-        "responses": ResponsesEngine,
+        "chat": partial(UpstreamEngine, ChatDialect),
+        "responses": partial(UpstreamEngine, ResponsesDialect),
         "antiphon": AntiphonEngine,
     }
     make = kinds[client.spec.kind]

@@ -10,7 +10,8 @@ from pathlib import Path
 from antiphon.datadir import DataDir
 from antiphon.ports import Engine
 from antiphon.settings import Settings
-from antiphon.settings.declared import all_aliases, user_data_dir
+from antiphon.settings.routing import all_aliases
+from antiphon.settings.storage import user_data_dir
 
 
 def banner(host: str, port: int, served: str, data_dir: DataDir, model: str) -> str:

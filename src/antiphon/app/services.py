@@ -1,4 +1,4 @@
-"""A server's parts that do something by themselves, and the order in which they begin and end."""
+"""Services: what runs beside the calls, and the order in which services start and stop."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ _log = logs.logger(__name__)
 
 
 class Service(Protocol):
-    """Something that works beside the calls, from its start to its stop."""
+    """Something that runs beside the calls, from its start to its stop."""
 
     async def start(self) -> None:
-        """Begin."""
+        """Begin. Raises what keeps the server from starting."""
 
     async def stop(self) -> None:
-        """End, and leave nothing undone that must last."""
+        """Finish what must be stored, and end. Safe to call twice."""
 
 
 class ShutdownHook:
-    """A part that works only when it is asked, but has something to do at the end."""
+    """A service for an object that needs no start, but has something to do when the server stops."""
 
     def __init__(self, end: Callable[[], Awaitable[None] | None]) -> None:
+        """`end`: called at the stop, and awaited if it returns something to await."""
         self._end = end
 
     async def start(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     async def stop(self) -> None:
-        """What there is to do at the end."""
+        """Call it."""
         ending = self._end()
         if ending is not None:
             await ending
@@ -42,42 +43,45 @@ class ShutdownHook:
 class ServiceGroup:
     """Services by name that need one another: each starts after those before it, and stops before them."""
 
-    def __init__(self, parts: Mapping[str, Service]) -> None:
-        self.parts = parts
+    def __init__(self, services: Mapping[str, Service]) -> None:
+        self.services = services
         self._running: list[str] = []
 
     async def start(self) -> None:
-        """Start them in order. What raises ends this; `stop` stops those that were started."""
-        for name, part in self.parts.items():
-            await part.start()
+        """Start them in order. What one raises is raised here; then `stop` stops those that were started."""
+        for name, service in self.services.items():
+            await service.start()
             self._running.append(name)
 
     async def stop(self) -> None:
-        """Stop those that run, the last one first, whatever becomes of each. Safe to call twice."""
+        """Stop those that run, the last one first. One that fails is logged, and the others are stopped all the same.
+
+        Safe to call twice.
+        """
         while self._running:
             name = self._running.pop()
             try:
-                await self.parts[name].stop()
+                await self.services[name].stop()
             except Exception as error:  # the others have things to write down
-                _log.error("a part of the server did not end well", part=name, exc_info=error)
+                _log.error("a service did not stop well", service=name, exc_info=error)
 
 
 class Unattended(Protocol):
-    """Work that no client waits for, and that would be lost if it was left in the middle."""
+    """Work that no client waits for, and that would be lost if it was interrupted."""
 
     async def finished(self) -> None:
         """Wait until all of it has ended."""
 
     async def leave_all(self) -> None:
-        """Leave what is still under way."""
+        """Interrupt what still runs, so that another server, or the next start, can take it up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """A server's parts, put together and not yet started.
+    """A composed server that is not started yet.
 
-    `lasting`: what calls need for as long as any is under way. `background`: work that no client waits for.
-    `unattended`: what goes on of that while the server waits for its clients.
+    `lasting`: what calls need for as long as any runs. `background`: work that no client waits for. `unattended`: what
+    goes on of that while the server waits for its clients.
     """
 
     api: Api
@@ -87,18 +91,19 @@ class Services:
     unattended: Unattended
 
     async def start(self) -> None:
-        """Begin the work beside the calls."""
+        """Start all services."""
         await self.lasting.start()
         await self.background.start()
 
     async def stop(self) -> None:
-        """Begin to end. Whoever follows a response is let go: another server goes on with it, or this one's next start.
+        """Stop the work that no client waits for. What clients wait for goes on.
 
-        What clients wait for goes on.
+        A client that follows a background response is disconnected: the response goes on at another server, or at this
+        one's next start.
         """
         await self.background.stop()
 
     async def close(self) -> None:
-        """End, when no client waits any more."""
+        """Stop the rest, when no client waits any more."""
         await self.background.stop()
         await self.lasting.stop()

@@ -1,4 +1,4 @@
-"""A server's life: it is composed, it serves, it is asked to stop, it drains."""
+"""A server from its start to its stop: compose it, serve, and at a stop let running requests finish (drain)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from antiphon.app.compose import Readiness, compose, routes_by_project
+from antiphon.app.compose import FEATURES, compose, routes_by_project
+from antiphon.app.core import Core
 from antiphon.app.engines import upstream_engine
+from antiphon.app.feature import MakeFeature
+from antiphon.app.readiness import Readiness
 from antiphon.app.services import Services
 from antiphon.datadir import DataDir, ServerInfo
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, SetupError
-from antiphon.engines.constrained import ConstrainedEngine
+from antiphon.engines.constrained.engine import ConstrainedEngine
 from antiphon.engines.routed.fleet import Fleet
 from antiphon.engines.routed.route import RoutingEnv
 from antiphon.http.connection_limit import ConnectionLimit, raise_file_limit
@@ -30,12 +33,17 @@ from antiphon.telemetry import logs
 
 _log = logs.logger(__name__)
 
-#: Told once the server answers: the address it is bound to.
+#: Called once the server answers, with the address and port that it is bound to.
 Announce = Callable[[str, int], None]
 
 
 async def run(
-    settings: Settings, data_dir: DataDir, engine: Engine | None, announce: Announce, stop: asyncio.Event
+    settings: Settings,
+    data_dir: DataDir,
+    engine: Engine | None,
+    announce: Announce,
+    stop: asyncio.Event,
+    features: Sequence[MakeFeature] = FEATURES,
 ) -> None:
     """Serve until `stop` is set, then stop within `settings.drain_timeout` and a few seconds.
 
@@ -47,19 +55,19 @@ async def run(
     fleet = Fleet(engine, settings.upstreams, upstream_engine, RoutingEnv(SystemClock(), price=pricing.to_compare))
     listener = bind(settings.host, settings.port)
     store = SqlStore(settings.database, backups=data_dir.backups)
-    switch = Readiness()
+    readiness = Readiness()
     with contextlib.closing(listener):
         await store.open()
         try:
             await first_run(store, data_dir)
             await first_owner(store)
             own = await routes_by_project(settings, store)
-            parts = compose(settings, data_dir.secret(), store, fleet, switch, pricing, own)
+            services = compose(Core(settings, data_dir.secret(), store, fleet, readiness, pricing, own), features)
             try:
-                await parts.start()
-                await _serve(settings, data_dir, parts, switch, listener, announce, stop)
+                await services.start()
+                await _serve(settings, data_dir, services, readiness, listener, announce, stop)
             finally:
-                await parts.close()
+                await services.close()
         finally:
             await fleet.stop()
             await store.close()
@@ -68,51 +76,52 @@ async def run(
 async def _serve(
     settings: Settings,
     data_dir: DataDir,
-    parts: Services,
-    switch: Readiness,
+    services: Services,
+    readiness: Readiness,
     listener: socket.socket,
     announce: Announce,
     stop: asyncio.Event,
 ) -> None:
     server = HttpServer(
-        with_cors(parts.api, settings.cors_origins),
+        with_cors(services.api, settings.cors_origins, services.api.methods),
         drain_timeout=settings.drain_timeout,
         max_message=settings.max_body,
         connection_limit=ConnectionLimit(settings.max_connections, raise_file_limit()),
+        has_socket=services.api.has_socket,
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     host, port = listener.getsockname()[:2]
     await server.wait_started(serving)
     data_dir.write_server(ServerInfo(pid=os.getpid(), host=host, port=port))
-    starting = asyncio.create_task(_start_engine(parts.engine)) if settings.engine_start == "eager" else None
+    starting = asyncio.create_task(_start_engine(services.engine)) if settings.engine_start == "eager" else None
     try:
         announce(host, port)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
     finally:
-        switch.stopping = True
+        readiness.stopping = True
         data_dir.remove_server()
-        await parts.stop()
+        await services.stop()
         if starting is not None:
             await end(starting)
-        await _drain(server, serving, parts, settings.drain_timeout)
+        await _drain(server, serving, services, settings.drain_timeout)
 
 
-async def _drain(server: HttpServer, serving: asyncio.Task[None], parts: Services, patience: float) -> None:
-    """Finish what is running, with or without a client; what has not finished after `patience` seconds ends.
+async def _drain(server: HttpServer, serving: asyncio.Task[None], services: Services, patience: float) -> None:
+    """Let what is running finish, for at most `patience` seconds.
 
-    What a client waits for ends with a stored error. What nobody waits for is left as it is.
+    After that, what a client waits for ends with a stored error, and what no client waits for is left as it is.
     """
     server.stop()
-    unattended = asyncio.create_task(parts.unattended.finished())
+    unattended = asyncio.create_task(services.unattended.finished())
     _, late = await asyncio.wait({serving, unattended}, timeout=patience)
     await end(unattended)
-    await _leave_all(parts)
+    await _leave_all(services)
     if serving in late:
         _log.warning("ending what is still running", after_seconds=patience)
         # Its generations fail cleanly, so each response gets its stored end and each client is told.
-        await parts.engine.stop()
+        await services.engine.stop()
         await asyncio.wait({serving}, timeout=limits.CLOSE_TIMEOUT)
     if not serving.done():
         await end(serving)
@@ -120,11 +129,15 @@ async def _drain(server: HttpServer, serving: asyncio.Task[None], parts: Service
         serving.result()
 
 
-async def _leave_all(parts: Services) -> None:
-    """A database that fails must not keep the server from ending; what it does not say is free all the same, later."""
+async def _leave_all(services: Services) -> None:
+    """Have work that no client waits for left in order.
+
+    A database that fails must not keep the server from ending. What could not be given back is taken over later, as
+    after a crash.
+    """
     try:
         async with asyncio.timeout(limits.CLOSE_TIMEOUT):
-            await parts.unattended.leave_all()
+            await services.unattended.leave_all()
     except (AntiphonError, TimeoutError) as error:
         _log.error("background responses could not be left in order", reason=str(error))
 
@@ -140,7 +153,7 @@ async def _start_engine(engine: Fleet) -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `SetupError` if the address cannot be had."""
+    """A socket that listens on this address. Raises `SetupError` if that is not possible."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -54,7 +54,7 @@ def estimated(
 def _targets(settings: Settings, name: str) -> list[tuple[RouteSpec, TargetName]]:
     """What answers under this name, fallbacks aside, and the route that says so; empty if no route has it."""
     from antiphon.domain.routes import Names
-    from antiphon.settings.declared import all_aliases
+    from antiphon.settings.routing import all_aliases
 
     tags = {tag: spec for spec in reversed(list(settings.routes.values())) for tag in spec.tags}
     stars = {each[:-1]: partial(_itself, spec) for each, spec in settings.routes.items() if each.endswith("*")}

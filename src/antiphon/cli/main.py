@@ -18,6 +18,7 @@ from antiphon.cli import (
     cost,
     doctor,
     env,
+    jobs,
     keys,
     limits,
     models,
@@ -55,6 +56,7 @@ app.command("top")(top.top)
 app.add_typer(cost.app, name="cost")
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(cache.app, name="cache")
+app.add_typer(jobs.app, name="jobs")
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)
 

@@ -2,11 +2,19 @@
 
 `http` turns an error into OpenAI's `{"error": {message, type, param, code}}`; a stream turns the same error into its
 terminal event. Messages are read by people and must never hold a secret, an address or a traceback.
+
+What an error says does not change once it is raised: one error may be seen by several tasks (calls that share a
+generation, jobs of one failed transaction). Who must say it in other words makes another one (`restated`), and who
+raises one that others hold as well raises a copy (`fresh`).
 """
 
 from __future__ import annotations
 
+from typing import Self, TypeVar
+
 from antiphon.domain import limits
+
+E = TypeVar("E", bound=BaseException)
 
 
 class AntiphonError(Exception):
@@ -27,21 +35,50 @@ class AntiphonError(Exception):
         code: str | None = None,
         param: str | None = None,
         retry_after: int | None = None,
+        paid: bool | None = None,
     ) -> None:
+        """`param`: the wrong member of the request, as a path. `code`, `retry_after`, `paid`: None for the class's."""
         # Many messages quote the request, and what they quote may be as long as a request can be.
         if len(message) > limits.MAX_ERROR_MESSAGE:
             message = message[: limits.MAX_ERROR_MESSAGE] + "…"
         super().__init__(message)
-        self.message = message
-        self.param = param if param is None else param[: limits.MAX_ERROR_PARAM]
+        self._message = message
+        self._param = param if param is None else param[: limits.MAX_ERROR_PARAM]
         if code is not None:
             self.code = code
         if retry_after is not None:
             self.retry_after = retry_after
+        if paid is not None:
+            self.paid = paid
+
+    @property
+    def message(self) -> str:
+        """What went wrong, for the client."""
+        return self._message
+
+    @property
+    def param(self) -> str | None:
+        """The member of the request that is wrong, as a path; None for the whole."""
+        return self._param
+
+    def restated(self, *, param: str | None, message: str | None = None) -> Self:
+        """The same error about another parameter, and with another message if one is given."""
+        other = AntiphonError(message or self.message, param=param)
+        twin = fresh(self)
+        twin.args = (other.message,) if message else self.args
+        vars(twin).update(_message=other.message, _param=other.param)
+        return twin
 
     def body(self) -> dict[str, dict[str, str | None]]:
         """The error object of the published specification (schema `ErrorResponse`; all four members always there)."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+def fresh(error: E) -> E:
+    """An equal error without a traceback. Raised in several tasks, one object would gather all their tracebacks."""
+    twin = type(error).__new__(type(error), *error.args)
+    vars(twin).update(vars(error))
+    return twin
 
 
 def note_used(error: BaseException, used: object) -> None:
@@ -124,7 +161,7 @@ class Conflict(AntiphonError):
 
 
 class LeaseLost(Conflict):
-    """Another worker has taken over, or the object is gone: whoever gets this must stop (409)."""
+    """Another worker has taken over, or the object is gone: the work must stop (409)."""
 
     code = "lease_lost"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
 #: Statuses of responses that are still to reach their end.
@@ -26,9 +26,8 @@ class StoredItem:
 class StoredResponse:
     """A response. `body` is the whole Response object's JSON; `created_at` and `expires_at` are in Unix seconds.
 
-    `owner` names the worker that is making it; nobody else may, for as long as that worker is there. `request` is what
-    it takes to make a background response; it is None once the response has ended. `waited`: how long it was put off
-    until now, in milliseconds.
+    `owner` names the worker that makes it, or made it last: only that one may change it. A background response is made
+    by a job of the same id (`domain.jobs`).
     """
 
     project_id: str
@@ -40,24 +39,13 @@ class StoredResponse:
     previous_response_id: str | None = None
     owner: str | None = None
     background: bool = False
-    cancel_requested: bool = False
-    request: bytes | None = None
     conversation_id: str | None = None
     expires_at: int | None = None
-    waited: int = 0
 
     @property
     def ended(self) -> bool:
         """Whether it has reached its terminal state."""
         return self.status not in UNFINISHED
-
-
-class Free(NamedTuple):
-    """The name of an unfinished response that nobody makes. `owner`: the worker that made it, and is not there now."""
-
-    project_id: str
-    id: str
-    owner: str | None
 
 
 @dataclass(frozen=True, slots=True)

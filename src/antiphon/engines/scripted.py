@@ -1,4 +1,4 @@
-"""An engine that says what it is told to: for tests, for benchmarks, and for trying an application without a model."""
+"""An engine that plays a script: for tests, for benchmarks, and for trying an application without a model."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class ScriptedEngine:
         return _words(generation)
 
     async def start(self) -> None:
-        """Nothing to get ready."""
+        """A script needs no preparation."""
         self.started = True
         self._stopped.clear()
 

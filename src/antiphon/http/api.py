@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from antiphon.domain import limits
 from antiphon.domain.caching import cache_control_of
@@ -20,10 +20,17 @@ from antiphon.domain.errors import (
     PayloadTooLarge,
     RequestTimeout,
 )
-from antiphon.domain.scopes import group_of, scope_of
+from antiphon.domain.tenancy import Caller
+from antiphon.domain.trace_context import trace_headers
+from antiphon.http.answers import new_request_id
 from antiphon.http.body_budget import BodyBudget, BodyRefused
-from antiphon.http.exchange import ClientGone, Exchange, new_request_id
+from antiphon.http.disconnect import ClientGone
+from antiphon.http.exchange import Exchange
+from antiphon.http.files import RangeNotSatisfiable
 from antiphon.http.proxies import Proxies
+from antiphon.http.resource import Handler, Resource, SocketResource
+from antiphon.http.session_cookies import SessionCookies
+from antiphon.http.sockets import SocketServer
 from antiphon.policy.administration import roles
 from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
@@ -35,12 +42,11 @@ from antiphon.telemetry.logs import logger
 from antiphon.wire import endpoints
 from antiphon.wire import json as wire_json
 
-Handler = Callable[[Exchange], Awaitable[None]]
-#: Serves an exchange with a handler; it is told the resource's path.
+#: Serves an exchange with a handler; it is given the resource's path.
 Wrapper = Callable[[Exchange, str, Handler], Awaitable[None]]
 
 _log = logger(__name__)
-#: What a browser is told that asks whether it may call. Where origins are set, this module is never asked that.
+#: The answer to a CORS preflight where no origins are set; where they are, `Cors` answers it.
 _NO_CORS = (
     "This server takes no calls from browsers. Whoever runs it allows a web page by its origin: cors_origins "
     "(--cors-origins https://app.example, or ANTIPHON_CORS_ORIGINS)."
@@ -48,56 +54,47 @@ _NO_CORS = (
 _CLIENT_ID = re.compile(r"[\x20-\x7e]*")
 
 
-#: Who may call: anybody, whoever has a project's key, whoever has an admin key.
-Access = Literal["open", "key", "admin"]
-
-
-class Resource:
-    """One path and its methods."""
-
-    def __init__(self, path: str, methods: Mapping[str, Handler], *, access: Access = "key") -> None:
-        self.path = path
-        self.methods = methods
-        self.access = access
-        group = group_of(path)
-        #: The scopes that its methods ask of a project's key.
-        self.scopes = {method: scope_of(group, method) for method in methods}
-
-
 class Api:
     """The whole API as an ASGI application, free of any server."""
 
     def __init__(
         self,
-        resources: Sequence[Resource],
+        resources: Sequence[Resource | SocketResource],
         authenticate: Authenticator,
         authenticate_admin: AdminAuthenticator,
-        gate: Pipeline,
+        pipeline: Pipeline,
         observer: Observer,
         *,
         max_body: int = limits.MAX_BODY,
-        sockets: ASGIApp | None = None,
-        once: Wrapper | None = None,
+        sessions: SessionCookies | None = None,
+        idempotent: Wrapper | None = None,
         proxies: Proxies | None = None,
         notices: Callable[[str], Headers] = lambda path: [],
     ) -> None:
-        """`once`: called in place of every handler that needs a key, with it and the resource's path.
+        """`resources`: a path that may stand for another one, by a parameter, comes after it.
 
-        `proxies`: those that are trusted to say where a call came from; None: there are none. `notices`: headers for
-        all answers of a resource that needs a key, by its path.
+        `sessions`: recognises callers by their cookies, where they send no key. `idempotent`: called in place of every
+        handler of a resource that needs a key, with the handler and the resource's path. `proxies`: those that are
+        trusted to tell where a call came from; None: there are none. `notices`: headers for all answers of a resource
+        that needs a key, by its path.
         """
         self._proxies = proxies or Proxies(())
+        self._sessions = sessions
         self._authenticate = authenticate
         self._authenticate_admin = authenticate_admin
-        self._gate = gate
+        self._pipeline = pipeline
         self._observer = observer
-        self._once = once
+        self._idempotent = idempotent
         self._max_body = max_body
         # One body of the largest size must always fit, and some beside it.
         self._body_budget = BodyBudget(max(limits.MAX_BODIES, 2 * max_body))
-        self._sockets = sockets
-        self._notices = {each.path: headers for each in resources if (headers := notices(each.path))}
-        routes = [Route(resource.path, self._endpoint(resource)) for resource in resources]
+        plain = [resource for resource in resources if isinstance(resource, Resource)]
+        sockets = [resource for resource in resources if isinstance(resource, SocketResource)]
+        self._sockets = SocketServer(sockets, self._find_caller, self._proxies)
+        #: Every method that some resource has.
+        self.methods = frozenset(method for resource in plain for method in resource.methods)
+        self._notices = {each.path: headers for each in plain if (headers := notices(each.path))}
+        routes = [Route(resource.path, _Endpoint(resource, self)) for resource in plain]
         #: Most paths have no parameters: those need not be matched one by one.
         self._plain = {route.path: route.endpoint for route in routes if "{" not in route.path}
         self._router = Router(routes, redirect_slashes=False, default=self._unknown_path)
@@ -105,18 +102,23 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's exchange, or a WebSocket for as long as it is open."""
         if scope["type"] == "websocket":
-            if self._sockets is None:
-                await send({"type": "websocket.close", "code": 1008})
-            else:
-                await self._sockets(scope, receive, send)
+            await self._sockets(scope, receive, send)
         elif scope["type"] == "http":
             exchange = Exchange(
                 scope, receive, send, new_request_id(), max_body=self._max_body, body_budget=self._body_budget
             )
             scope["antiphon.exchange"] = exchange
             await self._serve(exchange, scope, receive, send)
-            # They know each other: parted, both go at once, and the garbage collector has nothing to do.
+            # Exchange and scope refer to each other. Without the cycle both are freed at once, without the collector.
             del scope["antiphon.exchange"]
+
+    def has_socket(self, path: str) -> bool:
+        """Whether this path (without its query) may be opened as a WebSocket."""
+        return self._sockets.find(path) is not None
+
+    def close_sockets(self) -> None:
+        """The server stops: have every WebSocket end what it does, and close."""
+        self._sockets.close()
 
     async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         code: str | None = None
@@ -144,12 +146,12 @@ class Api:
         finally:
             self._observer.in_flight -= 1
             exchange.close()
-            self._over(exchange, code or exchange.error_code)
+            self._finish(exchange, code or exchange.error_code)
 
-    def _over(self, exchange: Exchange, code: str | None) -> None:
-        """Have it counted, and logged."""
+    def _finish(self, exchange: Exchange, code: str | None) -> None:
+        """Have the exchange counted and logged."""
         if exchange.call is not None:
-            self._gate.close(exchange.call, exchange.status, code)
+            self._pipeline.close(exchange.call, exchange.status, code)
             return
         scope = exchange.scope
         self._observer.answered(
@@ -160,20 +162,23 @@ class Api:
             exchange.request_id,
             code,
             admin=None if exchange.admin is None else exchange.admin.id,
-            # Whoever watches the process asks every few seconds; that is no news.
+            # Health checks come every few seconds; they are not worth a line of log.
             quiet=scope.get("antiphon.open", False),
         )
 
-    async def admit(self, exchange: Exchange, resource: Resource) -> None:
-        """Find out who is calling, or refuse the call."""
-        authorization = exchange.header(b"authorization")
+    async def authorize(self, exchange: Exchange, resource: Resource) -> None:
+        """Authenticate the caller and check its permissions. Raises what refuses the call."""
         exchange.client_address = self._proxies.origin(exchange.scope)
         if resource.access == "admin":
-            exchange.administrator = await self._authenticate_admin(authorization)
+            exchange.administrator = await self._authenticate_admin(exchange.header(b"authorization"))
             project_id = exchange.scope["path_params"].get("project_id")
             roles.check(exchange.administrator, exchange.method, resource.path, project_id)
         elif resource.access == "key":
-            caller = await self._authenticate(authorization)
+            authorization = exchange.header(b"authorization")
+            if authorization is None:
+                caller = await self._find_caller(exchange.method, exchange.headers, exchange.scope)
+            else:
+                caller = await self._authenticate(authorization)
             exchange.project_id = caller.project.id
             permit(caller, resource.scopes.get(exchange.method), exchange.client_address)
             exchange.call = Call(
@@ -185,27 +190,43 @@ class Api:
                 method=exchange.method,
                 address=exchange.client_address,
             )
+            if traceparent := exchange.header(b"traceparent"):
+                exchange.call.upstream_headers = trace_headers(traceparent, exchange.header(b"tracestate"))
             exchange.call.headers += self._notices.get(resource.path, ())
             exchange.call.cache_control = cache_control_of(
                 exchange.header(b"x-antiphon-cache"), exchange.header(b"cache-control")
             )
 
+    async def _find_caller(self, method: str, headers: Mapping[bytes, bytes], scope: Scope) -> Caller:
+        """Who is calling: by the key that was sent or, without one, by the cookie of a session."""
+        authorization = headers.get(b"authorization")
+        if authorization is None and self._sessions is not None and b"cookie" in headers:
+            caller = await self._sessions.find_caller(method, headers, scope)
+            if caller is not None:
+                return caller
+        return await self._authenticate(None if authorization is None else authorization.decode("latin-1"))
+
     async def handle(self, exchange: Exchange, resource: Resource, handler: Handler) -> None:
-        """Call a handler, once for each idempotency key."""
-        if self._once is None or resource.access != "key":
+        """Call a handler; with an `Idempotency-Key`, once for each key."""
+        if resource.streams_body and exchange.method == "POST":
+            if exchange.header(b"idempotency-key") is not None:
+                raise InvalidRequest(
+                    "The header 'Idempotency-Key' is not supported for uploads.",
+                    code="unsupported_header",
+                    param="Idempotency-Key",
+                )
+            await handler(exchange)
+        elif self._idempotent is None or resource.access != "key":
             await handler(exchange)
         else:
-            await self._once(exchange, resource.path, handler)
-
-    def _endpoint(self, resource: Resource) -> ASGIApp:
-        return _Endpoint(resource, self)
+            await self._idempotent(exchange, resource.path, handler)
 
     async def _unknown_path(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["antiphon.exchange"]
         if scope["path"].startswith("/v1/organization/"):
             await self._authenticate_admin(exchange.header(b"authorization"))
         elif scope["path"].startswith("/v1/"):
-            caller = await self._authenticate(exchange.header(b"authorization"))
+            caller = await self._find_caller(exchange.method, exchange.headers, scope)
             permit(caller, None, self._proxies.origin(scope))
         known = endpoints.find(scope["path"])
         if known is not None:
@@ -214,7 +235,7 @@ class Api:
 
 
 class _Endpoint:
-    """A resource as the ASGI application that Starlette's router calls."""
+    """One resource as the ASGI application that Starlette's router calls."""
 
     def __init__(self, resource: Resource, api: Api) -> None:
         self._resource = resource
@@ -225,7 +246,7 @@ class _Endpoint:
         exchange: Exchange = scope["antiphon.exchange"]
         scope["antiphon.template"] = self._resource.path
         scope["antiphon.open"] = self._resource.access == "open"
-        await self._api.admit(exchange, self._resource)
+        await self._api.authorize(exchange, self._resource)
         handler = self._resource.methods.get(exchange.method)
         if handler is None:
             known = endpoints.find(scope["path"])
@@ -267,6 +288,8 @@ async def _reply_error(exchange: Exchange, error: AntiphonError) -> None:
         headers.append((b"retry-after", str(error.retry_after).encode()))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", _allowed(exchange.scope)))
+    if isinstance(error, RangeNotSatisfiable):
+        headers.append((b"content-range", b"bytes */%d" % error.size))
     if isinstance(error, PayloadTooLarge | RequestTimeout | BodyRefused):
         # The rest of the body is still on its way; it is not worth reading.
         headers.append((b"connection", b"close"))

@@ -1,4 +1,4 @@
-"""Request bodies, checked against the published specification before anything looks at them."""
+"""Reads JSON bodies and checks them against the published specification."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from antiphon.wire import schema
 
 
 async def checked_body(exchange: Exchange, schema_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The body's known members and the unknown ones, of which there are none but at the top level.
+    """The body's known members, and the unknown ones at its top level.
 
-    Raises `InvalidRequest` with the path of the first thing that does not fit the schema.
+    Raises `InvalidRequest` with the path of the first value that does not fit the schema, or of an unknown member
+    further down.
     """
     body, unknown = await checked_engine_body(exchange, schema_name)
     if unknown.nested is not None:
@@ -22,12 +23,12 @@ async def checked_body(exchange: Exchange, schema_name: str) -> tuple[dict[str, 
 
 
 async def checked_engine_body(exchange: Exchange, schema_name: str) -> tuple[dict[str, Any], Unknown]:
-    """The same for what a model is asked: unknown members are given back, since an upstream may know them."""
+    """The same for what an engine will see: all unknown members are returned, since an upstream may know them."""
     return await exchange.read_json(lambda value: checked_value(value, schema_name))
 
 
 def checked_value(value: object, schema_name: str) -> tuple[dict[str, Any], Unknown]:
-    """The same of a decoded body."""
+    """Check a body that is decoded already; otherwise as `checked_engine_body`."""
     result = schema.check(schema_name, value)
     if result.problem is not None:
         raise _refusal(result.problem)

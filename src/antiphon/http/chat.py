@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from antiphon.http.api import Resource
 from antiphon.http.bodies import checked_body, checked_engine_body
+from antiphon.http.event_stream import send_events
 from antiphon.http.events import error_chunk, unnamed_events
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.policy.call import Call
 from antiphon.protocol.refusals import unknown_parameter
 from antiphon.protocol.unknown import Unknown
@@ -24,19 +25,19 @@ def resources(chat: Chat) -> list[Resource]:
     async def create(exchange: Exchange) -> None:
         body, unknown = await checked_engine_body(exchange, "CreateChatCompletionRequest")
         if body.get("stream"):
-            await exchange.stream(streamed(exchange.made_call, body, unknown), failed=error_chunk)
+            await send_events(exchange, streamed(exchange.made_call, body, unknown), failed=error_chunk)
         else:
             await exchange.reply(200, await exchange.unless_gone(whole(exchange.made_call, body, unknown)))
 
     async def streamed(call: Call, body: dict[str, Any], unknown: Unknown) -> AsyncGenerator[bytes, None]:
-        return unnamed_events((await chat.begin(call, body, unknown)).events())
+        return unnamed_events((await chat.create(call, body, unknown)).events())
 
     async def whole(call: Call, body: dict[str, Any], unknown: Unknown) -> bytes:
-        return await (await chat.begin(call, body, unknown)).result()
+        return await (await chat.create(call, body, unknown)).result()
 
     async def list_all(exchange: Exchange) -> None:
         query = Query(exchange, ("model", "after", "limit", "order"), maps=("metadata",))
-        page = await chat.page(
+        page = await chat.stored.page(
             exchange.project_id,
             model=query.text("model"),
             metadata=query.mapping("metadata"),
@@ -49,7 +50,7 @@ def resources(chat: Chat) -> list[Resource]:
 
     async def get(exchange: Exchange) -> None:
         Query(exchange, ())
-        completion = await chat.get(exchange.project_id, exchange.path_param("completion_id"))
+        completion = await chat.stored.get(exchange.project_id, exchange.path_param("completion_id"))
         await exchange.reply(200, completion.body)
 
     async def update(exchange: Exchange) -> None:
@@ -58,19 +59,19 @@ def resources(chat: Chat) -> list[Resource]:
             raise unknown_parameter(next(iter(extra)))
         metadata = body.get("metadata") or {}
         await exchange.reply(
-            200, await chat.update(exchange.project_id, exchange.path_param("completion_id"), metadata)
+            200, await chat.stored.update(exchange.project_id, exchange.path_param("completion_id"), metadata)
         )
 
     async def delete(exchange: Exchange) -> None:
         Query(exchange, ())
         completion_id = exchange.path_param("completion_id")
-        await chat.delete(exchange.project_id, completion_id)
+        await chat.stored.delete(exchange.project_id, completion_id)
         deleted = {"object": "chat.completion.deleted", "id": completion_id, "deleted": True}
         await exchange.reply(200, wire_json.encode(deleted))
 
     async def messages(exchange: Exchange) -> None:
         query = Query(exchange, ("after", "limit", "order"))
-        page = await chat.messages(
+        page = await chat.stored.messages(
             exchange.project_id,
             exchange.path_param("completion_id"),
             after=query.text("after"),

@@ -35,7 +35,7 @@ class ConnectionLimit:
         self._first_reserved = files - max(limits.SPARE_FILES_LEAST, min(limits.SPARE_FILES, files // 4))
         self._lingering = 0
         self._unlogged = 0
-        self._logged_at = -limits.CROWD_LOG_EVERY
+        self._logged_at = -limits.REFUSED_CONNECTIONS_LOG_EVERY
 
     def admits(self, open_connections: int, transport: asyncio.Transport) -> bool:
         """Whether a new connection is served. `open_connections`: those that are open beside it."""
@@ -52,7 +52,7 @@ class ConnectionLimit:
     def _log_refusal(self, reason: str, open_connections: int) -> None:
         self._unlogged += 1
         now = time.monotonic()
-        if now - self._logged_at >= limits.CROWD_LOG_EVERY:
+        if now - self._logged_at >= limits.REFUSED_CONNECTIONS_LOG_EVERY:
             _log.warning("connections turned away", limit_of=reason, count=self._unlogged, open=open_connections)
             self._unlogged, self._logged_at = 0, now
 

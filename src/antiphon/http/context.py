@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from antiphon.http.api import Resource
 from antiphon.http.bodies import checked_engine_body
 from antiphon.http.exchange import Exchange
+from antiphon.http.resource import Resource
 from antiphon.run.responses import Responses
 from antiphon.wire import json as wire_json
 
 
 def resources(responses: Responses) -> list[Resource]:
-    """The paths for what a model is shown. To stand before `/v1/responses/{response_id}`, which would match them."""
+    """Counting and compacting a context. To be listed before `/v1/responses/{response_id}`, which matches them."""
 
     async def count(exchange: Exchange) -> None:
         body, unknown = await checked_engine_body(exchange, "TokenCountsBody")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from antiphon.domain.records import StoredConversation
-from antiphon.http.api import Resource
 from antiphon.http.bodies import checked_body
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.http.responses import check_include
 from antiphon.protocol.refusals import missing_parameter, unknown_parameter
 from antiphon.run.conversations import Conversations
@@ -24,7 +24,7 @@ def resources(conversations: Conversations) -> list[Resource]:
 
     async def create(exchange: Exchange) -> None:
         Query(exchange, ())
-        body = await _known(exchange, "CreateConversationBody")
+        body = await _read_body(exchange, "CreateConversationBody")
         items, metadata = body.get("items") or [], body.get("metadata") or {}
         await _reply(exchange, await conversations.create(exchange.project_id, items, metadata))
 
@@ -34,7 +34,7 @@ def resources(conversations: Conversations) -> list[Resource]:
 
     async def update(exchange: Exchange) -> None:
         Query(exchange, ())
-        body = await _known(exchange, "UpdateConversationBody")
+        body = await _read_body(exchange, "UpdateConversationBody")
         if "metadata" not in body:
             raise missing_parameter("metadata")
         metadata = body["metadata"] or {}
@@ -48,7 +48,7 @@ def resources(conversations: Conversations) -> list[Resource]:
 
     async def add_items(exchange: Exchange) -> None:
         check_include(Query(exchange, ("include",)))
-        body = await _known(exchange, "CreateConversationItems")
+        body = await _read_body(exchange, "CreateConversationItems")
         items = await conversations.add_items(exchange.project_id, _id(exchange), body["items"])
         await exchange.reply(200, page_body([(item.id, item.body) for item in items], has_more=False))
 
@@ -86,8 +86,8 @@ def _id(exchange: Exchange) -> str:
     return exchange.path_param("conversation_id")
 
 
-async def _known(exchange: Exchange, schema_name: str) -> dict[str, Any]:
-    """A body whose members are all known: no engine sees it, so there is nobody else to know them."""
+async def _read_body(exchange: Exchange, schema_name: str) -> dict[str, Any]:
+    """The checked body. Raises `InvalidRequest` for unknown members: no upstream will see them."""
     body, extra = await checked_body(exchange, schema_name)
     if extra:
         raise unknown_parameter(next(iter(extra)))

@@ -1,4 +1,4 @@
-"""Notices when a client disconnects.
+"""Notices when a client disconnects, and ends the work that was done for it.
 
 ASGI offers only `receive()` for that, which would cost a waiting task for each request. So our server puts the state of
 the connection into each request's scope, and calls back when the connection is lost.
@@ -7,12 +7,19 @@ the connection into each request's scope, and calls back when the connection is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from starlette.types import Receive, Scope
 
-#: Where a connection is found in the scope of a request on it.
+T = TypeVar("T")
+
+#: Where the connection's state is found in the scope of a request.
 SCOPE_KEY = "antiphon.connection"
+
+
+class ClientGone(Exception):
+    """The client has disconnected, or reads nothing of its answer any more."""
 
 
 class ClientConnection:
@@ -40,6 +47,38 @@ class ClientConnection:
             callback()
 
 
+class Cancellation:
+    """Runs work of the current task so that it can be ended from outside; `ClientGone` is raised in its place then."""
+
+    __slots__ = ("_cancelled", "_done", "_task")
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelled = self._done = False
+
+    def cancel(self) -> None:
+        """End the work. Once: a second cancellation would interrupt what is done about the first."""
+        if not self._done and not self._cancelled:
+            self._cancelled = True
+            self._task.cancel()
+
+    async def run(self, work: Awaitable[T], scope: Scope, receive: Receive) -> T:
+        """Do `work`, unless the client of this request disconnects or `cancel` is called: then raise `ClientGone`."""
+        forget = on_disconnect(scope, receive, self.cancel)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not self._cancelled:
+                raise
+            self._task.uncancel()
+            raise ClientGone from None
+        finally:
+            self._done = True
+            forget()
+
+
 def on_disconnect(scope: Scope, receive: Receive, callback: Callable[[], None]) -> Callable[[], None]:
     """Have `callback` called once when the client of this request disconnects. Returns a function that takes it back.
 
@@ -56,7 +95,7 @@ def on_disconnect(scope: Scope, receive: Receive, callback: Callable[[], None]) 
 
     asking = asyncio.get_running_loop().create_task(ask())
 
-    def unwatch() -> None:
+    def forget() -> None:
         asking.cancel()
 
-    return unwatch
+    return forget

@@ -1,4 +1,4 @@
-"""Events of streams, as each surface writes them."""
+"""Turns events into server-sent events, in the form of each API."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ async def unnamed_events(events: AsyncGenerator[Sequence[Event | Passed], None])
 
 
 def error_event(error: AntiphonError) -> bytes:
-    """An error that is all there is of a stream, as the Responses API has it (`ResponseErrorEvent`)."""
-    told = error.body()["error"]
-    body = {"type": "error", "code": told["code"], "message": told["message"], "param": told["param"]}
+    """An error as the only event of a stream, in the Responses API's form (`ResponseErrorEvent`)."""
+    details = error.body()["error"]
+    body = {"type": "error", "code": details["code"], "message": details["message"], "param": details["param"]}
     return sse.event("error", wire_json.encode({**body, "sequence_number": 0}))
 
 
 def error_chunk(error: AntiphonError) -> bytes:
-    """The same as Chat Completions has it."""
+    """An error as the only event of a stream, in the form of Chat Completions."""
     return sse.data(wire_json.encode(error.body()))

@@ -1,15 +1,15 @@
-"""/healthz and /readyz, for whoever watches the process. They need no key and tell nothing else."""
+"""/healthz and /readyz, for monitoring. They need no key and show nothing but the state."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
 from antiphon.domain.errors import AntiphonError
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
+from antiphon.http.resource import Resource
 from antiphon.wire import json as wire_json
 
-#: Raises if the server cannot answer now.
+#: Raises `AntiphonError` if the server cannot answer requests now.
 Check = Callable[[], Awaitable[None]]
 
 

@@ -1,4 +1,4 @@
-"""What goes on beside a stream: who waits for it is shown that it lives, and a client that takes nothing is left."""
+"""A timer beside each stream: sends a heartbeat when the stream is quiet, and notices a client that stops reading."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Protocol
 
 from antiphon.domain import limits
 
-#: Looks between two heartbeats. The more, the closer to its time comes each.
+#: Looks at the stream between two heartbeats. A heartbeat may be late by the time between two looks.
 _LOOKS = 3
 
 
 class Stream(Protocol):
-    """What is watched."""
+    """A stream that is being sent."""
 
     @property
     def pieces(self) -> int:
-        """How much has been sent."""
+        """How many pieces have been sent."""
 
     def stalls(self) -> bool:
-        """Whether the client takes nothing of what is being sent, for too long."""
+        """Whether the client has read nothing for too long."""
 
 
 class Heartbeat:
-    """Looks at a stream now and then, by one timer."""
+    """Looks at a stream at regular intervals, with one timer."""
 
     __slots__ = ("_beat", "_beating", "_quiet", "_seen", "_stream", "_timer", "on_stall")
 
     def __init__(self, stream: Stream, beat: Callable[[], Coroutine[None, None, None]]) -> None:
-        """`beat`: called once nothing has been sent for `STREAM_HEARTBEAT` seconds, and each time after as long."""
+        """`beat`: sends a heartbeat. Called each time that nothing has been sent for `STREAM_HEARTBEAT` seconds."""
         self._stream = stream
         self._beat = beat
         self._beating: asyncio.Task[None] | None = None
         self._seen = stream.pieces
         self._quiet = 0
-        #: Called when the stream stalls; None: it goes on.
+        #: Called when the client has stopped reading; None: nothing is done about it.
         self.on_stall: Callable[[], None] | None = None
         self._arm()
 
@@ -56,12 +56,12 @@ class Heartbeat:
         self._arm()
 
     async def wait_for_beat(self) -> None:
-        """Wait until no heartbeat is just being sent."""
+        """Wait until no heartbeat is being sent, so that two pieces are never sent at once."""
         if self._beating is not None:
             await self._beating
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Stop the timer, and a heartbeat that is being sent."""
         self._timer.cancel()
         if self._beating is not None:
             self._beating.cancel()

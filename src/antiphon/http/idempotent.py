@@ -1,4 +1,4 @@
-"""`Idempotency-Key` on every POST: one wrapper around all handlers."""
+"""`Idempotency-Key` on POST requests: one wrapper around all handlers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import msgspec
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, InvalidRequest, ModelNotFound, PermissionDenied
 from antiphon.domain.tenancy import Caller
-from antiphon.http.exchange import JSON, STREAM, Exchange
+from antiphon.http.answers import EVENT_STREAM, JSON
+from antiphon.http.event_stream import send_events
+from antiphon.http.exchange import Exchange
 from antiphon.run.idempotency import FOLLOW, Answer, Attempt, Idempotency
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
@@ -26,31 +28,37 @@ _KEY = re.compile(r"[\x20-\x7e]+")
 _REPLAYED = (b"idempotency-replayed", b"true")
 #: The last event of a stream that broke: of the Responses API, of Chat Completions.
 _FAILURES = (b"event: response.failed\n", b'data: {"error":')
-#: Paths that ask a model.
-_ASKING = frozenset({"/v1/responses", "/v1/responses/compact", "/v1/responses/input_tokens", "/v1/chat/completions"})
-#: Paths whose answers show nothing but what is stored anyway.
+#: Paths whose requests use a model.
+_MODEL_PATHS = frozenset(
+    {"/v1/responses", "/v1/responses/compact", "/v1/responses/input_tokens", "/v1/chat/completions"}
+)
+#: Paths whose answers contain only what is stored in the database anyway.
 _STORED = ("/v1/conversations", "/v1/prompts", "/v1/chat/completions/", "/v1/responses/{response_id}/")
 
 
-class _Asked(msgspec.Struct):
+class _StoreMember(msgspec.Struct):
+    """The member of a request that says whether its result is stored."""
+
     store: bool | None = None
 
 
-class _Named(msgspec.Struct):
-    id: str | None = None
-    model: str | None = None
-
-
-class _Shown(msgspec.Struct):
-    """Where an answer, or the first event of a stream, says what it shows, and which model has made it."""
+class _Identified(msgspec.Struct):
+    """The members of an object that name it and its model."""
 
     id: str | None = None
     model: str | None = None
-    response: _Named | None = None
+
+
+class _Answered(msgspec.Struct):
+    """Where an answer, or the first event of a stream, names its object and the model that has made it."""
+
+    id: str | None = None
+    model: str | None = None
+    response: _Identified | None = None
 
 
 class Idempotent:
-    """Has POST requests with a key answered once, and forgets answers that show what is deleted."""
+    """Answers POST requests with the same key once, and removes kept answers that show a deleted object."""
 
     def __init__(self, keys: Idempotency, follow: Follow, may_ask: MayAsk) -> None:
         """`may_ask` raises what refuses a model to a caller."""
@@ -59,13 +67,13 @@ class Idempotent:
         self._may_ask = may_ask
 
     async def __call__(self, exchange: Exchange, template: str, handler: Handler) -> None:
-        """Answer an exchange, with `handler` or as before. `template`: the resource's path."""
+        """Answer an exchange with `handler`, or with the answer kept for its key. `template`: the resource's path."""
         key = exchange.header(b"idempotency-key")
         if exchange.method == "POST" and key is not None:
             await self._once(exchange, template, handler, _checked(key))
             return
         if exchange.method == "DELETE":
-            exchange.record(_Forgetter(self._keys, exchange))
+            exchange.record(_KeptAnswersRemover(self._keys, exchange))
         await handler(exchange)
 
     async def _once(self, exchange: Exchange, template: str, handler: Handler, key: bytes) -> None:
@@ -97,11 +105,11 @@ class Idempotent:
             await asyncio.shield(asyncio.ensure_future(outcome.close()))
 
     def _permit(self, exchange: Exchange, template: str, body: bytes, answer: Answer) -> None:
-        """Refuse the answer of a model that the key may not ask for. Another key of the project may have got it."""
+        """Raise unless the key may use the model of this kept answer, which another key of the project may have got."""
         caller = exchange.made_call.caller
-        if template not in _ASKING or caller.permits.any_model:
+        if template not in _MODEL_PATHS or caller.permits.any_model:
             return
-        model = _named_in(body) or _named_in(_beginning(answer.content_type.encode(), answer.body))
+        model = _model_in(body) or _model_in(_beginning(answer.content_type.encode(), answer.body))
         if model is None:
             raise PermissionDenied(
                 "This API key may ask for some models only, and of which one the kept answer is cannot be told. Name "
@@ -112,15 +120,15 @@ class Idempotent:
 
     async def _replay(self, exchange: Exchange, answer: Answer) -> None:
         if answer.content_type == FOLLOW:
-            await exchange.stream(self._follow(exchange.project_id, answer.body.decode()), [_REPLAYED])
+            await send_events(exchange, self._follow(exchange.project_id, answer.body.decode()), [_REPLAYED])
             return
         kind = answer.content_type.encode()
-        headers = [_REPLAYED, (b"cache-control", b"no-cache")] if kind == STREAM else [_REPLAYED]
+        headers = [_REPLAYED, (b"cache-control", b"no-cache")] if kind == EVENT_STREAM else [_REPLAYED]
         await exchange.reply(answer.status, answer.body, headers, kind)
 
 
 class _AnswerRecorder:
-    """Takes down an answer for its attempt. `object_id`: what it shows; None: what its beginning says."""
+    """Keeps an answer for its key. `object_id`: of the object that it shows; None: it is read from the answer."""
 
     def __init__(self, attempt: Attempt, object_id: str | None) -> None:
         self._attempt = attempt
@@ -140,57 +148,57 @@ class _AnswerRecorder:
 
     async def settle(self, status: int, content_type: bytes) -> None:
         """The answer is whole, and its end is about to be sent."""
-        if self._forgotten or (content_type == STREAM and self._failed):
-            return  # like an answer with a status of 500
-        await self._attempt.settle(status, content_type.decode(), self._object_id or self._shown(content_type))
+        if self._forgotten or (content_type == EVENT_STREAM and self._failed):
+            return  # like an answer with status 500, which is not kept either
+        await self._attempt.settle(status, content_type.decode(), self._object_id or self._answered_id(content_type))
 
     async def follow(self, response_id: str) -> None:
         """The answer is the stream of this background response."""
         await self._attempt.follow(response_id)
 
-    def _shown(self, content_type: bytes) -> str | None:
+    def _answered_id(self, content_type: bytes) -> str | None:
         try:
-            shown = msgspec.json.decode(_beginning(content_type, self._attempt.head), type=_Shown)
+            answered = msgspec.json.decode(_beginning(content_type, self._attempt.head), type=_Answered)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
-        return shown.id or (shown.response.id if shown.response is not None else None)
+        return answered.id or (answered.response.id if answered.response is not None else None)
 
 
-class _Forgetter:
-    """Once something is deleted, and before its client is told, forgets the answers that show it."""
+class _KeptAnswersRemover:
+    """Removes kept answers that show an object, after its deletion and before the client gets the answer to that."""
 
     def __init__(self, keys: Idempotency, exchange: Exchange) -> None:
         self._keys = keys
         self._exchange = exchange
 
     def add(self, piece: bytes) -> None:
-        """Nothing is kept."""
+        """The answer to a deletion is not kept."""
 
     async def settle(self, status: int, content_type: bytes) -> None:
-        """Forget, if it worked."""
+        """Remove them, if the deletion has succeeded."""
         if status == 200:
             for object_id in self._exchange.scope["path_params"].values():
                 await self._keys.forget(self._exchange.project_id, object_id)
 
     async def follow(self, response_id: str) -> None:
-        """A deletion is no stream."""
+        """Never called: a deletion is not answered with a stream."""
 
 
 def _beginning(content_type: bytes, body: bytes) -> bytes:
     """An answer's object, or the first event of a stream."""
-    if content_type != STREAM:
+    if content_type != EVENT_STREAM:
         return body
     events = sse.SSEParser().feed(body[: limits.MIB])
     return events[0].data if events else b""
 
 
-def _named_in(body: bytes) -> str | None:
+def _model_in(body: bytes) -> str | None:
     """The model that a request, an answer or an event names; None if it names none."""
     try:
-        shown = msgspec.json.decode(body, type=_Shown)
+        answered = msgspec.json.decode(body, type=_Answered)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return shown.model or (shown.response.model if shown.response is not None else None)
+    return answered.model or (answered.response.model if answered.response is not None else None)
 
 
 def _checked(key: str) -> bytes:
@@ -205,13 +213,13 @@ def _checked(key: str) -> bytes:
 
 
 def _may_be_stored(template: str, body: bytes) -> bool:
-    """Whether the answer may be on the disk. Where nobody has said so, it may not."""
+    """Whether the answer may be stored on disk: only where the request, or its API by default, allows that."""
     if template.startswith(_STORED):
         return True
     if template not in {"/v1/responses", "/v1/chat/completions"}:
         return False
     try:
-        store = msgspec.json.decode(body, type=_Asked).store
+        store = msgspec.json.decode(body, type=_StoreMember).store
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     # Responses are stored unless told otherwise, chat completions only if told to.

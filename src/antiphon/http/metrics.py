@@ -1,4 +1,4 @@
-"""/metrics: what the observer has counted, as Prometheus reads it."""
+"""/metrics: the observer's counts in the Prometheus format."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from antiphon.domain.errors import NotFound
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
+from antiphon.http.resource import Resource
 from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.observe import Observer
 from antiphon.telemetry.metrics import Histogram
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Readers = Literal["local", "admin", "open", "off"]
 
 _BREAKER = ("closed", "half_open", "open")
-#: A proxy adds one of these: then the connection's address is the proxy's, and tells nothing of who is asking.
+#: Headers that a proxy adds: with one of them, the connection's address may be the proxy's and not the client's.
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 
 
@@ -31,9 +31,9 @@ def resources(
     readers: Readers,
     settle: Callable[[], None] = lambda: None,
 ) -> list[Resource]:
-    """`/metrics`, for whoever collects them. Others are refused as without an admin key, or do not find it ("off").
+    """`/metrics`, for those whom the setting allows; others are refused like callers without an admin key.
 
-    `settle`: has the observer told of everything that is over.
+    `settle`: delivers all calls that have ended to the observer, so that they are counted.
     """
     one_at_a_time = asyncio.Lock()
 
@@ -44,7 +44,7 @@ def resources(
             await authenticate(exchange.header(b"authorization"))
         settle()
         async with one_at_a_time:
-            # Where every table is full, this takes a third of a second.
+            # With full tables this takes a third of a second.
             collector = Collector(observer)
             text, kind = await asyncio.to_thread(_render, collector, exchange.header(b"accept") or "")
         await exchange.reply(200, text, content_type=kind.encode())
@@ -62,7 +62,7 @@ def _is_local(exchange: Exchange) -> bool:
 
 
 def _render(collector: Collector, accept: str) -> tuple[bytes, str]:
-    """The metrics in the form that was asked for, and that form's content type."""
+    """The metrics in the format that the client accepts, and its content type."""
     from prometheus_client import CollectorRegistry, ProcessCollector  # most servers are never asked
     from prometheus_client.exposition import choose_encoder
 
@@ -74,7 +74,7 @@ def _render(collector: Collector, accept: str) -> tuple[bytes, str]:
 
 
 class Collector:
-    """Shows the observer's tables in the library's form. Made in the event loop; used in any thread, once.
+    """Turns the observer's tables into the library's metrics. Made in the event loop; used once, in any thread.
 
     The tables may be read from elsewhere: all that can happen is that a call is in one of them and not yet in another.
     """
@@ -82,7 +82,7 @@ class Collector:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._gauges = [(gauge, gauge.read()) for gauge in observer.gauges]
-        # Others have not been asked yet, or a client has made up their name (behind a route such as `openai/*`).
+        # Targets without attempts are left out: clients make up some names (behind a route such as `openai/*`).
         targets = [(str(each.target), each) for each in observer.targets_now()]
         self._targets_now = [(name, each) for name, each in targets if name in observer.targets]
 
@@ -102,7 +102,7 @@ class Collector:
         )
         yield _histogram(
             "request_seconds",
-            "From a request's head to the end of its answer.",
+            "Seconds from a request's head to the end of its answer.",
             ("endpoint",),
             (((endpoint,), row) for endpoint, row in seen.durations),
         )
@@ -123,11 +123,11 @@ class Collector:
         seen = self._observer
         models = list(seen.models)
         yield _counter(
-            "model_calls", "Calls that asked a model.", ("model",), (((model,), row.calls) for model, row in models)
+            "model_calls", "Calls that used a model.", ("model",), (((model,), row.calls) for model, row in models)
         )
         yield _counter(
             "schemas_unmet",
-            "Answers that were handed out though they do not fit their schema, which is not strict.",
+            "Answers that were delivered although they do not fit their schema, which is not strict.",
             ("model",),
             (((model,), row.unmet) for model, row in models),
         )
@@ -140,26 +140,26 @@ class Collector:
         )
         yield _histogram(
             "first_token_seconds",
-            "From a request's head to the first token of its answer.",
+            "Seconds from a request's head to the first token of its answer.",
             ("model", "target"),
             seen.first_token,
         )
         yield _histogram(
             "call_seconds",
-            "From a request's head to the end of its answer, for calls of models.",
+            "Seconds from a request's head to the end of its answer, for calls that asked a model.",
             ("model",),
             (((model,), row.total) for model, row in models),
         )
         if seen.cost is not None:
             yield _counter(
                 "cost_usd",
-                "What calls have cost, where that is known.",
+                "Cost of calls, in US dollars, where it is known.",
                 ("model",),
                 (((model,), row.cost * 1e-9) for model, row in models),
             )
             yield _counter(
                 "cost_unknown_calls",
-                "Calls of which nobody knows what they have cost.",
+                "Calls whose cost is not known.",
                 ("model",),
                 (((model,), row.unknown_cost) for model, row in models),
             )
@@ -169,7 +169,7 @@ class Collector:
         targets = list(seen.targets)
         yield _counter(
             "target_attempts",
-            "Attempts at a target of a route.",
+            "Attempts at a target of a route, by their outcome: ok, failed.",
             ("target", "outcome"),
             (
                 pair
@@ -179,7 +179,7 @@ class Collector:
         )
         yield _counter(
             "target_fallbacks",
-            "Answers of a target that was not the first choice.",
+            "Answers of a target that was not the first choice of its route.",
             ("target",),
             (((target,), row.fallbacks) for target, row in targets),
         )
@@ -192,13 +192,13 @@ class Collector:
         )
         yield _gauge(
             "target_outstanding",
-            "Calls that the target is answering.",
+            "Calls that the target is answering now.",
             ("target",),
             (((name,), each.outstanding) for name, each in now),
         )
         yield _gauge(
             "target_rests_seconds",
-            "For how long the target has asked to be left alone.",
+            "Seconds until the target is asked again, as its Retry-After said.",
             ("target",),
             (((name,), each.rests) for name, each in now),
         )
@@ -219,7 +219,7 @@ class Collector:
         if self._observer.cost is not None:
             yield _counter(
                 "key_cost_usd",
-                "What calls with this key have cost, where that is known.",
+                "Cost of calls with this key, in US dollars, where it is known.",
                 labels,
                 ((key, row.cost * 1e-9) for key, row in keys),
             )
@@ -229,9 +229,10 @@ class Collector:
         yield _gauge("requests_in_flight", "Requests that are being answered.", (), [((), seen.in_flight)])
         yield _gauge("generations_in_flight", "Generations that are being made.", (), [((), seen.generating)])
         for gauge, value in self._gauges:
-            yield _gauge(gauge.name, gauge.help, (), [((), value)])
+            rows = [((), value)] if isinstance(value, int | float) else value
+            yield _gauge(gauge.name, gauge.help, gauge.labels, rows)
         yield _histogram(
-            "loop_lag_seconds", "How late the event loop was, looked at regularly.", (), [((), seen.lag.seconds)]
+            "loop_lag_seconds", "Delay of the event loop, measured ten times a second.", (), [((), seen.lag.seconds)]
         )
 
 

@@ -9,20 +9,20 @@ from typing import Any
 from antiphon.domain.errors import ModelNotFound
 from antiphon.domain.routes import Routes
 from antiphon.domain.routing import LOCAL
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.ports import Route
 from antiphon.wire import json as wire_json
 
-#: As OpenRouter calls it, as vLLM, and as Groq.
+#: The names of this member at OpenRouter, vLLM and Groq.
 _CONTEXT = ("context_length", "max_model_len", "context_window")
 
 
 def context(route: Route) -> dict[str, int]:
     """How many tokens prompt and answer may have together, where that is known.
 
-    OpenAI does not tell. These are the names under which clients look for it: most servers have one of them.
+    OpenAI's API does not have it. These are the names under which clients look for it at other servers.
     """
     targets = route.spec.targets if route.spec is not None else ()
     known = [target.context_tokens for target in targets]
@@ -33,7 +33,7 @@ def context(route: Route) -> dict[str, int]:
 
 
 def resources(routes: Routes[Route], shutdown: Callable[[Route], date | None] = lambda route: None) -> list[Resource]:
-    """The paths that list what may be asked for: models and their aliases. `shutdown`: when what answers them goes."""
+    """The paths that list models and their aliases. `shutdown`: the day on which a route's model is shut down."""
 
     def model(route: Route) -> dict[str, Any]:
         day = shutdown(route)

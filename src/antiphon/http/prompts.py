@@ -8,11 +8,11 @@ import msgspec
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.records import StoredPrompt, StoredPromptVersion
-from antiphon.http.api import Resource
 from antiphon.http.decoding import object_body, unchanged
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.protocol.refusals import missing_parameter, unknown_parameter
 from antiphon.run.prompts import Prompts
 from antiphon.wire import json as wire_json

@@ -1,28 +1,41 @@
-"""One connection of a client: uvicorn's protocol over httptools, with the bounds and the strictness that it lacks.
+"""One connection of a client: the bounds and the strictness that uvicorn's protocol over httptools lacks.
 
-RFC 9112 is the protocol. What is refused here never becomes a request, and ends its connection.
+Theory of operation. The parser (httptools) is fed with what arrives and calls back: a head begins, a header, the head
+is complete, a piece of the body, the message is complete. RFC 9112 is the protocol. At any time a connection is
+
+* in a head (`_in_head`), with a timer from its first byte on; or
+* in a body, which is passed on to the request as it comes. Its reader's pace is the client's: uvicorn stops reading at
+  64 KiB that nobody has asked for.
+
+Bytes that belong to no body are counted on their own (`_head_bytes`, `_coding_bytes`), since nothing else bounds them.
+
+Requests that are sent ahead wait: when a head is complete while an earlier request has no answer yet, nothing behind it
+is parsed (`_held`), and nothing is read, until that answer is complete.
+
+A request for another protocol stops the parser after its head (`_Switch`). Either the connection becomes a WebSocket,
+or a new parser gets the head without that header: the request is served as any other, as the connection's last.
+
+What is refused here never becomes a request: it is answered at once, unless an earlier answer is still being sent, and
+ends the connection (`_deaf`: whatever still arrives is ignored).
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Callable
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, InvalidRequest, Overloaded, RequestTimeout
+from antiphon.http.answers import answer_headers, new_request_id
 from antiphon.http.connection_limit import ConnectionLimit
 from antiphon.http.disconnect import SCOPE_KEY, ClientConnection
-from antiphon.http.exchange import answer_headers, new_request_id
-from antiphon.http.response_head import FastHeadCycle
+from antiphon.http.uvicorn_adapter import HttpConnection, status_line
 from antiphon.wire import json as wire_json
 
-#: The one path that may be asked for as a WebSocket.
-SOCKET_PATH = "/v1/responses"
 #: Headers that decide where a request ends, or whom it is for.
 _FRAMING = frozenset({b"host", b"expect", b"transfer-encoding", b"content-length"})
 #: What the host of a URI and its port are made of (RFC 3986, 3.2.2).
@@ -42,32 +55,24 @@ class _Refused(Exception):
 
 
 class _Switch(enum.Enum):
-    """What becomes of a request to speak another protocol."""
+    """The decision about a request that asks for another protocol."""
 
     SOCKET = "it becomes a WebSocket"
     DECLINED = "it is served as if it had not asked"
 
 
-class Flow(FlowControl):
-    """When to read and write. `holding`: nothing is read, whoever would like to."""
-
-    holding = False
-
-    def resume_reading(self) -> None:
-        """Read on."""
-        if not self.holding:
-            super().resume_reading()
-
-
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(HttpConnection):
     """Ends connections whose requests are too large, too slow or not HTTP; uvicorn would wait and read for ever.
 
-    At most one timer runs: for a head, or for the rest of a body whose request has its answer already. Requests that
-    are sent before the last one's answer are read one at a time.
+    At most one timer runs: for a head, or for the rest of a body whose request has its answer already.
     """
 
-    def __init__(self, *args: Any, connection_limit: ConnectionLimit, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, connection_limit: ConnectionLimit, has_socket: Callable[[str], bool], **kwargs: Any
+    ) -> None:
+        """`has_socket`: whether a path may be opened as a WebSocket."""
         super().__init__(*args, **kwargs)
+        self._has_socket = has_socket
         self._connection_limit = connection_limit
         self._turned_away = False
         self._head_bytes = 0
@@ -76,19 +81,18 @@ class BoundedProtocol(HttpToolsProtocol):
         #: Bytes of the body's transfer coding (sizes of chunks, their extensions, trailers) that no body makes up for.
         self._coding_bytes = 0
         self._switch: _Switch | None = None
-        #: This request is the connection's last. `_deaf`: nothing that still comes is looked at.
+        #: This request is the connection's last. `_deaf`: whatever still arrives is ignored.
         self._last = False
         self._deaf = False
-        #: What came behind a request that waits for its turn.
+        #: Bytes that came behind a request that waits for its turn, not parsed yet.
         self._held = b""
         self._timer: asyncio.TimerHandle | None = None
         self._connection = ClientConnection()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
         """A connection opens: its first head is due."""
-        admitted = self._connection_limit.admits(len(self.connections), transport)
-        super().connection_made(transport)
-        self.flow = Flow(transport)
+        admitted = self._connection_limit.admits(self.open_connections, transport)
+        self.accept(transport)
         if admitted:
             self._await_head()
         else:
@@ -103,9 +107,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._connection.mark_lost()
         super().connection_lost(exc)
 
-    # --- what comes in ------------------------------------------------------------------------------------------------
+    # --- incoming bytes -----------------------------------------------------------------------------------------------
     def data_received(self, data: bytes) -> None:
-        """Bytes have come: parse them, as far as they need not wait until earlier requests have their answers."""
+        """Bytes have arrived: parse them, up to a request that must wait for the answers to earlier ones."""
         if self._held:
             self._hold(self._held + data)
         elif len(data) <= limits.PARSE_STEP:
@@ -114,27 +118,24 @@ class BoundedProtocol(HttpToolsProtocol):
             self._feed_in_steps(data)
 
     def _feed_in_steps(self, data: bytes) -> None:
-        """Parse so little at a time that bounds hold, and few requests come of it before the first has its answer."""
+        """Parse a little at a time, so that sizes are checked often, and stop at a request that must wait."""
         at = 0
-        while at < len(data) and not self._deaf and not self.pipeline:
+        while at < len(data) and not self._deaf and not self.has_waiting_request:
             self._feed(data[at : at + limits.PARSE_STEP])
             at += limits.PARSE_STEP
-        self._hold(data[at:] if self.pipeline else b"")
+        self._hold(data[at:] if self.has_waiting_request else b"")
 
     def _hold(self, data: bytes) -> None:
-        """Keep what may not be parsed yet, and read no more of it: one read is the most that is kept."""
-        self._held = data
-        self.flow.holding = bool(data)  # type: ignore[attr-defined]  # ours
-        if data:
-            self.flow.pause_reading()
-        else:
-            self.flow.resume_reading()
+        """Keep bytes that may not be parsed yet, and read no more: at most one read is kept."""
+        held_before, self._held = self._held, data
+        if data or held_before:
+            self.hold_reading(hold=bool(data))
 
     def _feed(self, data: bytes) -> None:
-        """Have one piece parsed, and count what of it is no body."""
+        """Parse one piece, and count the bytes that are not part of a body."""
         if self._deaf or (self._last and self._in_head):
             return
-        self._unset_keepalive_if_required()
+        self.stop_idle_timer()
         if self._in_head:
             if self._timer is None:
                 self._await_head()
@@ -153,14 +154,14 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._coding_bytes > limits.MAX_HEADERS:
             self._refuse(_coding_too_large())
 
-    # --- what the parser tells ----------------------------------------------------------------------------------------
+    # --- callbacks of the parser --------------------------------------------------------------------------------------
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
         self._hosts = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header of a head. Fields behind a chunked body are passed over: nothing here has a use for them."""
+        """A header of a head. Trailers behind a chunked body are ignored: no handler uses them."""
         if self._in_head:
             name = name.lower()
             if name in _FRAMING:
@@ -199,13 +200,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._coding_bytes = 0
         self._connection.request_complete = False
-        self.scope[SCOPE_KEY] = self._connection  # type: ignore[literal-required]  # a key of ours
-        super().on_headers_complete()
-        if type(self.cycle) is RequestResponseCycle:
-            self.cycle.__class__ = FastHeadCycle  # the same, but for the way that it writes heads
+        self.begin_request(SCOPE_KEY, self._connection)
         if declined:
-            self.cycle.keep_alive = False
-        self._last = not self.cycle.keep_alive
+            self.close_after_answer()
+        self._last = not self.stays_open
 
     def _check_version(self, version: str) -> None:
         """RFC 9112, sections 2.3 and 3.2, and 6.1 for transfer codings."""
@@ -218,53 +216,50 @@ class BoundedProtocol(HttpToolsProtocol):
             raise self._malformed("HTTP/1.0 has no more than one Host header, and no transfer codings")
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body. It makes up for what the coding of small chunks costs."""
+        """A piece of the body. Each of its bytes allows for some bytes of chunk coding."""
         left = self._coding_bytes - limits.CHUNK_CODING * len(body)
         self._coding_bytes = max(0, left)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The body is whole: what comes next is another head, for which an idle connection may wait."""
+        """The body is complete: another head comes next, and the connection may be idle until then."""
         if self._switch is not None:
             return
         super().on_message_complete()
-        # A request that waits behind another has a body too, which nobody has read yet.
-        self._connection.request_complete = not self.pipeline
+        # A request that waits behind another one has its own body, which is not read yet.
+        self._connection.request_complete = not self.has_waiting_request
         self._stop_timer()
         self._in_head = True
         self._head_bytes = 0
 
     def on_response_complete(self) -> None:
-        """An answer is out. If it came before the request's body, nobody reads that: it must end soon."""
+        """An answer is sent. If the request's body has not all come by then, it is discarded, and must end soon."""
         super().on_response_complete()
-        if self.cycle.response_complete and not self._in_head:
+        if self.is_answered and not self._in_head:
             self._timer = self.loop.call_later(limits.BODY_TIMEOUT, self.transport.close)
-        if self._held and not self.pipeline:
+        if self._held and not self.has_waiting_request:
             self._feed_in_steps(self._held)
 
     # --- other protocols ----------------------------------------------------------------------------------------------
     def _switch_of(self, version: str) -> _Switch:
-        """What becomes of the request that asks for another protocol; its head is whole."""
+        """Decide about a request that asks for another protocol, when its head is complete."""
         if self.parser.get_method() == b"CONNECT":
             raise self._malformed("this server is no proxy")
-        path = self.url.partition(b"?")[0]
         bodiless = not any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
-        idle = self.cycle is None or (self.cycle.response_complete and not self.pipeline)
-        asked = self.parser.get_method() == b"GET" and path == SOCKET_PATH.encode() and version == "1.1"
-        return _Switch.SOCKET if asked and bodiless and idle and self._should_upgrade() else _Switch.DECLINED
+        asked = self.parser.get_method() == b"GET" and version == "1.1" and self.asks_for_websocket()
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        return _Switch.SOCKET if asked and bodiless and self.is_idle and self._has_socket(path) else _Switch.DECLINED
 
     def _go_on(self, rest: bytes) -> None:
-        """The parser has stopped after a head that asks for another protocol. `rest`: what came behind it."""
+        """The parser has stopped after a head that asks for another protocol. `rest`: the bytes behind it."""
         if self._switch is _Switch.SOCKET:
-            self.scope["method"] = "GET"
-            self.handle_websocket_upgrade()
+            self.become_websocket()
             return
-        # The parser takes such a request for one without a body. A new one is shown the head without the wish, so that
+        # The parser takes such a request for one without a body. A new one gets the head without that header, so that
         # the body is read for what it is; and the connection ends with the answer.
         headers = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
         line = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.replace_parser()
         self._feed(b"".join([line, *headers, b"\r\n"]))
         self._feed(rest)
 
@@ -279,21 +274,21 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _malformed(self, why: str) -> _Refused:
-        """Refuse the request, and give what stops the parser."""
+        """Refuse the request; returns the exception that stops the parser."""
         self._refuse(InvalidRequest(f"The request is not valid HTTP: {why}.", code="malformed_request"))
         return _Refused()
 
     def _refuse(self, error: AntiphonError) -> None:
-        """Answer what never became a request, and hang up."""
+        """Answer a request that is not served at all, and close the connection."""
         self._timer = None
         self._deaf = True
         if self.transport.is_closing():
             return
-        if self._answering():
+        if self.is_answering:
             # Nothing may be written into an answer that is on its way: the connection ends after it.
-            self.cycle.keep_alive = False
+            self.close_after_answer()
             return
-        if self.cycle is None or self._in_head or not self.cycle.response_complete:
+        if self._in_head or self.is_new or not self.is_answered:
             self._write(error)
         self.transport.close()
 
@@ -301,7 +296,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """An answer of our own."""
         body = wire_json.encode(error.body())
         headers = [
-            *self.server_state.default_headers,
+            *self.default_headers,
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
@@ -309,11 +304,11 @@ class BoundedProtocol(HttpToolsProtocol):
         ]
         if error.retry_after is not None:
             headers.append((b"retry-after", str(error.retry_after).encode()))
-        lines = [STATUS_LINE[error.status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body]
+        lines = [status_line(error.status), *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body]
         self.transport.write(b"".join(lines))
 
     def _turn_away(self) -> None:
-        """Say that there is no room. What is still coming is not looked at, but is let come, or the answer is lost."""
+        """Refuse the connection. What the client still sends is received: a reset would destroy the answer."""
         self._deaf = True
         self._write(Overloaded("Too many connections are open on this server. Please retry later."))
         self._turned_away = self._connection_limit.may_linger()
@@ -327,13 +322,6 @@ class BoundedProtocol(HttpToolsProtocol):
         """The client sends no more."""
         if self._turned_away:
             self.transport.close()
-
-    def _answering(self) -> bool:
-        """Whether an earlier request's answer is not complete. A request whose body broke has none to wait for."""
-        cycle = self.cycle
-        if cycle is None or cycle.response_complete:
-            return False
-        return cycle.response_started or not cycle.more_body or bool(self.pipeline)
 
 
 def _head_too_large() -> AntiphonError:

@@ -1,4 +1,4 @@
-"""Where a call came from, behind reverse proxies."""
+"""Where a request came from, and whether it was encrypted, behind reverse proxies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from antiphon.domain.scopes import network, parsed_address
 
 #: The node of one hop (RFC 7239, 6): an address, perhaps with a port, and an IPv6 address in brackets.
 _NODE = re.compile(r'"?(?:\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|([0-9.]+)(?::\d{1,5})?|([0-9A-Fa-f:.]+))"?')
+_PROTO = re.compile(r'(?:^|;)\s*proto="?([a-z]+)"?', re.IGNORECASE)
 _FOR = re.compile(r'(?:^|;)\s*for=("[^"]*"|[^;]*)', re.IGNORECASE)
 
 
@@ -18,7 +19,7 @@ class Proxies:
     """Proxies that are trusted to say whom they speak for, in `X-Forwarded-For` or `Forwarded` (RFC 7239)."""
 
     def __init__(self, networks: Iterable[str]) -> None:
-        """The networks that they are in, such as `10.0.0.0/8`. Without any, nobody is believed."""
+        """`networks`: that they are in, such as `10.0.0.0/8`. Without any, no forwarding header is believed."""
         self._networks = tuple(network(text) for text in networks)
 
     def origin(self, scope: Scope) -> str | None:
@@ -37,6 +38,20 @@ class Proxies:
         if simple is not None and standard is not None and simple != standard:
             return None
         return (simple or standard or (peer,))[0]
+
+    def is_secure(self, scope: Scope) -> bool:
+        """Whether the client's own connection is encrypted: to this server, or to a proxy that is trusted to say so."""
+        if scope["scheme"] in ("https", "wss"):
+            return True
+        client = scope.get("client")
+        if not self._networks or not self._trusts(client[0] if client else None):
+            return False
+        simple = _listed(scope["headers"], b"x-forwarded-proto")
+        standard = [_PROTO.search(hop) for hop in _listed(scope["headers"], b"forwarded")[-1:]]
+        # As with addresses: only what the nearest proxy has written can be believed. If both headers say something, one
+        # of them may be the client's own.
+        said = {scheme.strip().lower() for scheme in simple[-1:]} | {match[1].lower() for match in standard if match}
+        return bool(said) and said <= {"https", "wss"}
 
     def _rightmost(self, peer: str | None, hops: Sequence[str]) -> tuple[str | None] | None:
         """The client, after these hops; None if the header has not been sent."""

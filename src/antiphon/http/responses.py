@@ -7,12 +7,13 @@ from contextlib import aclosing
 from typing import Any
 
 from antiphon.domain.errors import InvalidRequest
-from antiphon.http.api import Resource
 from antiphon.http.bodies import checked_engine_body
+from antiphon.http.event_stream import send_events
 from antiphon.http.events import named_events
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query, check_choice
+from antiphon.http.resource import Resource
 from antiphon.policy.call import Call
 from antiphon.protocol.unknown import Unknown
 from antiphon.run.responses import Responses
@@ -41,7 +42,7 @@ def resources(responses: Responses) -> list[Resource]:
             await create_background(exchange, body, unknown)
             return
         if body.get("stream"):
-            await exchange.stream(_streamed(responses, exchange.made_call, body, unknown))
+            await send_events(exchange, _streamed(responses, exchange.made_call, body, unknown))
         else:
             await exchange.reply(200, await exchange.unless_gone(_whole(responses, exchange.made_call, body, unknown)))
 
@@ -49,7 +50,7 @@ def resources(responses: Responses) -> list[Resource]:
         accepted = await responses.begin_background(exchange.made_call, body, unknown)
         if body.get("stream"):
             await exchange.record_as_stream_of(accepted.id)
-            await exchange.stream(responses.follow(exchange.project_id, accepted.id, after=-1))
+            await send_events(exchange, responses.follow(exchange.project_id, accepted.id, after=-1))
         else:
             await exchange.reply(200, accepted.body)
 
@@ -63,7 +64,7 @@ def resources(responses: Responses) -> list[Resource]:
             await exchange.reply(200, await responses.get(exchange.project_id, response_id))
             return
         events = responses.follow(exchange.project_id, response_id, after=after)
-        await exchange.stream(shown(events, padded=padded))
+        await send_events(exchange, shown(events, padded=padded))
 
     async def cancel(exchange: Exchange) -> None:
         Query(exchange, ())

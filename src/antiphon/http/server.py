@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import uvicorn
@@ -16,22 +14,16 @@ from starlette.types import ASGIApp
 from antiphon.domain import limits
 from antiphon.http.connection_limit import ConnectionLimit
 from antiphon.http.protocol import BoundedProtocol
-
-#: Of uvicorn's ticks one is needed in ten: at it the Date header is made anew, once a second.
-_TICKS = 10
-#: Seconds between two looks whether the last connection is gone.
-_SHUTDOWN_STEP = 0.01
+from antiphon.http.uvicorn_adapter import ServerLoop, websocket_class
 
 
-def _socket(**parts: Any) -> asyncio.Protocol:
-    """What takes over a connection that becomes a WebSocket."""
-    from antiphon.http.upgraded import BoundedSocket  # not loaded before there is one
-
-    return BoundedSocket(**parts)
+def _websocket(**arguments: Any) -> asyncio.Protocol:
+    """The protocol that takes over a connection when it becomes a WebSocket."""
+    return websocket_class()(**arguments)
 
 
-class HttpServer(uvicorn.Server):
-    """A uvicorn server that leaves signals to its owner."""
+class HttpServer(ServerLoop):
+    """Serves an ASGI application on sockets until `stop` is called."""
 
     def __init__(
         self,
@@ -40,14 +32,17 @@ class HttpServer(uvicorn.Server):
         drain_timeout: float,
         max_message: int = limits.MAX_BODY,
         connection_limit: ConnectionLimit | None = None,
+        has_socket: Callable[[str], bool] = lambda path: False,
     ) -> None:
-        """`max_message`: bytes of one message of a WebSocket. `connection_limit`: how many connections there may be."""
-        make_protocol = functools.partial(BoundedProtocol, connection_limit=connection_limit or ConnectionLimit())
+        """`max_message`: bytes of one message of a WebSocket. `has_socket`: whether a path may be opened as one."""
+        make_protocol = functools.partial(
+            BoundedProtocol, connection_limit=connection_limit or ConnectionLimit(), has_socket=has_socket
+        )
         config = uvicorn.Config(
             app,
             # uvicorn calls it where it would make its own protocol.
             http=make_protocol,  # type: ignore[arg-type]  # declared as a class
-            ws=_socket,  # type: ignore[arg-type]  # declared as a class
+            ws=_websocket,  # type: ignore[arg-type]  # declared as a class
             ws_max_size=max_message,
             ws_ping_interval=limits.SOCKET_PING,
             ws_ping_timeout=limits.SOCKET_PONG,
@@ -65,44 +60,8 @@ class HttpServer(uvicorn.Server):
             backlog=2048,
         )
         super().__init__(config)
-        self._asked_to_stop = asyncio.Event()
         # Its messages repeat ours, and its tracebacks may quote what a client sent.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Take no signals."""
-        yield
-
-    def stop(self) -> None:
-        """Have `serve` accept no more, let what is running finish, and return."""
-        self.should_exit = True
-        self._asked_to_stop.set()
-
-    async def main_loop(self) -> None:
-        """Tick until `stop`. uvicorn's own looks ten times a second whether it is to stop, and is late by that much."""
-        ticks = 0
-        while not await self.on_tick(ticks):
-            ticks += _TICKS
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await self._asked_to_stop.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close listeners and idle connections, and wait for the rest: as uvicorn does, but without its pauses."""
-        for server in self.servers:
-            server.close()
-        for listener in sockets or ():
-            listener.close()
-        state = self.server_state
-        for connection in list(state.connections):
-            connection.shutdown()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
-                while state.connections or state.tasks:  # noqa: ASYNC110 - uvicorn sets no event
-                    await asyncio.sleep(_SHUTDOWN_STEP)
-        for task in state.tasks:
-            task.cancel(msg="the server has stopped")
 
     async def wait_started(self, serving: asyncio.Task[None]) -> None:
         """Return once connections are accepted. Raises what ended `serving` if it does not come to that."""
@@ -113,8 +72,8 @@ class HttpServer(uvicorn.Server):
             await asyncio.sleep(0)
 
 
-def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """The application as browsers of these origins may call it; untouched if there are none."""
+def with_cors(app: ASGIApp, origins: Sequence[str], methods: Iterable[str]) -> ASGIApp:
+    """The application as pages of these origins may call it, with these methods; untouched if there are no origins."""
     if not origins:
         return app
     from antiphon.http.cors import Cors  # off by default, so not loaded by default
@@ -122,7 +81,7 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     return Cors(
         app,
         allow_origins=list(origins),
-        allow_methods=["GET", "POST", "DELETE"],
+        allow_methods=sorted(methods),
         allow_headers=["*"],
         expose_headers=[
             "x-request-id",
@@ -130,6 +89,10 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
             "retry-after",
             "retry-after-ms",
             "idempotency-replayed",
+            # What a page needs to read a file in parts.
+            "accept-ranges",
+            "content-range",
+            "etag",
             *(f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")),
         ],
     )

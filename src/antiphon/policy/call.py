@@ -129,6 +129,8 @@ class Call:
     method: str = "POST"
     #: The address of whoever sent it; None for what is made in the background.
     address: str | None = None
+    #: Headers that upstreams get with what this call asks of them (`domain.trace_context`).
+    upstream_headers: Mapping[str, str] = field(default_factory=dict)
     #: What the client asks of the cache; None: nothing.
     cache_control: CacheControl | None = None
     #: The request's own `store`, if it says so.

@@ -16,6 +16,7 @@ from antiphon.domain.errors import AntiphonError, Unstorable
 from antiphon.domain.ids import new_id
 from antiphon.domain.ledger import Entry
 from antiphon.domain.texts import label, shortened
+from antiphon.jobs.steady import SteadyTime
 from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.money import costs
 from antiphon.policy.money.pricing import Pricing
@@ -33,7 +34,7 @@ class Ledger:
         """`days`: how long entries are kept."""
         self._store = store
         self._pricing = pricing
-        self._clock = clock
+        self._time = SteadyTime(clock)
         self._days = days
         self._waiting: deque[Entry] = deque()
         self._some = asyncio.Event()
@@ -55,7 +56,7 @@ class Ledger:
 
     async def start(self) -> None:
         """Begin to write."""
-        self._tasks = [asyncio.create_task(self._write_on()), asyncio.create_task(self._sweep_on())]
+        self._tasks = [asyncio.create_task(self._write_on())]
 
     async def stop(self) -> None:
         """Write what waits, within `limits.CLOSE_TIMEOUT`."""
@@ -121,17 +122,12 @@ class Ledger:
             _log.error("entries of the ledger were lost", entries=self._lost)
             self._lost = 0
 
-    async def _sweep_on(self) -> None:
-        while True:
-            before = int(self._clock.now()) - self._days * _DAY
-            deleted = limits.SWEEP_STEP
-            try:
-                while deleted == limits.SWEEP_STEP:
-                    deleted = await self._store.sweep_entries(before=before, limit=limits.SWEEP_STEP)
-            except Exception as error:
-                reason = error.message if isinstance(error, AntiphonError) else type(error).__name__
-                _log.warning("old entries of the ledger could not be deleted", reason=reason)
-            await asyncio.sleep(limits.LEDGER_SWEEP_TICK)
+    async def sweep(self) -> None:
+        """Delete entries that are too old, by a clock that can be believed: what is deleted is gone."""
+        before = int(self._time.now()) - self._days * _DAY
+        deleted = limits.SWEEP_STEP
+        while deleted == limits.SWEEP_STEP:
+            deleted = await self._store.sweep_entries(before=before, limit=limits.SWEEP_STEP)
 
     # --- the entry ----------------------------------------------------------------------------------------------------
     def _entry(self, call: Call) -> Entry:

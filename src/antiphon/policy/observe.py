@@ -5,7 +5,7 @@ Nothing here holds content: models and targets are named as they were configured
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -124,11 +124,15 @@ class TargetReport(Protocol):
 
 
 class Gauge(NamedTuple):
-    """Something that is read when it is asked for: its name without prefix, what it is, and how it is read."""
+    """Something that is read when it is asked for: its name without prefix, what it is, and how it is read.
+
+    One with `labels` gives rows: the labels' values and the figure.
+    """
 
     name: str
     help: str
-    read: Callable[[], float]
+    read: Callable[[], float | Sequence[tuple[tuple[str, ...], float]]]
+    labels: tuple[str, ...] = ()
 
 
 class Observer:

@@ -9,11 +9,13 @@ from antiphon.ports.completions import CompletionStore
 from antiphon.ports.conversations import ConversationStore
 from antiphon.ports.engine import Capabilities, Constraining, Engine, Queueing, Route
 from antiphon.ports.idempotency import KeyStore
+from antiphon.ports.jobs import JobStore, WorkerStore
 from antiphon.ports.money import BudgetStore, LedgerStore
 from antiphon.ports.organisation import AuditStore, OrganisationStore
 from antiphon.ports.prompts import PromptStore
 from antiphon.ports.rates import RateCounters
 from antiphon.ports.responses import ResponseStore
+from antiphon.ports.sessions import SessionStore
 from antiphon.ports.shutdowns import UseStore
 from antiphon.ports.store import Store
 from antiphon.ports.tenants import AccessStore, TenantStore
@@ -29,6 +31,7 @@ __all__ = [
     "Constraining",
     "ConversationStore",
     "Engine",
+    "JobStore",
     "KeyStore",
     "LedgerStore",
     "OrganisationStore",
@@ -37,7 +40,9 @@ __all__ = [
     "RateCounters",
     "ResponseStore",
     "Route",
+    "SessionStore",
     "Store",
     "TenantStore",
     "UseStore",
+    "WorkerStore",
 ]

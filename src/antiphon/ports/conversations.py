@@ -73,7 +73,7 @@ class ConversationStore(Protocol):
     async def unlock_conversation(self, project_id: str, conversation_id: str, response_id: str) -> None:
         """Free the conversation, if that response holds it and is not stored as a background response to be made."""
 
-    async def end_turn(
+    async def append_and_unlock(
         self, project_id: str, conversation_id: str, response_id: str, items: Sequence[ConversationItem]
     ) -> None:
         """Append what a response that is not stored has said, and free the conversation.

@@ -1,11 +1,12 @@
-"""Responses, their items, leases and event logs."""
+"""Responses, their items and event logs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from antiphon.domain.records import ConversationItem, EventBatch, EventPage, Free, Page, StoredItem, StoredResponse
+from antiphon.domain.jobs import NewJob
+from antiphon.domain.records import ConversationItem, EventBatch, EventPage, Page, StoredItem, StoredResponse
 
 
 class ResponseStore(Protocol):
@@ -18,8 +19,11 @@ class ResponseStore(Protocol):
         events: EventBatch | None = None,
         *,
         appended: Sequence[ConversationItem] = (),
+        job: NewJob | None = None,
     ) -> None:
         """Insert or replace a response, and add items and events to it. Durable when this returns.
+
+        `job`: the job that makes it, which has the same id and is stored with it. Raises what `enqueue_job` raises.
 
         An item replaces the one at its place (direction and position) of that response; all others stay as they are.
         A response in a conversation must hold it (`lock_conversation`): raises `LeaseLost`, and changes nothing, if
@@ -33,12 +37,14 @@ class ResponseStore(Protocol):
         events: EventBatch | None = None,
         *,
         appended: Sequence[ConversationItem] = (),
+        dead: str | None = None,
     ) -> None:
         """Change status and body of a response that this worker (`response.owner`) is making, and add items and events.
 
         Raises `LeaseLost`, and changes nothing, if the response is gone, has ended, or has another owner by now. An
-        ended response gives up its owner, its request and its conversation's lock. `appended` are items that
-        its conversation gains.
+        ended response gives up its owner and its conversation's lock, and its job ends with it: the response is all
+        that is left of it. `dead`: the job stays as a dead letter, with this error. `appended` are items that its
+        conversation gains.
         """
 
     async def get_response(self, project_id: str, response_id: str) -> StoredResponse | None:
@@ -72,48 +78,15 @@ class ResponseStore(Protocol):
     async def get_items(self, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
         """Those of these items that this project has, in responses or conversations."""
 
-    # --- workers ------------------------------------------------------------------------------------------------------
-    async def beat(self, worker: str) -> bool:
-        """Say that this worker is there. False: nobody knew of it, because it is new, or was taken for dead."""
+    # --- those that nobody makes any more -----------------------------------------------------------------------------
+    async def interrupted_responses(self, *, limit: int) -> list[StoredResponse]:
+        """Unfinished foreground responses whose worker is dead."""
 
-    async def workers(self) -> dict[str, int]:
-        """All workers that are there, and how far each has counted its beats."""
+    async def adopt_response(self, response: StoredResponse, worker: str) -> bool:
+        """Make an unfinished response `worker`'s. False: its worker (`response.owner`) is alive, or it has changed."""
 
-    async def strike_worker(self, worker: str, beat: int) -> bool:
-        """Forget a worker, unless it has counted further than `beat`: then False. What it held is anybody's then."""
-
-    async def strike_others(self, worker: str) -> None:
-        """Forget all workers but this one."""
-
-    async def leave(self, worker: str) -> None:
-        """This worker is there no more. What it still holds is anybody's."""
-
-    # --- who makes what -----------------------------------------------------------------------------------------------
-    async def free_responses(self, *, now: int, each: int, limit: int, cancelled: bool = False) -> list[Free]:
-        """Unfinished responses that nobody makes: they have no worker, or one that is not there.
-
-        At most `each` of one project and `limit` in all; the oldest of each project come first, then the second
-        oldest. Without those that wait for a time after `now` (Unix milliseconds). `cancelled`: only those that were
-        asked to end, whatever they wait for.
-        """
-
-    async def take_responses(self, owner: str, free: Sequence[Free]) -> list[StoredResponse]:
-        """Take those of these that are still as they were seen: they are `owner`'s to make from now on."""
-
-    async def held_responses(self, owner: str) -> list[tuple[str, str]]:
-        """(project, id) of what `owner` is making."""
-
-    async def put_off_response(self, response: StoredResponse, until: int, request: bytes | None = None) -> None:
-        """Nobody makes it until `until` (Unix milliseconds); then anybody may. Keeps `response.waited`.
-
-        `request`, where given, replaces the stored one. Nothing happens if it is no longer `response.owner`'s.
-        """
-
-    async def request_cancel(self, project_id: str, response_id: str) -> None:
-        """Ask whoever makes this background response to stop. Nothing happens if it has ended."""
-
-    async def cancelled_responses(self, owner: str) -> list[tuple[str, str]]:
-        """(project, id) of what `owner` is making and was asked to stop."""
+    async def held_responses(self, worker: str) -> list[tuple[str, str]]:
+        """(project, id) of the unfinished foreground responses of this worker."""
 
     # --- event logs ---------------------------------------------------------------------------------------------------
     async def events(self, project_id: str, response_id: str, *, after: int, limit: int) -> EventPage | None:

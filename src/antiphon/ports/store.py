@@ -8,10 +8,12 @@ from antiphon.ports.caching import CacheStore
 from antiphon.ports.completions import CompletionStore
 from antiphon.ports.conversations import ConversationStore
 from antiphon.ports.idempotency import KeyStore
+from antiphon.ports.jobs import JobStore, WorkerStore
 from antiphon.ports.money import BudgetStore, LedgerStore
 from antiphon.ports.organisation import AuditStore, OrganisationStore
 from antiphon.ports.prompts import PromptStore
 from antiphon.ports.responses import ResponseStore
+from antiphon.ports.sessions import SessionStore
 from antiphon.ports.shutdowns import UseStore
 from antiphon.ports.tenants import AccessStore, TenantStore
 
@@ -20,6 +22,8 @@ class Store(
     TenantStore,
     AccessStore,
     ResponseStore,
+    JobStore,
+    WorkerStore,
     ConversationStore,
     CompletionStore,
     PromptStore,
@@ -30,6 +34,7 @@ class Store(
     AuditStore,
     CacheStore,
     UseStore,
+    SessionStore,
     Protocol,
 ):
     """The whole database."""

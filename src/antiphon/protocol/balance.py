@@ -20,7 +20,7 @@ class Balance:
         self.began = False
 
     def feed(self, text: str) -> None:
-        """More of it."""
+        """Take more of the text."""
         stripped = text.rstrip()
         if not stripped:
             return

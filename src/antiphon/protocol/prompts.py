@@ -154,8 +154,8 @@ def _try(content: Json) -> None:
         requests.parse(body, {})
     except InvalidRequest as error:
         if error.param is not None:
-            error.message = error.message.replace(f"'{error.param}'", f"'defaults.{error.param}'")
-            error.param = f"defaults.{error.param}"
+            param = f"defaults.{error.param}"
+            raise error.restated(param=param, message=error.message.replace(f"'{error.param}'", f"'{param}'")) from None
         raise
 
 

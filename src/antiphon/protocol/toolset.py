@@ -1,4 +1,4 @@
-"""Tool choice, as every surface means it, checked against the tools that are there."""
+"""What requests of all surfaces have in common: tools, how they are chosen, output formats and sampling."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.protocol import structured
-from antiphon.protocol.generation import Tool, ToolCall, ToolChoice, ToolResult, Turn
+from antiphon.protocol.generation import Grammar, OutputFormat, Sampling, Tool, ToolCall, ToolChoice, ToolResult, Turn
+from antiphon.protocol.numbers import number_or
 from antiphon.protocol.refusals import missing_parameter
 
 
@@ -26,6 +27,36 @@ def function_tool(function: dict[str, Any], path: str, extra: Mapping[str, Any] 
             param=f"{path}.parameters",
         )
     return Tool(function["name"], function.get("description") or "", parameters, strict=strict, extra=extra or {})
+
+
+def custom_tool(
+    custom: dict[str, Any], grammar: Mapping[str, Any] | None, extra: Mapping[str, Any] | None = None
+) -> Tool:
+    """A custom tool, in either API's words. `grammar`: `syntax` and `definition` of its text; None: any text."""
+    bound = Grammar(grammar["syntax"], grammar["definition"]) if grammar else None
+    return Tool(custom["name"], custom.get("description") or "", kind="custom", grammar=bound, extra=extra or {})
+
+
+def json_schema_format(given: Mapping[str, Any], param: str) -> OutputFormat:
+    """An output format of the type "json_schema", in either API's words. `param`: where a request has its schema.
+
+    Raises `InvalidRequest` for a strict schema that breaks OpenAI's rules.
+    """
+    schema, strict = given.get("schema") or {}, given.get("strict") is True
+    if strict:
+        what = f"response_format '{given['name']}'"
+        structured.check_strict(schema, what=what, code="invalid_json_schema", param=param)
+    return OutputFormat("json_schema", given["name"], schema, strict)
+
+
+def common_sampling(body: Mapping[str, Any]) -> Sampling:
+    """What both APIs say of how tokens are drawn under the same names. OpenAI's defaults where nothing is said."""
+    return Sampling(
+        temperature=number_or(body.get("temperature"), 1.0),
+        top_p=number_or(body.get("top_p"), 1.0),
+        frequency_penalty=number_or(body.get("frequency_penalty"), 0.0),
+        presence_penalty=number_or(body.get("presence_penalty"), 0.0),
+    )
 
 
 def check_names(tools: Sequence[Tool], param: str) -> None:

@@ -13,7 +13,7 @@ from antiphon.domain.errors import InvalidRequest
 class Unknown(msgspec.Struct, frozen=True):
     """`fields`: members of the body itself. `nested`: the refusal of the first one that stands deeper, if there is one.
 
-    They are refused where nobody can know them: by the local engine.
+    They are refused where they cannot be known: by the local engine.
     """
 
     fields: Mapping[str, Any] = {}

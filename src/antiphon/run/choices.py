@@ -1,4 +1,4 @@
-"""Several choices of one completion: begun at once, so that they take as long as the slowest of them and no longer."""
+"""Several choices of one completion: made at the same time, so that they take as long as the slowest of them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from antiphon.protocol.streams import Stream
 Choice = AsyncGenerator[Delta, None]
 
 
-async def begun(begin: Callable[[int], Awaitable[Choice]], count: int, *, streamed: bool) -> Sequence[Choice]:
+async def start_choices(start: Callable[[int], Awaitable[Choice]], count: int, *, streamed: bool) -> Sequence[Choice]:
     """The streams of all choices, or what the first that is refused is refused with; then none of them goes on.
 
-    `begin` admits one by its number. Whole answers are waited for. Where they are `streamed`, the first choice that has
-    something to say begins the answer; whatever becomes of the others is told in it.
+    `start` admits one by its number. Whole answers are waited for. Where they are `streamed`, the first choice that has
+    something to say begins the answer; what fails of the others later fails within the answer.
     """
     if count == 1:
-        return [await begin(0)]
-    room = asyncio.Semaphore(limits.CHOICES_AT_ONCE)
+        return [await start(0)]
+    at_once = asyncio.Semaphore(limits.CHOICES_AT_ONCE)
 
     async def one(number: int) -> Choice:
-        async with room:
-            return await begin(number)
+        async with at_once:
+            return await start(number)
 
-    choices = [Begun(asyncio.create_task(one(number))) for number in range(count)]
+    choices = [PendingChoice(asyncio.create_task(one(number))) for number in range(count)]
     until = asyncio.FIRST_COMPLETED if streamed else asyncio.FIRST_EXCEPTION
     try:
         done, _ = await asyncio.wait([choice.task for choice in choices], return_when=until)
@@ -34,17 +34,17 @@ async def begun(begin: Callable[[int], Awaitable[Choice]], count: int, *, stream
             if choice.task in done:
                 choice.task.result()
     except BaseException:
-        await end(choices)
+        await close_choices(choices)
         raise
     return choices
 
 
-async def end(choices: Sequence[Choice]) -> None:
+async def close_choices(choices: Sequence[Choice]) -> None:
     """End them all, also if ending one of them fails."""
     await asyncio.gather(*(choice.aclose() for choice in choices), return_exceptions=True)
 
 
-class Begun(Stream[Delta]):
+class PendingChoice(Stream[Delta]):
     """A choice's stream, from the moment at which it is asked for."""
 
     def __init__(self, task: asyncio.Task[Choice]) -> None:

@@ -14,14 +14,15 @@ from antiphon.domain.errors import ContextLengthExceeded, EngineFailed, InvalidR
 from antiphon.domain.ids import new_id
 from antiphon.domain.sealing import Sealer
 from antiphon.ports import Engine
-from antiphon.protocol import compaction as rules
-from antiphon.protocol.compaction import Compacted, CompactionPolicy, Json, Placed
 from antiphon.protocol.generation import Delta, Finish, Generation, Message, TextDelta, TextPart, Turn, Usage
 from antiphon.protocol.refusals import Unserved
+from antiphon.protocol.responses import compaction as rules
 from antiphon.protocol.responses import items as item_rules
+from antiphon.protocol.responses.compaction import Compacted, CompactionPolicy, Json, Placed
 from antiphon.protocol.responses.item_types import paired
 from antiphon.protocol.responses.table import ItemDelta
 from antiphon.protocol.streams import Stream as DeltaStream
+from antiphon.protocol.suffix import longest_suffix_that_fits
 from antiphon.run.context import room
 
 #: Makes a generation of turns, and the answer's of what is shown.
@@ -65,7 +66,7 @@ class Compactor:
         self.sealer = sealer
 
     def window(self, project_id: str, places: Sequence[Placed]) -> list[Placed]:
-        """What of a conversation is shown (see `protocol.compaction.window`)."""
+        """What of a conversation is shown (see `protocol.responses.compaction.window`)."""
         return rules.window(places, lambda sealed: self.sealer.open(project_id, rules.PURPOSE, sealed))
 
     def seal(self, project_id: str, content: Compacted) -> Json:
@@ -214,14 +215,11 @@ async def _cut(engine: Engine, said: Sequence[Placed], build: Build, most: int) 
     """
     users = [at for at, place in enumerate(said) if rules.is_users(place.item) and not place.summary]
     starts = [at for at in rules.boundaries(said) if at >= (users[-1] if users else 0)]
-    low, high = 0, len(starts) - 1
-    while low < high:
-        middle = (low + high) // 2
-        if await engine.count_tokens(build(turns_of(said[starts[middle] :]))) <= most:
-            high = middle
-        else:
-            low = middle + 1
-    return starts[low] if starts else 0
+
+    async def fits(number: int) -> bool:
+        return await engine.count_tokens(build(turns_of(said[starts[number] :]))) <= most
+
+    return starts[await longest_suffix_that_fits(len(starts) - 1, fits)] if starts else 0
 
 
 def _users(places: Sequence[Placed]) -> list[Placed]:
@@ -232,16 +230,12 @@ async def _quotes(engine: Engine, head: Sequence[Placed]) -> list[str]:
     """The user's latest messages that fit into an eighth of the context, in their own words."""
     texts = [rules.user_text(place.item) for place in _users(head)]
     most = rules.summary_tokens(engine.capabilities.context_tokens)
-    low, high = 0, len(texts)
-    while low < high:
-        middle = (low + high) // 2
-        text = "\n".join(texts[middle:])
-        fits = len(text) <= most * _CHARS_PER_TOKEN * 4
-        if fits and await engine.count_tokens(_only(engine, text)) <= most:
-            high = middle
-        else:
-            low = middle + 1
-    return texts[low:]
+
+    async def fits(number: int) -> bool:
+        text = "\n".join(texts[number:])
+        return len(text) <= most * _CHARS_PER_TOKEN * 4 and await engine.count_tokens(_only(engine, text)) <= most
+
+    return texts[await longest_suffix_that_fits(len(texts), fits) :]
 
 
 def _only(engine: Engine, text: str) -> Generation:

@@ -10,8 +10,10 @@ import msgspec
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.ports import ConversationStore, Engine, ResponseStore
+from antiphon.protocol.client_params import RESPONSES, with_client_param
 from antiphon.protocol.generation import Generation, Message, ToolCall, ToolResult, Turn
 from antiphon.protocol.responses import items as item_rules
+from antiphon.protocol.suffix import longest_suffix_that_fits
 
 Json = dict[str, Any]
 
@@ -30,8 +32,7 @@ async def conversation(store: ConversationStore, project_id: str, conversation_i
     try:
         items = await store.conversation_history(project_id, conversation_id, limit=limits.MAX_CONVERSATION_ITEMS)
     except NotFound as error:
-        error.param = "conversation"
-        raise
+        raise with_client_param(error, RESPONSES) from None
     return _shown([item.body for item in items])
 
 
@@ -89,24 +90,13 @@ async def fit(engine: Engine, build: Callable[[Sequence[Turn]], Generation], tur
     async def fits(number: int) -> bool:
         return await engine.count_tokens(ending(number)) <= most
 
-    low, high = 0, len(starts) - 1
-    if sum(len(turn.text) for turn in turns if isinstance(turn, Message)) <= most * _LONG:
-        if await fits(0):
-            return ending(0)
-        low = min(1, high)
-    else:
-        # Counting the whole would take longer than answering it: look for what fits from the end.
-        step = 1
-        while high - step >= 0 and await fits(high - step):
-            high, step = high - step, step * 2
-        low = max(0, high - step + 1)
-    while low < high:
-        middle = (low + high) // 2
-        if await fits(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return ending(low)
+    last = len(starts) - 1
+    if sum(len(turn.text) for turn in turns if isinstance(turn, Message)) > most * _LONG:
+        # Counting the whole would take longer than answering it.
+        return ending(await longest_suffix_that_fits(last, fits, from_end=True))
+    if await fits(0):
+        return ending(0)
+    return ending(await longest_suffix_that_fits(last, fits, first=min(1, last)))
 
 
 def _starts(turns: Sequence[Turn], last_user: int) -> list[int]:

@@ -16,9 +16,9 @@ from antiphon.domain import limits
 from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import AntiphonError, Conflict
 from antiphon.domain.records import KeyClaim, KeyState
-from antiphon.periodic import PeriodicTask, run_forever
+from antiphon.jobs.steady import SteadyTime
+from antiphon.periodic import run_forever
 from antiphon.ports import Clock, KeyStore
-from antiphon.run.steady import SteadyTime
 from antiphon.telemetry.logs import logger
 
 Name = tuple[str, bytes]
@@ -133,15 +133,6 @@ class Idempotency:
         self._running: dict[Name, Attempt] = {}
         self._memory: OrderedDict[Name, tuple[float, Answer]] = OrderedDict()
         self._memory_bytes = 0
-        self._sweeping = PeriodicTask(_log, self._sweep)
-
-    async def start(self) -> None:
-        """Begin to forget old keys."""
-        await self._sweeping.start()
-
-    async def stop(self) -> None:
-        """End that. Safe to call twice."""
-        await self._sweeping.stop()
 
     # --- requests -----------------------------------------------------------------------------------------------------
     async def enter(self, project_id: str, key: bytes, request: bytes, *, on_disk: bool) -> Attempt | Answer:
@@ -255,7 +246,8 @@ class Idempotency:
     def _until(self) -> int:
         return milliseconds(self._clock.now() + limits.KEY_LOCK)
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
+        """Forget old keys and their answers."""
         now = self._clock.now()
         for name, (expires, _) in list(self._memory.items()):
             if expires < now:
@@ -263,7 +255,6 @@ class Idempotency:
         deleted = limits.SWEEP_STEP
         while deleted == limits.SWEEP_STEP:
             deleted = await self._store.sweep_keys(before=int(now) - limits.IDEMPOTENCY_TTL, limit=limits.SWEEP_STEP)
-        await asyncio.sleep(limits.SWEEP_TICK)
 
 
 def _check(known: bytes, fingerprint: bytes) -> None:

@@ -13,9 +13,11 @@ from antiphon.domain.errors import StoreFailed
 from antiphon.domain.records import EventBatch, StoredItem, StoredResponse
 from antiphon.ports import ResponseStore
 from antiphon.protocol.responses import request as requests
+from antiphon.run.bus import Bus
 from antiphon.wire import json as wire_json
 from antiphon.wire import sse
 
+CUT_OFF = "The server was stopped while this response was being made"
 #: As `ResponseStore.advance_response` takes it.
 Ending = tuple[StoredResponse, tuple[StoredItem, ...], EventBatch | None]
 
@@ -47,6 +49,18 @@ async def failed(store: ResponseStore, response: StoredResponse, message: str) -
         return ended, (), None
     event = wire_json.encode({"type": "response.failed", "sequence_number": number, "response": body})
     return ended, (), EventBatch(number, 1, sse.event("response.failed", event))
+
+
+async def end_as_failed(
+    store: ResponseStore, bus: Bus, response: StoredResponse, message: str, *, dead: bool = False
+) -> None:
+    """End a response that cannot be gone on with, and tell whoever follows it.
+
+    `dead`: the job that makes it stays as a dead letter. Raises `LeaseLost`.
+    """
+    record, items, events = await failed(store, response, message)
+    await store.advance_response(record, items, events, dead=message if dead else None)
+    bus.publish((response.project_id, response.id))
 
 
 async def _next_event(store: ResponseStore, response: StoredResponse) -> int | None:

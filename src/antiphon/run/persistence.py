@@ -11,6 +11,7 @@ import msgspec
 
 from antiphon.domain import limits
 from antiphon.domain.errors import LeaseLost
+from antiphon.domain.jobs import NewJob
 from antiphon.domain.records import ConversationItem, EventBatch, StoredItem, StoredResponse
 from antiphon.ports import ResponseStore
 from antiphon.protocol.events import Event
@@ -48,6 +49,7 @@ class ResponseWriter(Persister):
         self._machine = machine
         self._record = record
         self._turn = turn
+        self._job: NewJob | None = None
         self._items = items
         self._inputs: list[StoredItem] = []
         self._stored = False
@@ -92,7 +94,8 @@ class ResponseWriter(Persister):
 
     async def _write(self, store: ResponseStore, fresh: list[StoredItem], batch: EventBatch | None) -> None:
         if not self._stored:
-            await store.put_response(self._record, [*self._inputs, *fresh], batch, appended=self._said())
+            first = [*self._inputs, *fresh]
+            await store.put_response(self._record, first, batch, appended=self._said(), job=self._job)
             self._stored = True
             return
         await store.advance_response(self._record, fresh, batch, appended=self._said())
@@ -126,9 +129,12 @@ class EventLogWriter(ResponseWriter):
         record: StoredResponse,
         items: list[Json],
         bus: Bus,
+        job: NewJob | None = None,
     ) -> None:
+        """`job`: the job that makes the response, stored together with its first events."""
         super().__init__(store, machine, record, items)
         self._bus = bus
+        self._job = job
         self._name = (record.project_id, record.id)
         self._progress: list[bytes] = []
         #: The log in some sixteenths of what it may be: before which event each ends, and its bytes.

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from antiphon.domain.errors import ContextLengthExceeded, InvalidRequest
 from antiphon.domain.routes import Routes
 from antiphon.policy.call import Call
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.ports import Engine, Route, Store
-from antiphon.protocol import compaction, knobs
-from antiphon.protocol.compaction import Placed
+from antiphon.protocol import knobs
 from antiphon.protocol.generation import Generation, Turn
 from antiphon.protocol.refusals import Unserved, missing_parameter, previous_not_found
+from antiphon.protocol.responses import compaction
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import request as requests
+from antiphon.protocol.responses.compaction import Placed
 from antiphon.protocol.responses.passthrough import passthrough
 from antiphon.protocol.responses.reasoning import Seal, opened, seal_for
 from antiphon.protocol.responses.request import ResponseRequest
@@ -221,22 +220,3 @@ def _turns(shown: Sequence[Placed], *, relays: bool) -> tuple[list[Turn], Unserv
         return turns_of(shown, lenient=True), refusal
     item_rules.check_calls(turns)
     return turns, None
-
-
-#: Where an engine's neutral names for the parts of a generation stand in this surface's requests.
-_PARAMS = {"output.schema": "text.format.schema"}
-_TOOL = re.compile(r"tools\[(\d+)\]")
-_GRAMMAR = re.compile(r"(\])\.grammar$")
-
-
-def in_words_of_responses(error: InvalidRequest, offered: Offered) -> InvalidRequest:
-    """An engine's refusal with the parameter that a client of this surface knows."""
-    if error.param is None and isinstance(error, ContextLengthExceeded):
-        error.param = "input"
-    elif error.param is not None:
-        param = _PARAMS.get(error.param, error.param)
-        tool = _TOOL.match(param)
-        if tool is not None and int(tool[1]) < len(offered.places):
-            param = offered.places[int(tool[1])] + param[tool.end() :]
-        error.param = _GRAMMAR.sub(r"\1.format.definition", param)
-    return error

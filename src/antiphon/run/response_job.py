@@ -1,18 +1,24 @@
-"""One background response: made from its beginning, or gone on with from where a worker that died had left it."""
+"""The kind of job that makes a background response, from its beginning or from where a worker that died had left it.
+
+The response is a row of its own, and its log is what clients see. The job is what says that somebody has to make it,
+and with what. Both are written in one transaction at the start, and end in one transaction: the job is then gone, or
+kept as a dead letter if the response failed because it could not be read or made.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
 
+from antiphon.domain import limits
 from antiphon.domain.caching import CacheControl
-from antiphon.domain.errors import AntiphonError, EngineFailed, LeaseLost, Overloaded, StoreFailed, StoreUnavailable
+from antiphon.domain.errors import AntiphonError, EngineFailed, Overloaded, StoreFailed
+from antiphon.domain.jobs import RESPONSE, Job, NewJob
 from antiphon.domain.records import StoredResponse
 from antiphon.domain.tenancy import Caller, Key, Project
+from antiphon.jobs.kinds import INTERRUPTED, SETTLED, JobContext, JobKind, Outcome, Reschedule, Unreadable
 from antiphon.policy.call import Call
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.ports import Clock, Engine, Store
@@ -20,11 +26,11 @@ from antiphon.protocol.generation import Generation
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.protocol.unknown import Unknown
+from antiphon.run.backoff import pause_after
 from antiphon.run.bus import Bus
 from antiphon.run.compaction import Stream
 from antiphon.run.driver import drive
-from antiphon.run.logs import failed, whole_log
-from antiphon.run.patience import PutOff, pause_after
+from antiphon.run.logs import CUT_OFF, end_as_failed, whole_log
 from antiphon.run.persistence import EventLogWriter, split_progress
 from antiphon.run.prepare import Prepared, Preparer
 from antiphon.telemetry.logs import logger
@@ -33,13 +39,12 @@ from antiphon.wire import sse
 Json = dict[str, Any]
 
 _log = logger(__name__)
-_CUT_OFF = "The server was stopped while this response was being made"
 _UNREADABLE = "What was stored of this response cannot be read."
 _BROKEN = "The server had an error while this response was being made."
 
 
 class Accepted(msgspec.Struct):
-    """What is stored of a request until its response has ended: all that it takes to make it."""
+    """The job's payload: all that it takes to make the response."""
 
     body: Json
     extra: Json
@@ -47,6 +52,10 @@ class Accepted(msgspec.Struct):
     #: Whether the rate limits have counted it as a request.
     counted: bool = False
     cache: CacheControl | None = None
+
+    def job(self, project_id: str, response_id: str) -> NewJob:
+        """The job that makes it, which has the response's id."""
+        return NewJob(project_id, RESPONSE, msgspec.json.encode(self), id=response_id)
 
 
 class Course(NamedTuple):
@@ -59,8 +68,36 @@ class Course(NamedTuple):
     progress: tuple[bytes, ...]
 
 
+def response_jobs(store: Store, gate: Pipeline, preparer: Preparer, bus: Bus, clock: Clock) -> JobKind[Accepted]:
+    """How background responses are made."""
+
+    async def run(context: JobContext[Accepted]) -> Outcome | None:
+        response = await store.get_response(*context.job.name)
+        if response is None or response.ended:
+            return None
+        return await ResponseJob(store, gate, preparer, bus, clock, context, response).run()
+
+    async def on_dead(job: Job, error: Exception) -> Outcome | None:
+        response = await store.get_response(*job.name)
+        if response is None or response.ended:
+            return None
+        message = _UNREADABLE if isinstance(error, Unreadable) else _BROKEN
+        await end_as_failed(store, bus, response, message, dead=True)
+        return SETTLED
+
+    return JobKind(
+        RESPONSE,
+        payload=Accepted,
+        run=run,
+        on_dead=on_dead,
+        max_running=limits.MAX_BACKGROUND,
+        max_of_project=limits.MAX_BACKGROUND_OF_PROJECT,
+        interruptible=False,
+    )
+
+
 class ResponseJob:
-    """Makes one response that this worker holds."""
+    """One attempt at making a response that this worker holds."""
 
     def __init__(
         self,
@@ -69,90 +106,25 @@ class ResponseJob:
         preparer: Preparer,
         bus: Bus,
         clock: Clock,
+        context: JobContext[Accepted],
         response: StoredResponse,
-        *,
-        hopeless: bool = False,
     ) -> None:
-        """`hopeless`: it broke too often; it is only ended."""
         self._clock = clock
         self._store = store
         self._gate = gate
         self._preparer = preparer
         self._bus = bus
+        self._context = context
         self._response = response
-        self._hopeless = hopeless
-        self._wanted = not response.cancel_requested
-        self._abandoned = False
-        self._answering: asyncio.Task[None] | None = None
-        self.response = response
-        self.name = (response.project_id, response.id)
-        #: Whether nothing is left to do here: it has ended, was put off, or is another worker's now.
-        self.settled = False
-        #: Whether it broke, other than by a database that takes nothing.
-        self.broke = False
-        #: Whether it would be lost if it was left now: its engine has been asked, and cannot go on with an answer.
-        self.would_be_lost = False
 
-    def cancel(self) -> None:
-        """Nobody wants it any more: end it, as cancelled."""
-        self._wanted = False
-        self._interrupt()
-
-    def abandon(self) -> None:
-        """The server stops: leave everything as it is, for another worker."""
-        self._abandoned = True
-        self._interrupt()
-
-    def _interrupt(self) -> None:
-        if self._answering is not None:
-            self._answering.cancel()
-
-    async def run(self) -> None:
-        """Make it. Whatever happens, the response reaches its end, unless it is another worker's or the store fails."""
+    async def run(self) -> Outcome:
+        """Make it, as far as nobody interrupts. Raises `Reschedule` if it has to wait."""
         try:
-            await self._run()
-        except LeaseLost:
-            self.settled = True
-            _log.warning("a response was deleted or taken over", response=self._response.id)
-        except StoreUnavailable as error:
-            _log.error("a response could not be gone on with", response=self._response.id, reason=str(error))
-        except AntiphonError as error:
-            self.broke = True
-            _log.error("a response could not be gone on with", response=self._response.id, reason=error.message)
-        except Exception as error:
-            self.broke = True
-            _log.error("a response broke its job", response=self._response.id, exc_info=error)
+            return await self._make()
+        finally:
+            self._bus.publish(self._context.job.name)
 
-    async def _run(self) -> None:
-        if self._hopeless:
-            await self._fail(_BROKEN)
-        elif self._response.background:
-            try:
-                await self._make()
-            except PutOff as pause:
-                await self._put_off(pause)
-        else:
-            # Its client was cut off, and nobody can resume it.
-            await self._fail(f"{_CUT_OFF}.")
-        # What was left is told by its worker: it is nobody's once the database says so.
-        self.settled = not self._abandoned
-
-    async def _put_off(self, pause: PutOff) -> None:
-        """Give its place to another one, and come back."""
-        request = None
-        assert self._response.request is not None
-        accepted = msgspec.json.decode(self._response.request, type=Accepted)
-        if pause.counted and not accepted.counted:
-            request = msgspec.json.encode(msgspec.structs.replace(accepted, counted=True))
-        waiting = replace(self._response, waited=self._response.waited + int(pause.seconds * 1000))
-        await self._store.put_off_response(waiting, int((self._clock.now() + pause.seconds) * 1000), request)
-
-    async def _fail(self, message: str) -> None:
-        """End a response that cannot be gone on with, and tell whoever follows it."""
-        await self._store.advance_response(*await failed(self._store, self._response, message))
-        self._bus.publish(self.name)
-
-    async def _make(self) -> None:
+    async def _make(self) -> Outcome:
         try:
             course = await self._restored()
         except (StoreFailed, Overloaded):  # the database's, not the response's
@@ -160,20 +132,18 @@ class ResponseJob:
         except Exception as error:
             # Its words may quote what is stored.
             _log.error("a response cannot be read", response=self._response.id, error=type(error).__name__)
-            await self._fail(_UNREADABLE)
-            return
+            await end_as_failed(self._store, self._bus, self._response, _UNREADABLE, dead=True)
+            return SETTLED
         if course is None:
-            await self._fail(f"{_CUT_OFF}, and its events are no longer kept.")
-            return
-        machine, persister = course.machine, course.persister
-        if self._wanted and not self._abandoned:
-            self._answering = asyncio.create_task(self._answer(course))
-            await asyncio.wait({self._answering})
-            if not self._answering.cancelled():
-                self._answering.result()
+            message = f"{CUT_OFF}, and its events are no longer kept."
+            await end_as_failed(self._store, self._bus, self._response, message)
+            return SETTLED
+        machine, context = course.machine, self._context
+        await context.until_interrupted(self._answer(course))
         # A task that is cancelled before its first step has done nothing at all.
-        if not machine.ended and not self._abandoned:
-            await persister.keep(machine.cancel())
+        if not machine.ended and not context.leaving:
+            await course.persister.keep(machine.cancel())
+        return SETTLED if machine.ended else INTERRUPTED
 
     async def _answer(self, course: Course) -> None:
         machine, persister = course.machine, course.persister
@@ -182,24 +152,29 @@ class ResponseJob:
             try:
                 stream = await self._admit(call, course)
             except AntiphonError as error:
-                pause = pause_after(error, self._response.waited / 1000)
+                pause = pause_after(error, self._context.job.waited / 1000)
                 if pause is not None:
-                    raise PutOff(error, pause, counted=call.counted) from None
+                    self._gate.put_off(call, error)
+                    raise Reschedule(pause, payload=self._counted(call)) from None
                 await persister.keep(machine.fault(error))
                 return
             opening = machine.start() if machine.waiting else []
             async with aclosing(drive(machine, opening, stream, persister)) as events:
                 async for _ in events:
                     pass
-        except PutOff as put_off:
-            self._gate.put_off(call, put_off.error)
-            raise
         finally:
             fault = machine.error
             self._gate.close(call, 200 if fault is None else fault.status, None if fault is None else fault.code)
 
+    def _counted(self, call: Call) -> bytes | None:
+        """What it is begun with the next time, if that is not the same: the rate limits count it only once."""
+        accepted = self._context.payload
+        if not call.counted or accepted.counted:
+            return None
+        return msgspec.json.encode(msgspec.structs.replace(accepted, counted=True))
+
     async def _call(self, accepted: Accepted) -> Call:
-        """The call that this is, for whoever counts calls: the one that was accepted goes on here."""
+        """The call as limits, budgets and the ledger see it: the one that was accepted goes on here."""
         project_id = self._response.project_id
         project = await self._store.get_project(project_id) or Project(project_id, "", 0)
         key = await self._store.get_key(accepted.key_id) if accepted.key_id else None
@@ -221,16 +196,14 @@ class ResponseJob:
     # --- what is stored -----------------------------------------------------------------------------------------------
     async def _restored(self) -> Course | None:
         """How far it had come; None if the beginning of its log is no longer kept. Raises whatever its rows cause."""
-        if self._response.request is None:
-            return None
-        accepted = msgspec.json.decode(self._response.request, type=Accepted)
+        accepted = self._context.payload
         machine = self._machine(accepted)
         items = await self._input()
         persister = EventLogWriter(self._store, machine, self._response, items, self._bus)
         progress: list[bytes] = []
         parser = sse.SSEParser()
         after = -1
-        async for batch in whole_log(self._store, *self.name):
+        async for batch in whole_log(self._store, *self._context.job.name):
             if batch.first != after + 1:
                 if after == -1:
                     return None
@@ -274,7 +247,7 @@ class ResponseJob:
         generation = self._generation(prepared, machine, course.progress)
         engine: Engine = prepared.engine
         # From here on it may be paid for.
-        self.would_be_lost = not engine.capabilities.continues
+        self._context.would_be_lost = not engine.capabilities.continues
         return await prepared.begin(generation)
 
     @staticmethod
@@ -282,8 +255,8 @@ class ResponseJob:
         engine: Engine = prepared.engine
         continues = engine.capabilities.continues
         if not machine.begun:
-            # Every event is kept, so it comes as a stream, whoever watches.
+            # Every event is stored, so the engine streams.
             return msgspec.structs.replace(prepared.generation, track=continues, batches=True, streamed=True)
         if not (continues and progress):
-            raise EngineFailed(f"{_CUT_OFF}, and its model cannot go on with an answer.")
+            raise EngineFailed(f"{CUT_OFF}, and its model cannot go on with an answer.")
         return msgspec.structs.replace(prepared.generation, track=True, progress=progress, streamed=True)

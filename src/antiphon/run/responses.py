@@ -15,13 +15,16 @@ from antiphon.domain import limits
 from antiphon.domain.errors import EngineUnavailable, InvalidRequest, NotFound, Overloaded
 from antiphon.domain.ids import new_id
 from antiphon.domain.records import Page, StoredItem, StoredResponse
+from antiphon.jobs.presence import Presence
+from antiphon.jobs.retries import Retries
+from antiphon.jobs.runner import JobRunner
 from antiphon.policy.call import Call
 from antiphon.policy.keys.touched import permit_touched
 from antiphon.ports import Clock, ResponseStore, Store
-from antiphon.protocol import compaction
+from antiphon.protocol.client_params import RESPONSES, with_client_param
 from antiphon.protocol.events import Event
 from antiphon.protocol.refusals import missing_parameter, unknown_parameter, unsupported_parameter
-from antiphon.protocol.responses import objects
+from antiphon.protocol.responses import compaction, objects
 from antiphon.protocol.responses import request as requests
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.protocol.unknown import Unknown
@@ -30,12 +33,12 @@ from antiphon.run.chains import Chains
 from antiphon.run.compaction import Stream
 from antiphon.run.conversation_lock import ConversationLock, ConversationLocks
 from antiphon.run.driver import MachineInput, drive, finish
+from antiphon.run.foreground import Foreground
 from antiphon.run.persistence import EventLogWriter, FinalResponseWriter, ResponseWriter
-from antiphon.run.prepare import Prepared, Preparer, in_words_of_responses
+from antiphon.run.prepare import Prepared, Preparer
 from antiphon.run.response_job import Accepted
 from antiphon.run.retention import Retention
 from antiphon.run.tail import tail
-from antiphon.run.worker import Worker
 
 Json = dict[str, Any]
 
@@ -49,7 +52,7 @@ class ResponseRun:
     def __init__(
         self,
         store: ResponseStore,
-        worker: Worker,
+        foreground: Foreground,
         record: StoredResponse,
         prepared: Prepared,
         machine: ResponseMachine,
@@ -58,7 +61,7 @@ class ResponseRun:
     ) -> None:
         self.id = record.id
         self._store = store if prepared.request.store else None
-        self._worker = worker
+        self._foreground = foreground
         self._record = record
         self._items = prepared.items
         self._turn = turn
@@ -69,7 +72,7 @@ class ResponseRun:
     async def events(self, facts: MachineInput[Any] | None = None) -> AsyncGenerator[list[Event], None]:
         """The stream. What it shows is stored before it is yielded. `facts`: what to feed instead of the deltas."""
         persister = ResponseWriter(self._store, self.machine, self._record, self._items, self._turn)
-        with self._worker.foreground(self._record.project_id, self.id):
+        with self._foreground.under_way(self._record.project_id, self.id):
             async with (
                 self._over(),
                 aclosing(drive(self.machine, self.machine.start(), facts or self.deltas, persister)) as events,
@@ -97,13 +100,26 @@ class ResponseRun:
 class Responses:
     """The Responses surface over the driver."""
 
-    def __init__(self, store: Store, clock: Clock, *, bus: Bus, worker: Worker, preparer: Preparer) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        bus: Bus,
+        presence: Presence,
+        runner: JobRunner,
+        foreground: Foreground,
+        retries: Retries,
+        preparer: Preparer,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._bus = bus
-        self._worker = worker
+        self._presence = presence
+        self._runner = runner
+        self._foreground = foreground
         self._preparer = preparer
-        self._turns = ConversationLocks(store, worker)
+        self._turns = ConversationLocks(store, presence, retries)
         self._retention = Retention(store, clock)
 
     # --- making -------------------------------------------------------------------------------------------------------
@@ -112,7 +128,7 @@ class Responses:
 
         `chains`: what the client's connection remembers.
         """
-        await self._worker.presence.fresh()
+        await self._presence.confirm()
         permit_touched(call.caller, body, writes=True)
         async with self._turns.taken(call.project_id, body) as turn:
             prepared = await self._preparer.prepare(call, body, unknown, chains)
@@ -120,7 +136,7 @@ class Responses:
             call.object_id, call.streamed = record.id, bool(body.get("stream"))
             deltas = await self._admit(prepared)
             machine = self._machine(call.project_id, prepared, base)
-            return ResponseRun(self._store, self._worker, record, prepared, machine, deltas, turn)
+            return ResponseRun(self._store, self._foreground, record, prepared, machine, deltas, turn)
 
     async def begin_background(self, call: Call, body: Json, unknown: Unknown) -> StoredResponse:
         """Accept a request to be made in the background: when this returns, it survives everything but its database."""
@@ -131,7 +147,7 @@ class Responses:
                 # Held by the stored response from now on.
                 turn.settled = True
                 await turn.release()
-        self._worker.nudge()
+        self._runner.notify()
         return queued
 
     async def _queue(self, call: Call, body: Json, unknown: Unknown, turn: ConversationLock | None) -> StoredResponse:
@@ -143,12 +159,13 @@ class Responses:
             await self._check(prepared)
         record, base = await self._record(call, prepared, turn)
         # With its prompt put in: a version that is published later changes nothing.
-        accepted = msgspec.json.encode(
-            Accepted(prepared.request.body, dict(unknown.fields), call.caller.key.id, call.counted, call.cache_control)
+        accepted = Accepted(
+            prepared.request.body, dict(unknown.fields), call.caller.key.id, call.counted, call.cache_control
         )
-        record = replace(record, background=True, request=accepted, owner=None)
+        record = replace(record, background=True, owner=None)
         machine = self._machine(call.project_id, prepared, base)
-        persister = EventLogWriter(self._store, machine, record, prepared.items, self._bus)
+        job = accepted.job(call.project_id, record.id)
+        persister = EventLogWriter(self._store, machine, record, prepared.items, self._bus, job)
         await persister.keep(machine.queue())
         return replace(record, status="queued", body=persister.body)
 
@@ -156,13 +173,13 @@ class Responses:
         try:
             return await prepared.begin(msgspec.structs.replace(prepared.generation, batches=True))
         except InvalidRequest as error:
-            raise in_words_of_responses(error, prepared.offered) from None
+            raise with_client_param(error, RESPONSES.at(prepared.offered.places)) from None
 
     async def _check(self, prepared: Prepared) -> None:
         try:
             await prepared.check()
         except InvalidRequest as error:
-            raise in_words_of_responses(error, prepared.offered) from None
+            raise with_client_param(error, RESPONSES.at(prepared.offered.places)) from None
 
     async def _record(
         self, call: Call, prepared: Prepared, turn: ConversationLock | None
@@ -179,7 +196,7 @@ class Responses:
             model=prepared.engine.name,
             body=b"",
             previous_response_id=prepared.request.previous_response_id,
-            owner=self._worker.id,
+            owner=self._presence.worker,
             conversation_id=None if turn is None else turn.conversation_id,
             expires_at=await self._retention.expiry(call.project_id, now) if prepared.request.store else None,
         )
@@ -212,7 +229,7 @@ class Responses:
         try:
             return await prepared.engine.count_tokens(prepared.generation)
         except InvalidRequest as error:
-            raise in_words_of_responses(error, prepared.offered) from None
+            raise with_client_param(error, RESPONSES.at(prepared.offered.places)) from None
 
     async def compact(self, call: Call, body: Json, unknown: Unknown) -> bytes:
         """A compacted conversation as JSON: the user's messages and one compaction item. Nothing of it is stored.
@@ -227,7 +244,7 @@ class Responses:
         try:
             item, usage = await prepared.compaction.make()
         except InvalidRequest as error:
-            raise in_words_of_responses(error, prepared.offered) from None
+            raise with_client_param(error, RESPONSES.at(prepared.offered.places)) from None
         return msgspec.json.encode(
             {
                 "id": new_id("resp_"),
@@ -278,7 +295,7 @@ class Responses:
                 param="response_id",
             )
         if not response.ended:
-            await self._worker.cancel(project_id, response_id)
+            await self._runner.cancel(project_id, response_id)
             response = await self._ended(response)
         return response.body
 
@@ -299,7 +316,7 @@ class Responses:
         """Delete a response, its items and its events. One that is being made is ended first. Raises `NotFound`."""
         response = await self._find(project_id, response_id)
         if response.background and not response.ended:
-            await self._worker.cancel(project_id, response_id)
+            await self._runner.cancel(project_id, response_id)
             await self._ended(response)
         if not await self._store.delete_response(project_id, response_id):
             raise _not_found(response_id)

@@ -12,6 +12,7 @@ from antiphon.protocol.generation import Delta, Usage
 from antiphon.protocol.responses.ending import Steered, Warmed
 from antiphon.protocol.responses.machine import ResponseMachine
 from antiphon.protocol.responses.table import ItemDelta
+from antiphon.protocol.streams import OwnedStream
 from antiphon.protocol.unknown import Unknown
 from antiphon.run.chains import Chains, Link
 from antiphon.run.compaction import Stream
@@ -32,7 +33,7 @@ class SocketRun:
 
     async def events(self) -> AsyncGenerator[list[Event], None]:
         """The stream. What it shows is stored before it is yielded, if it is to be."""
-        facts = _Closing(self._facts, self._run.deltas)
+        facts = OwnedStream(self._facts, self._run.deltas)
         events = self._run.events(facts)
         try:
             async for batch in events:
@@ -57,22 +58,6 @@ class SocketRun:
         if whole:
             items = [*prepared.before, *items]
         return Link(None if whole else prepared.parent, items, persisted=prepared.request.store and whole)
-
-
-class _Closing:
-    """Input made of deltas. Closing them also closes a generation whose facts nobody has begun to read."""
-
-    def __init__(self, facts: MachineInput, deltas: Stream) -> None:
-        self._facts = facts
-        self._deltas = deltas
-
-    def __aiter__(self) -> MachineInput:
-        return self._facts
-
-    async def aclose(self) -> None:
-        """End the generation."""
-        await self._facts.aclose()
-        await self._deltas.aclose()
 
 
 async def _steerable(deltas: Stream, machine: ResponseMachine, steered: asyncio.Event) -> MachineInput:

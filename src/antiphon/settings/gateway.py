@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from antiphon.domain import limits
@@ -35,7 +35,7 @@ RouteTable = Mapping[str, RouteSpec]
 #: `model` says this when no local model is to be served.
 NO_MODEL = "none"
 
-_KINDS: tuple[Kind, ...] = ("chat", "responses", "antiphon")
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 _UPSTREAM = ("kind", "url", "secret", "profile", "headers")
 _ROUTE = ("targets", "fallbacks", "choose", "affinity", "tags", "retries", "deadlines", "cache")
 _TARGET = ("upstream", "model", "weight", "price", "context_tokens")
@@ -94,7 +94,7 @@ def _upstream(name: str, path: str, raw: object) -> UpstreamSpec:
     table = Table(raw, path, _UPSTREAM)
     kind = table.one_of("kind", _KINDS)
     if kind is None:
-        raise table.wrong("kind", "is missing: chat, responses or antiphon")
+        raise table.wrong("kind", f"is missing: {', '.join(_KINDS[:-1])} or {_KINDS[-1]}")
     return UpstreamSpec(
         name=name,
         kind=kind,

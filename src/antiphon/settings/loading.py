@@ -15,8 +15,9 @@ from typing import Any
 
 from antiphon.domain.errors import SetupError
 from antiphon.settings import gateway
-from antiphon.settings.declared import Declared, Settings, declared, user_data_dir
+from antiphon.settings.declared import Declared, Settings, declared
 from antiphon.settings.parsers import Misfit, Unfit
+from antiphon.settings.storage import own_database, user_data_dir
 
 FILE_NAME = "antiphon.toml"
 #: Names the file itself; a variable, but not a setting.
@@ -37,22 +38,23 @@ class Loaded:
     config_file: Path | None = None
 
 
-def load(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> Loaded:
+def load(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path, of: type[Settings] = Settings) -> Loaded:
     """The settings that these flags (by setting name, plus "config"; None: not given) and variables make.
 
-    The file is the one that `config` or ANTIPHON_CONFIG names, else `antiphon.toml` in `cwd`, else in
-    the data directory. Raises `SetupError` that names the source of what is wrong.
+    The file is the one that `config` or ANTIPHON_CONFIG names, else `antiphon.toml` in `cwd`, else in the data
+    directory. `of`: a subclass, where there are features from outside with settings of their own. Raises `SetupError`
+    that names the source of what is wrong.
     """
-    known = declared()
+    known = declared(of)  # type: ignore[arg-type]  # mypy takes the instances' __hash__ for the class's
     by_flag = _from_flags(flags, known)
     by_variable = _from_variables(environ, known)
     named = flags.get("config") or environ.get(CONFIG_VARIABLE)
     file = _find_file(named, cwd, _early_data_dir(by_variable | by_flag, known))
     by_file = _from_file(file, known) if file is not None else {}
     chosen = by_file | by_variable | by_flag
-    settings = Settings(**{name: _parse(known[name], given) for name, given in chosen.items()})
+    settings = of(**{name: _parse(known[name], given) for name, given in chosen.items()})
     if not settings.database:
-        settings = replace(settings, database=f"sqlite:///{settings.data_dir / 'antiphon.db'}")
+        settings = replace(settings, database=f"sqlite:///{own_database(settings.data_dir)}")
     if file is not None and file.parent == _early_data_dir(by_variable | by_flag, known) != settings.data_dir:
         raise SetupError(f"data_dir cannot be set in {file}, which was found because it is in the data directory.")
     gateway.check(settings.model, settings.upstreams, settings.routes, settings.project_routes)

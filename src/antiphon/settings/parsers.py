@@ -132,6 +132,33 @@ def database(raw: object) -> str:
     return url
 
 
+#: What the address of a bucket begins with.
+S3_SCHEME = "s3://"
+
+
+def blobs(raw: object) -> str:
+    """A folder, or the address of a bucket, perhaps with a prefix."""
+    where = text(raw)
+    if where.startswith(S3_SCHEME) and not re.fullmatch(r"s3://[a-z0-9.-]{3,63}(/[A-Za-z0-9_-]+)*/?", where):
+        raise Unfit("must be s3://BUCKET or s3://BUCKET/PREFIX, the prefix of letters, digits, - and _")
+    if "://" in where and not where.startswith(S3_SCHEME):
+        raise Unfit("must be a folder or begin with s3://")
+    return where if where.startswith(S3_SCHEME) else str(path(where))
+
+
+def web_address(raw: object) -> str:
+    """An address that begins with http:// or https://."""
+    url = text(raw)
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
+        raise Unfit("must be an address that begins with https:// or http://, without a user or a query")
+    return url.rstrip("/")
+
+
+def mask_secret(secret: str) -> str:
+    """Whether there is one, and nothing of it."""
+    return "***" if secret else ""
+
+
 def mask_url(url: str) -> str:
     """The URL as it may be shown: without the password, wherever the URL carries it."""
     masked = re.sub(r"(?<=://)([^/?#@]*?):([^/?#]*)@", r"\1:***@", url)

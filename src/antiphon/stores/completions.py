@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, select, tuple_
+from sqlalchemy import Select, bindparam, delete, func, select, tuple_
 
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.domain.records import Page, StoredCompletion
-from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.query import DatabaseSession, Row, Statement, insertion
 from antiphon.stores.section import PageCursor, StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import chat_completion_metadata as pairs
 from antiphon.stores.tables import chat_completions as completions
@@ -27,20 +27,20 @@ _COMPLETION = (
 _NAMED = (completions.c.project_id == bindparam("project_id"), completions.c.id == bindparam("id"))
 
 _PUT = insertion(completions, replace=("project_id", "id"))
-_GET = Query(select(*_COMPLETION).where(*_NAMED))
-_PLACE = Query(select(completions.c.created_at, completions.c.seq).where(*_NAMED))
+_GET = Statement(select(*_COMPLETION).where(*_NAMED))
+_PLACE = Statement(select(completions.c.created_at, completions.c.seq).where(*_NAMED))
 # The metadata goes by ON DELETE CASCADE.
-_DELETE = Query(delete(completions).where(*_NAMED))
+_DELETE = Statement(delete(completions).where(*_NAMED))
 _OF_COMPLETION = (
     pairs.c.project_id == bindparam("project_id"),
     pairs.c.completion_id == bindparam("completion_id"),
 )
-_PAIRS = Query(select(pairs.c.key, pairs.c.value).where(*_OF_COMPLETION).order_by(pairs.c.position))
+_PAIRS = Statement(select(pairs.c.key, pairs.c.value).where(*_OF_COMPLETION).order_by(pairs.c.position))
 _ADD_PAIR = insertion(pairs)
-_CLEAR_PAIRS = Query(delete(pairs).where(*_OF_COMPLETION))
+_CLEAR_PAIRS = Statement(delete(pairs).where(*_OF_COMPLETION))
 
 
-class Completions(StoreSection):
+class CompletionSection(StoreSection):
     """Implements `ports.CompletionStore`."""
 
     async def put_completion(self, completion: StoredCompletion) -> None:
@@ -93,7 +93,7 @@ class Completions(StoreSection):
         return await self._database.read(_list, project_id, model, metadata, PageCursor(after, limit, ascending))
 
 
-def _put(session: Session, batch: Sequence[StoredCompletion]) -> list[None]:
+def _put(session: DatabaseSession, batch: Sequence[StoredCompletion]) -> list[None]:
     session.many(
         _PUT,
         [
@@ -129,19 +129,19 @@ def _put(session: Session, batch: Sequence[StoredCompletion]) -> list[None]:
     return [None] * len(batch)
 
 
-def _get(session: Session, project_id: str, completion_id: str) -> StoredCompletion | None:
+def _get(session: DatabaseSession, project_id: str, completion_id: str) -> StoredCompletion | None:
     with session.snapshot():
         row = session.one(_GET, {"project_id": project_id, "id": completion_id})
         rows = session.all(_PAIRS, {"project_id": project_id, "completion_id": completion_id}) if row else []
     return _record(row, rows) if row else None
 
 
-def _delete(session: Session, batch: Sequence[tuple[str, str]]) -> list[bool]:
+def _delete(session: DatabaseSession, batch: Sequence[tuple[str, str]]) -> list[bool]:
     return [session.run(_DELETE, {"project_id": project, "id": completion}) > 0 for project, completion in batch]
 
 
 def _list(
-    session: Session, project_id: str, model: str | None, metadata: Mapping[str, str], cut: PageCursor
+    session: DatabaseSession, project_id: str, model: str | None, metadata: Mapping[str, str], cut: PageCursor
 ) -> Page[StoredCompletion]:
     after, limit, ascending = cut
     statement = _matching(project_id, model, metadata)
@@ -163,15 +163,26 @@ def _matching(project_id: str, model: str | None, metadata: Mapping[str, str]) -
     statement = select(*_COMPLETION).where(completions.c.project_id == project_id)
     if model is not None:
         statement = statement.where(completions.c.model == model)
-    for key, value in metadata.items():
-        matching = select(pairs.c.completion_id).where(
-            pairs.c.project_id == project_id, pairs.c.key == _encode(key), pairs.c.value == _encode(value)
-        )
-        statement = statement.where(completions.c.id.in_(matching))
+    if metadata:
+        statement = statement.where(completions.c.id.in_(_having_all(project_id, metadata)))
     return statement
 
 
-def _with_metadata(session: Session, project_id: str, rows: Sequence[Row]) -> list[StoredCompletion]:
+def _having_all(project_id: str, metadata: Mapping[str, str]) -> Select[Any]:
+    """Ids of the completions that have each of these pairs.
+
+    One subquery, however many pairs there are: with one for each, PostgreSQL takes seconds to plan a hundred joins.
+    """
+    wanted = [(_encode(key), _encode(value)) for key, value in metadata.items()]
+    return (
+        select(pairs.c.completion_id)
+        .where(pairs.c.project_id == project_id, tuple_(pairs.c.key, pairs.c.value).in_(wanted))
+        .group_by(pairs.c.completion_id)
+        .having(func.count() == len(wanted))
+    )
+
+
+def _with_metadata(session: DatabaseSession, project_id: str, rows: Sequence[Row]) -> list[StoredCompletion]:
     if not rows:
         return []
     statement = (

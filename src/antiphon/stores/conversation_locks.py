@@ -1,4 +1,10 @@
-"""Who holds a conversation: the response that is being made in it, until it has ended."""
+"""Locks of conversations: a conversation is held by the response that is being made in it, until that has ended.
+
+The row of the conversation names the response (`active_response_id`) and, for as long as the response itself is not
+stored, the worker that makes it (`active_owner`). The lock is valid while that worker is alive, or while a response of
+that id is stored as unfinished. So a server that dies frees what it held for clients that listened, and a background
+response keeps its conversation whichever server makes it.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +16,31 @@ from sqlalchemy import bindparam, null, select, text, update
 
 from antiphon.domain.errors import LeaseLost
 from antiphon.domain.records import ConversationItem, StoredResponse
-from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.query import DatabaseSession, Statement, insertion
 from antiphon.stores.tables import UNFINISHED, conversation_items, conversations, responses, workers
 
 THIS = (conversations.c.project_id == bindparam("project_id"), conversations.c.id == bindparam("conversation_id"))
 
 # FOR UPDATE (PostgreSQL; SQLite has one writer anyway): what is decided from this row holds until the commit, and what
 # is read after it is as new as the row.
-_HOLDER = Query(select(conversations.c.active_response_id, conversations.c.active_owner).where(*THIS).with_for_update())
-_WORKER = Query(select(workers.c.id).where(workers.c.id == bindparam("worker")))
-_UNFINISHED = Query(
+_HOLDER = Statement(
+    select(conversations.c.active_response_id, conversations.c.active_owner).where(*THIS).with_for_update()
+)
+_WORKER = Statement(select(workers.c.id).where(workers.c.id == bindparam("worker")))
+_UNFINISHED = Statement(
     select(responses.c.background).where(
         responses.c.project_id == bindparam("project_id"),
         responses.c.id == bindparam("response_id"),
         text(f"responses.{UNFINISHED}"),
     )
 )
-_LOCK = Query(
+_LOCK = Statement(
     update(conversations)
     .where(*THIS)
     .values(active_response_id=bindparam("response_id"), active_owner=bindparam("owner"))
 )
-_HAND_OVER = Query(update(conversations).where(*THIS).values(active_owner=null()))
-_UNLOCK = Query(
+_HAND_OVER = Statement(update(conversations).where(*THIS).values(active_owner=null()))
+_UNLOCK = Statement(
     update(conversations)
     .where(*THIS, conversations.c.active_response_id == bindparam("response_id"))
     .values(active_response_id=null(), active_owner=null())
@@ -42,7 +50,7 @@ _APPEND = insertion(conversation_items, replace=("project_id", "conversation_id"
 
 
 class Outcome(Enum):
-    """What became of a change. Told by a value: an exception would cost its whole group a second try."""
+    """The result of a change. Not an exception: that would cost its whole group of writes a second try."""
 
     DONE = auto()
     MISSING = auto()
@@ -63,27 +71,27 @@ class Name(NamedTuple):
 
 
 class Lock(NamedTuple):
-    """A response wants this conversation, for as long as there is a worker `owner`."""
+    """A response wants this conversation, for as long as the worker `owner` is alive."""
 
     name: Name
     response_id: str
     owner: str
 
 
-class Turn(NamedTuple):
-    """A response that is not stored has said this."""
+class Appended(NamedTuple):
+    """Items of a response that is not stored itself, for its conversation."""
 
     name: Name
     response_id: str
     items: Sequence[ConversationItem]
 
 
-def append(session: Session, name: Name, items: Sequence[ConversationItem]) -> None:
+def append(session: DatabaseSession, name: Name, items: Sequence[ConversationItem]) -> None:
     """Put items at the end of a conversation."""
     session.many(_APPEND, [{**name.parameters, "id": item.id, "body": item.body} for item in items])
 
 
-def state_of(session: Session, name: Name) -> Outcome:
+def state_of(session: DatabaseSession, name: Name) -> Outcome:
     """Whether the conversation is there and free. Nobody else can change that before the commit."""
     row = session.one(_HOLDER, name.parameters)
     if row is None:
@@ -97,7 +105,7 @@ def state_of(session: Session, name: Name) -> Outcome:
     return Outcome.DONE if unfinished is None else Outcome.LOCKED
 
 
-def lock(session: Session, batch: Sequence[Lock]) -> list[Outcome]:
+def lock(session: DatabaseSession, batch: Sequence[Lock]) -> list[Outcome]:
     """Give conversations to responses, where they are free."""
     outcomes = []
     for name, response_id, owner in batch:
@@ -108,7 +116,7 @@ def lock(session: Session, batch: Sequence[Lock]) -> list[Outcome]:
     return outcomes
 
 
-def unlock(session: Session, batch: Sequence[tuple[Name, str]]) -> list[None]:
+def unlock(session: DatabaseSession, batch: Sequence[tuple[Name, str]]) -> list[None]:
     """Free conversations. One that is held by a stored background response is freed with the end of that only."""
     for name, response_id in batch:
         held = session.one(_HOLDER, name.parameters)
@@ -119,14 +127,16 @@ def unlock(session: Session, batch: Sequence[tuple[Name, str]]) -> list[None]:
     return [None] * len(batch)
 
 
-def end_turns(session: Session, batch: Sequence[Turn]) -> list[None]:
-    """Append what was said and free the conversations."""
+def append_and_unlock(session: DatabaseSession, batch: Sequence[Appended]) -> list[None]:
+    """Append these items and free the conversations."""
     for name, response_id, items in batch:
-        _end_turn(session, name, response_id, items)
+        _append_and_unlock_one(session, name, response_id, items)
     return [None] * len(batch)
 
 
-def _end_turn(session: Session, name: Name, response_id: str, items: Sequence[ConversationItem]) -> None:
+def _append_and_unlock_one(
+    session: DatabaseSession, name: Name, response_id: str, items: Sequence[ConversationItem]
+) -> None:
     """Append and unlock. A conversation that was deleted meanwhile gains nothing."""
     row = session.one(_HOLDER, name.parameters)
     if row is None:
@@ -138,8 +148,8 @@ def _end_turn(session: Session, name: Name, response_id: str, items: Sequence[Co
         raise LeaseLost("Another response has been given this conversation meanwhile.")
 
 
-def keep_turn(session: Session, response: StoredResponse, items: Sequence[ConversationItem]) -> None:
-    """What storing a response means for its conversation, in the same transaction.
+def settle_lock(session: DatabaseSession, response: StoredResponse, items: Sequence[ConversationItem]) -> None:
+    """Do for its conversation what storing a response means, in the same transaction.
 
     The conversation of one that has ended gains `items` and is free. One that has not must still hold it. A
     conversation that was deleted gains nothing. Raises `LeaseLost` if another response holds it by now.
@@ -148,7 +158,7 @@ def keep_turn(session: Session, response: StoredResponse, items: Sequence[Conver
         return
     name = Name(response.project_id, response.conversation_id)
     if response.ended:
-        _end_turn(session, name, response.id, items)
+        _append_and_unlock_one(session, name, response.id, items)
         return
     row = session.one(_HOLDER, name.parameters)
     if row is None:
@@ -156,11 +166,11 @@ def keep_turn(session: Session, response: StoredResponse, items: Sequence[Conver
     if row[0] != response.id:
         raise LeaseLost("Another response has been given this conversation meanwhile.")
     if response.owner is None:
-        # From here on it is held by the stored response, whoever will make it.
+        # From here on it is held by the stored response, whichever worker makes it.
         session.run(_HAND_OVER, name.parameters)
 
 
-def free_turn(session: Session, response: StoredResponse) -> None:
+def release_lock(session: DatabaseSession, response: StoredResponse) -> None:
     """Free the conversation of a response that is about to be deleted."""
     if response.conversation_id is not None:
         name = Name(response.project_id, response.conversation_id)

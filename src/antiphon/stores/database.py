@@ -15,16 +15,16 @@ from antiphon.domain.errors import Overloaded, SetupError, ShuttingDown, StoreFa
 from antiphon.stores import schema
 from antiphon.stores.driver import Driver
 from antiphon.stores.health import Health
-from antiphon.stores.query import Query, Session
+from antiphon.stores.query import DatabaseSession, Statement
 from antiphon.stores.tables import probes
-from antiphon.stores.workers import Job, JobQueue, Reader, Worker
+from antiphon.stores.threads import CallQueue, DatabaseCall, DatabaseThread, Reader
 from antiphon.stores.writer import Writer
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 P = ParamSpec("P")
 #: Does the same to many arguments, so that equal statements run together. Gives one result for each argument.
-Write = Callable[[Session, Sequence[Argument]], Sequence[Result]]
+Write = Callable[[DatabaseSession, Sequence[Argument]], Sequence[Result]]
 
 _SQLITE = "sqlite:///"
 
@@ -46,10 +46,10 @@ def driver_for(url: str) -> Driver:
     raise SetupError("The database must be sqlite:///path/to/antiphon.db or postgresql://user@host/name")
 
 
-_COUNT = Query(update(probes).values(count=probes.c.count + literal_column("1")))
+_COUNT = Statement(update(probes).values(count=probes.c.count + literal_column("1")))
 
 
-def _probe(session: Session, batch: Sequence[None]) -> list[None]:
+def _probe(session: DatabaseSession, batch: Sequence[None]) -> list[None]:
     session.check_room()
     session.run(_COUNT, {})
     return [None] * len(batch)
@@ -61,9 +61,9 @@ class Database:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._writes: JobQueue = SimpleQueue()
-        self._reads: JobQueue = SimpleQueue()
-        self._workers: list[Worker] = []
+        self._writes: CallQueue = SimpleQueue()
+        self._reads: CallQueue = SimpleQueue()
+        self._threads: list[DatabaseThread] = []
         self._writer: Writer | None = None
         self._closed = False
         self._health = Health(self._probe, self._take_time)
@@ -73,8 +73,8 @@ class Database:
         await asyncio.to_thread(schema.bring_up_to_date, self._driver, backups)
         self._loop = loop = asyncio.get_running_loop()
         self._writer = Writer(self._driver, loop, self._writes)
-        self._workers = [self._writer]
-        self._workers += [Reader(self._driver, loop, self._reads) for _ in range(limits.STORE_READERS)]
+        self._threads = [self._writer]
+        self._threads += [Reader(self._driver, loop, self._reads) for _ in range(limits.STORE_READERS)]
 
     async def close(self) -> None:
         """Write what is pending and disconnect. Safe to call twice."""
@@ -84,14 +84,16 @@ class Database:
             self._writes.put(None)
             for _ in range(limits.STORE_READERS):
                 self._reads.put(None)
-        for worker in self._workers:
-            await asyncio.shield(worker.stopped)
+        for thread in self._threads:
+            await asyncio.shield(thread.stopped)
 
-    async def read(self, function: Callable[Concatenate[Session, P], Result], *args: P.args, **_: P.kwargs) -> Result:
+    async def read(
+        self, function: Callable[Concatenate[DatabaseSession, P], Result], *args: P.args, **_: P.kwargs
+    ) -> Result:
         """`function(session, *args)` in a reader's thread."""
         self._admit(self._reads, limits.MAX_PENDING_READS)
         future: asyncio.Future[Result] = self._running().create_future()
-        self._reads.put(Job(function, args, future))
+        self._reads.put(DatabaseCall(function, args, future))
         return await self._outcome(future)
 
     async def write(
@@ -110,7 +112,7 @@ class Database:
         """
         self._admit(self._writes, limits.MAX_PENDING_WRITES)
         future: asyncio.Future[Result] = self._running().create_future()
-        self._writes.put(Job(function, argument, future, key=key, erases=erases))
+        self._writes.put(DatabaseCall(function, argument, future, key=key, erases=erases))
         return await self._outcome(future)
 
     async def _outcome(self, future: asyncio.Future[Result]) -> Result:
@@ -128,7 +130,7 @@ class Database:
     async def _probe(self) -> None:
         future: asyncio.Future[None] = self._running().create_future()
         self._admit(self._writes, limits.MAX_PENDING_WRITES)
-        self._writes.put(Job(_probe, None, future, key="probe"))
+        self._writes.put(DatabaseCall(_probe, None, future, key="probe"))
         await future
 
     def _take_time(self, healthy: bool) -> None:
@@ -144,10 +146,10 @@ class Database:
     def check(self) -> None:
         """Raise `StoreFailed` if a thread has died."""
         self._running()
-        if not all(worker.alive for worker in self._workers):
+        if not all(thread.alive for thread in self._threads):
             raise StoreFailed("A database thread has stopped; restart the server.")
 
-    def _admit(self, queue: JobQueue, most: int) -> None:
+    def _admit(self, queue: CallQueue, most: int) -> None:
         if self._closed:
             raise ShuttingDown("The server is stopping.")
         if queue.qsize() >= most:

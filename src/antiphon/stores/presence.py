@@ -1,8 +1,7 @@
-"""Which workers are there: each is a row with a number that it counts up.
+"""The workers of a database: a row for each server, with a number that it counts up (see `jobs/presence.py`).
 
-No clock is asked anywhere here. Whoever sees another's number stand still judges by its own clock how long, and
-strikes the row off; what that worker held is anybody's from then on. One that was struck off by mistake comes back with
-its next beat, and holds what nobody has taken meanwhile.
+No clock is read here. What a worker holds can be claimed once its row is gone. A worker whose row was removed by
+mistake adds it again with its next beat, and holds what nobody has claimed meanwhile.
 """
 
 from __future__ import annotations
@@ -11,22 +10,22 @@ from collections.abc import Sequence
 
 from sqlalchemy import bindparam, delete, literal_column, select, update
 
-from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.query import DatabaseSession, Statement, insertion
 from antiphon.stores.section import StoreSection
 from antiphon.stores.tables import workers
 
 _ENTER = insertion(workers)
-_BEAT = Query(
+_BEAT = Statement(
     update(workers).where(workers.c.id == bindparam("worker")).values(beat=workers.c.beat + literal_column("1"))
 )
-_ALL = Query(select(workers.c.id, workers.c.beat).order_by(workers.c.id))
-_STRIKE = Query(delete(workers).where(workers.c.id == bindparam("worker"), workers.c.beat == bindparam("seen")))
-_LEAVE = Query(delete(workers).where(workers.c.id == bindparam("worker")))
-_STRIKE_OTHERS = Query(delete(workers).where(workers.c.id != bindparam("worker")))
+_ALL = Statement(select(workers.c.id, workers.c.beat).order_by(workers.c.id))
+_REMOVE = Statement(delete(workers).where(workers.c.id == bindparam("worker"), workers.c.beat == bindparam("seen")))
+_LEAVE = Statement(delete(workers).where(workers.c.id == bindparam("worker")))
+_REMOVE_OTHERS = Statement(delete(workers).where(workers.c.id != bindparam("worker")))
 
 
-class Presence(StoreSection):
-    """Implements the workers of `ports.ResponseStore`."""
+class WorkerSection(StoreSection):
+    """Implements `ports.WorkerStore`."""
 
     async def beat(self, worker: str) -> bool:
         """Say that this worker is there; see `ports`."""
@@ -36,45 +35,45 @@ class Presence(StoreSection):
         """All workers that are there, and how far each has counted."""
         return await self._database.read(_workers)
 
-    async def strike_worker(self, worker: str, beat: int) -> bool:
+    async def remove_worker(self, worker: str, beat: int) -> bool:
         """Forget a worker, unless it has counted further than `beat`; see `ports`."""
-        return await self._database.write(_strike, (worker, beat), key=("worker", worker))
+        return await self._database.write(_remove, (worker, beat), key=("worker", worker))
 
-    async def strike_others(self, worker: str) -> None:
+    async def remove_other_workers(self, worker: str) -> None:
         """Forget all workers but this one."""
-        await self._database.write(_strike_others, worker, key="workers")
+        await self._database.write(_remove_others, worker, key="workers")
 
     async def leave(self, worker: str) -> None:
         """This worker is there no more."""
         await self._database.write(_leave, worker, key=("worker", worker))
 
 
-def _beat(session: Session, batch: Sequence[str]) -> list[bool]:
+def _beat(session: DatabaseSession, batch: Sequence[str]) -> list[bool]:
     return [_beat_one(session, worker) for worker in batch]
 
 
-def _beat_one(session: Session, worker: str) -> bool:
+def _beat_one(session: DatabaseSession, worker: str) -> bool:
     if session.run(_BEAT, {"worker": worker}):
         return True
     session.run(_ENTER, {"id": worker, "beat": 0})
     return False
 
 
-def _workers(session: Session) -> dict[str, int]:
+def _workers(session: DatabaseSession) -> dict[str, int]:
     return {row[0]: row[1] for row in session.all(_ALL, {})}
 
 
-def _strike(session: Session, batch: Sequence[tuple[str, int]]) -> list[bool]:
-    return [session.run(_STRIKE, {"worker": worker, "seen": beat}) > 0 for worker, beat in batch]
+def _remove(session: DatabaseSession, batch: Sequence[tuple[str, int]]) -> list[bool]:
+    return [session.run(_REMOVE, {"worker": worker, "seen": beat}) > 0 for worker, beat in batch]
 
 
-def _strike_others(session: Session, batch: Sequence[str]) -> list[None]:
+def _remove_others(session: DatabaseSession, batch: Sequence[str]) -> list[None]:
     for worker in batch:
-        session.run(_STRIKE_OTHERS, {"worker": worker})
+        session.run(_REMOVE_OTHERS, {"worker": worker})
     return [None] * len(batch)
 
 
-def _leave(session: Session, batch: Sequence[str]) -> list[None]:
+def _leave(session: DatabaseSession, batch: Sequence[str]) -> list[None]:
     for worker in batch:
         session.run(_LEAVE, {"worker": worker})
     return [None] * len(batch)

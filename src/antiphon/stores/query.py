@@ -6,20 +6,20 @@ on the hot path (a point read on SQLite: 15 µs against 49 µs).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Dialect, Select, Table, bindparam
-from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from antiphon.stores.driver import Cursor, Driver, Parameters
 
 Row = tuple[Any, ...]
 
 
-class Query:
-    """A statement whose parameters are all named (`bindparam`), for `Session`."""
+class Statement:
+    """A statement whose parameters are all named (`bindparam`), for `DatabaseSession`."""
 
     __slots__ = ("_build", "_texts")
 
@@ -41,10 +41,13 @@ class Query:
         return text
 
 
-def insertion(table: Table, *, replace: Sequence[str] = ()) -> Query:
+def insertion(
+    table: Table, *, replace: Sequence[str] = (), computed: Mapping[str, ColumnElement[Any]] | None = None
+) -> Statement:
     """INSERT of a whole row (without `seq`, which counts by itself).
 
-    A row with the same `replace` columns, where given, is updated instead and keeps its `seq`.
+    A row with the same `replace` columns, where given, is updated instead and keeps its `seq`. `computed`: columns that
+    are no parameters.
     """
     columns = [column.name for column in table.columns if column.name != "seq"]
 
@@ -58,17 +61,17 @@ def insertion(table: Table, *, replace: Sequence[str] = ()) -> Query:
             from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
             insert = sqlite_insert
-        statement = insert(table).values({name: bindparam(name) for name in columns})
+        statement = insert(table).values({name: bindparam(name) for name in columns} | dict(computed or {}))
         if replace:
             changed = {name: statement.excluded[name] for name in columns if name not in replace}
             statement = statement.on_conflict_do_update(index_elements=list(replace), set_=changed)
         result: ClauseElement = statement
         return result
 
-    return Query(build)
+    return Statement(build)
 
 
-class Session:
+class DatabaseSession:
     """A cursor that runs queries. It belongs to one connection and one thread."""
 
     __slots__ = ("_cursor", "_dialect", "_driver")
@@ -78,12 +81,12 @@ class Session:
         self._driver = driver
         self._dialect = driver.dialect
 
-    def all(self, query: Query, parameters: Parameters) -> list[Row]:
+    def all(self, query: Statement, parameters: Parameters) -> list[Row]:
         """All rows of a SELECT."""
         self._cursor.execute(query.text(self._dialect), parameters)
         return self._cursor.fetchall()
 
-    def one(self, query: Query, parameters: Parameters) -> Row | None:
+    def one(self, query: Statement, parameters: Parameters) -> Row | None:
         """The first row of a SELECT.
 
         All rows are fetched: a statement left half-read would keep SQLite's read transaction open.
@@ -91,12 +94,12 @@ class Session:
         rows = self.all(query, parameters)
         return rows[0] if rows else None
 
-    def run(self, query: Query, parameters: Parameters) -> int:
+    def run(self, query: Statement, parameters: Parameters) -> int:
         """Run a writing statement. Returns the number of rows it changed."""
         self._cursor.execute(query.text(self._dialect), parameters)
         return self._cursor.rowcount
 
-    def many(self, query: Query, rows: Sequence[Parameters]) -> None:
+    def many(self, query: Statement, rows: Sequence[Parameters]) -> None:
         """Run a writing statement once for each row of parameters."""
         if rows:
             self._cursor.executemany(query.text(self._dialect), rows)

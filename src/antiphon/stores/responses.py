@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import CTE, Integer, bindparam, delete, func, literal_column, select, text
 
 from antiphon.domain.errors import InvalidRequest, NotFound
+from antiphon.domain.jobs import NewJob
 from antiphon.domain.records import ConversationItem, EventBatch, Page, StoredItem, StoredResponse
-from antiphon.stores.conversation_locks import free_turn, keep_turn
-from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.conversation_locks import release_lock, settle_lock
+from antiphon.stores.jobs import DELETE_JOB, JobRoom, add_jobs, check_size, no_room
+from antiphon.stores.query import DatabaseSession, Row, Statement, insertion
 from antiphon.stores.section import PageCursor, StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import conversation_items, items, response_events, responses
 
@@ -28,12 +30,10 @@ RESPONSE = (
     responses.c.previous_response_id,
     responses.c.owner,
     responses.c.background,
-    responses.c.cancel_requested,
-    responses.c.request,
     responses.c.conversation_id,
     responses.c.expires_at,
-    responses.c.waited,
 )
+_BACKGROUND_AT = RESPONSE.index(responses.c.background)
 _ITEM = (items.c.id, items.c.position, items.c.direction, items.c.body)
 
 _OF_PROJECT = responses.c.project_id == bindparam("project_id")
@@ -44,24 +44,24 @@ _OF_RESPONSE = (
 _INPUT = items.c.direction == text("'input'")
 
 _PUT = insertion(responses, replace=("project_id", "id"))
-_GET = Query(select(*RESPONSE).where(_OF_PROJECT, responses.c.id == bindparam("id")))
+_GET = Statement(select(*RESPONSE).where(_OF_PROJECT, responses.c.id == bindparam("id")))
 # The items go by ON DELETE CASCADE.
-_DELETE = Query(delete(responses).where(_OF_PROJECT, responses.c.id == bindparam("id")))
+_DELETE = Statement(delete(responses).where(_OF_PROJECT, responses.c.id == bindparam("id")))
 _ADD_EVENTS = insertion(response_events)
 _PUT_ITEM = insertion(items, replace=("project_id", "response_id", "direction", "position"))
 
 # An id that a client sent twice in one input stands at two positions. Going on from the further one never loops.
-_AFTER_UP = Query(select(func.max(items.c.position)).where(*_OF_RESPONSE, _INPUT, items.c.id == bindparam("id")))
-_AFTER_DOWN = Query(select(func.min(items.c.position)).where(*_OF_RESPONSE, _INPUT, items.c.id == bindparam("id")))
+_AFTER_UP = Statement(select(func.max(items.c.position)).where(*_OF_RESPONSE, _INPUT, items.c.id == bindparam("id")))
+_AFTER_DOWN = Statement(select(func.min(items.c.position)).where(*_OF_RESPONSE, _INPUT, items.c.id == bindparam("id")))
 # OFFSET is said because SQLAlchemy writes one for SQLite anyway, with a parameter.
-_PAGE_UP = Query(
+_PAGE_UP = Statement(
     select(*_ITEM)
     .where(*_OF_RESPONSE, _INPUT, items.c.position > bindparam("after"))
     .order_by(items.c.position)
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
 )
-_PAGE_DOWN = Query(
+_PAGE_DOWN = Statement(
     select(*_ITEM)
     .where(*_OF_RESPONSE, _INPUT, items.c.position < bindparam("after"))
     .order_by(items.c.position.desc())
@@ -92,13 +92,19 @@ def _ancestry() -> CTE:
 
 
 _CHAIN = _ancestry()
-_CHAIN_IDS = Query(select(_CHAIN.c.id, _CHAIN.c.previous_response_id, _CHAIN.c.status).order_by(_CHAIN.c.depth))
-_ITEMS_OF = Query(select(*_ITEM).where(*_OF_RESPONSE).order_by(items.c.direction, items.c.position))
-
-_Put = tuple[StoredResponse, Sequence[StoredItem], EventBatch | None, Sequence[ConversationItem]]
+_CHAIN_IDS = Statement(select(_CHAIN.c.id, _CHAIN.c.previous_response_id, _CHAIN.c.status).order_by(_CHAIN.c.depth))
+_ITEMS_OF = Statement(select(*_ITEM).where(*_OF_RESPONSE).order_by(items.c.direction, items.c.position))
 
 
-class Responses(StoreSection):
+class _Put(NamedTuple):
+    response: StoredResponse
+    items: Sequence[StoredItem]
+    events: EventBatch | None
+    appended: Sequence[ConversationItem]
+    job: NewJob | None
+
+
+class ResponseSection(StoreSection):
     """Implements `ports.ResponseStore`."""
 
     async def put_response(
@@ -108,13 +114,18 @@ class Responses(StoreSection):
         events: EventBatch | None = None,
         *,
         appended: Sequence[ConversationItem] = (),
+        job: NewJob | None = None,
     ) -> None:
-        """Insert or replace a response, and add items and events to it; see `ports`.
+        """Insert or replace a response, and add items and events to it, and its job; see `ports`.
 
         Raises `InvalidRequest` for an id that cannot be stored, `StoreFailed` if the project does not exist.
         """
         require_valid_id(response.project_id, response.id, *(item.id for item in items))
-        await self._database.write(_put, (response, items, events, appended), key=(response.project_id, response.id))
+        if job is not None:
+            check_size(job)
+        put = _Put(response, items, events, appended, job)
+        if not await self._database.write(_put, put, key=(response.project_id, response.id)):
+            raise no_room()
 
     async def get_response(self, project_id: str, response_id: str) -> StoredResponse | None:
         """The response, or None if this project has none of that id."""
@@ -163,13 +174,17 @@ class Responses(StoreSection):
         return await self._database.read(_get_items, project_id, wanted)
 
 
-def _put(session: Session, batch: Sequence[_Put]) -> list[None]:
-    session.many(_PUT, [response_row(response) for response, _, _, _ in batch])
-    add_items(session, [(response, its_items) for response, its_items, _, _ in batch])
-    add_events(session, [(response, events) for response, _, events, _ in batch if events is not None])
-    for response, _, _, appended in batch:
-        keep_turn(session, response, appended)
-    return [None] * len(batch)
+def _put(session: DatabaseSession, batch: Sequence[_Put]) -> list[bool]:
+    room = JobRoom(session)
+    fits = [put.job is None or room.take(put.response.project_id) for put in batch]
+    puts = [put for put, its_job_fits in zip(batch, fits, strict=True) if its_job_fits]
+    session.many(_PUT, [response_row(put.response) for put in puts])
+    add_items(session, [(put.response, put.items) for put in puts])
+    add_events(session, [(put.response, put.events) for put in puts if put.events is not None])
+    add_jobs(session, [put.job for put in puts if put.job is not None])
+    for put in puts:
+        settle_lock(session, put.response, put.appended)
+    return fits
 
 
 def response_row(response: StoredResponse) -> dict[str, Any]:
@@ -183,11 +198,7 @@ def response_row(response: StoredResponse) -> dict[str, Any]:
         "body": response.body,
         "previous_response_id": response.previous_response_id,
         "owner": response.owner,
-        "wait_until": None,
-        "waited": response.waited,
         "background": int(response.background),
-        "cancel_requested": int(response.cancel_requested),
-        "request": response.request,
         "conversation_id": response.conversation_id,
         "expires_at": response.expires_at,
         "has_log": int(response.background),
@@ -196,12 +207,13 @@ def response_row(response: StoredResponse) -> dict[str, Any]:
 
 def response_of(row: Row) -> StoredResponse:
     """A row of `RESPONSE` as a response."""
-    # The columns that SQLite knows only as numbers are truth values.
-    first, (background, cancel_requested), last = row[:8], row[8:10], row[10:]
-    return StoredResponse(*(*first, bool(background), bool(cancel_requested), *last))
+    # SQLite knows truth values only as numbers.
+    values: list[Any] = list(row)
+    values[_BACKGROUND_AT] = bool(values[_BACKGROUND_AT])
+    return StoredResponse(*values)
 
 
-def add_items(session: Session, batch: Sequence[tuple[StoredResponse, Sequence[StoredItem]]]) -> None:
+def add_items(session: DatabaseSession, batch: Sequence[tuple[StoredResponse, Sequence[StoredItem]]]) -> None:
     """Put items at their places."""
     session.many(
         _PUT_ITEM,
@@ -220,7 +232,7 @@ def add_items(session: Session, batch: Sequence[tuple[StoredResponse, Sequence[S
     )
 
 
-def add_events(session: Session, batch: Sequence[tuple[StoredResponse, EventBatch]]) -> None:
+def add_events(session: DatabaseSession, batch: Sequence[tuple[StoredResponse, EventBatch]]) -> None:
     """Append to event logs. The same first number twice is refused by the database."""
     session.many(
         _ADD_EVENTS,
@@ -238,24 +250,27 @@ def add_events(session: Session, batch: Sequence[tuple[StoredResponse, EventBatc
     )
 
 
-def _get(session: Session, project_id: str, response_id: str) -> StoredResponse | None:
+def _get(session: DatabaseSession, project_id: str, response_id: str) -> StoredResponse | None:
     row = session.one(_GET, {"project_id": project_id, "id": response_id})
     return response_of(row) if row else None
 
 
-def _delete(session: Session, batch: Sequence[tuple[str, str]]) -> list[bool]:
+def _delete(session: DatabaseSession, batch: Sequence[tuple[str, str]]) -> list[bool]:
     return [_delete_one(session, project_id, response_id) for project_id, response_id in batch]
 
 
-def _delete_one(session: Session, project_id: str, response_id: str) -> bool:
+def _delete_one(session: DatabaseSession, project_id: str, response_id: str) -> bool:
     response = _get(session, project_id, response_id)
     if response is None:
         return False
-    free_turn(session, response)
-    return session.run(_DELETE, {"project_id": project_id, "id": response_id}) > 0
+    release_lock(session, response)
+    name = {"project_id": project_id, "id": response_id}
+    if response.background:
+        session.run(DELETE_JOB, name)
+    return session.run(_DELETE, name) > 0
 
 
-def _list_items(session: Session, project_id: str, response_id: str, cut: PageCursor) -> Page[StoredItem]:
+def _list_items(session: DatabaseSession, project_id: str, response_id: str, cut: PageCursor) -> Page[StoredItem]:
     after, limit, ascending = cut
     owner = {"project_id": project_id, "response_id": response_id}
     with session.snapshot():
@@ -274,7 +289,7 @@ def _unknown_after(after: str) -> NotFound:
     return NotFound(f"No item with id '{after[:100]}' found.", param="after")
 
 
-def _chain(session: Session, project_id: str, response_id: str, limit: int) -> list[tuple[str, str]]:
+def _chain(session: DatabaseSession, project_id: str, response_id: str, limit: int) -> list[tuple[str, str]]:
     rows = session.all(_CHAIN_IDS, {"project_id": project_id, "id": response_id, "limit": limit})
     if not rows:
         return []
@@ -294,7 +309,7 @@ def _chain(session: Session, project_id: str, response_id: str, limit: int) -> l
     return [(row[0], row[2]) for row in reversed(rows)]
 
 
-def _items_of(session: Session, project_id: str, response_ids: Sequence[str]) -> dict[str, list[StoredItem]]:
+def _items_of(session: DatabaseSession, project_id: str, response_ids: Sequence[str]) -> dict[str, list[StoredItem]]:
     with session.snapshot():
         found = {
             response_id: session.all(_ITEMS_OF, {"project_id": project_id, "response_id": response_id})
@@ -303,7 +318,7 @@ def _items_of(session: Session, project_id: str, response_ids: Sequence[str]) ->
     return {response_id: [StoredItem(*row) for row in rows] for response_id, rows in found.items() if rows}
 
 
-def _get_items(session: Session, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
+def _get_items(session: DatabaseSession, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
     found: dict[str, StoredItem] = {}
     for start in range(0, len(item_ids), _IDS_AT_ONCE):
         some = item_ids[start : start + _IDS_AT_ONCE]
@@ -319,7 +334,7 @@ def _get_items(session: Session, project_id: str, item_ids: Sequence[str]) -> di
     return found
 
 
-def _conversation_items(session: Session, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
+def _conversation_items(session: DatabaseSession, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
     item = conversation_items.c
     statement = select(item.id, item.body).where(item.project_id == project_id, item.id.in_(item_ids))
     return {row[0]: StoredItem(row[0], 0, "input", row[1]) for row in session.select(statement.order_by(item.seq))}

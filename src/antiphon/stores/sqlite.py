@@ -90,7 +90,12 @@ class SqliteDriver:
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute(f"PRAGMA journal_size_limit = {limits.STORE_JOURNAL_SIZE}")
+        connection.create_function("now_ms", 0, self.now_ms)
         return connection
+
+    def now_ms(self) -> int:
+        """The database's clock, which is its machine's, in Unix milliseconds."""
+        return milliseconds(time.time())
 
     # --- errors -----------------------------------------------------------------------------------------------------
     def lost(self, _connection: Connection, _error: Exception) -> bool:

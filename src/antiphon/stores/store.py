@@ -6,45 +6,64 @@ from pathlib import Path
 
 from sqlalchemy import literal_column, select
 
-from antiphon.stores.access import Access
-from antiphon.stores.admin_keys import AdminKeys
-from antiphon.stores.audit import Audit
-from antiphon.stores.budgets import Budgets
-from antiphon.stores.cached import Cached
-from antiphon.stores.completions import Completions
-from antiphon.stores.conversations import Conversations
+from antiphon.stores.access import AccessSection
+from antiphon.stores.admin_keys import AdminKeySection
+from antiphon.stores.audit import AuditSection
+from antiphon.stores.budgets import BudgetSection
+from antiphon.stores.cached_answers import CachedAnswerSection
+from antiphon.stores.claims import ClaimSection
+from antiphon.stores.completions import CompletionSection
+from antiphon.stores.conversations import ConversationSection
 from antiphon.stores.database import Database, driver_for
-from antiphon.stores.event_logs import EventLogs
-from antiphon.stores.idempotency import Keys
-from antiphon.stores.invites import Invites
-from antiphon.stores.ledger import Ledger
-from antiphon.stores.making import Making
-from antiphon.stores.presence import Presence
-from antiphon.stores.projects import Projects
-from antiphon.stores.prompts import Prompts
-from antiphon.stores.query import Query, Session
-from antiphon.stores.responses import Responses
-from antiphon.stores.service_accounts import ServiceAccounts
-from antiphon.stores.tenants import Tenants
-from antiphon.stores.users import Users
-from antiphon.stores.uses import Uses
+from antiphon.stores.event_logs import EventLogSection
+from antiphon.stores.idempotency import IdempotencyKeySection
+from antiphon.stores.invites import InviteSection
+from antiphon.stores.jobs import JobSection
+from antiphon.stores.ledger import LedgerSection
+from antiphon.stores.presence import WorkerSection
+from antiphon.stores.projects import ProjectSection
+from antiphon.stores.prompts import PromptSection
+from antiphon.stores.query import DatabaseSession, Statement
+from antiphon.stores.responses import ResponseSection
+from antiphon.stores.retiring_uses import RetiringUseSection
+from antiphon.stores.service_accounts import ServiceAccountSection
+from antiphon.stores.sessions import SessionSection
+from antiphon.stores.tenants import TenantSection
+from antiphon.stores.unfinished import UnfinishedResponseSection
+from antiphon.stores.users import UserSection
 
-_PING = Query(select(literal_column("1")))
+_PING = Statement(select(literal_column("1")))
 
 
-class Organisation(Users, ServiceAccounts, Invites, AdminKeys, Projects, Audit):
+class Organisation(UserSection, ServiceAccountSection, InviteSection, AdminKeySection, ProjectSection, AuditSection):
     """Implements `ports.OrganisationStore` and `ports.AuditStore`."""
 
 
-class Accounts(Ledger, Budgets, Cached, Uses):
+class Accounts(LedgerSection, BudgetSection, CachedAnswerSection, RetiringUseSection):
     """Implements `ports.LedgerStore`, `ports.BudgetStore`, `ports.CacheStore` and `ports.UseStore`."""
 
 
-class Work(Responses, Making, EventLogs, Presence):
+class Work(ResponseSection, UnfinishedResponseSection, EventLogSection):
     """Implements `ports.ResponseStore`."""
 
 
-class SqlStore(Tenants, Work, Conversations, Completions, Prompts, Keys, Access, Organisation, Accounts):
+class JobQueue(JobSection, ClaimSection, WorkerSection):
+    """Implements `ports.JobStore` and `ports.WorkerStore`."""
+
+
+class SqlStore(
+    TenantSection,
+    SessionSection,
+    Work,
+    JobQueue,
+    ConversationSection,
+    CompletionSection,
+    PromptSection,
+    IdempotencyKeySection,
+    AccessSection,
+    Organisation,
+    Accounts,
+):
     """Implements `ports.Store` on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, backups: Path | None) -> None:
@@ -81,5 +100,5 @@ class SqlStore(Tenants, Work, Conversations, Completions, Prompts, Keys, Access,
         return self._database.writes_waiting
 
 
-def _ping(session: Session) -> None:
+def _ping(session: DatabaseSession) -> None:
     session.all(_PING, {})

@@ -13,34 +13,34 @@ from queue import Empty
 from typing import Any
 
 from antiphon.domain import limits
-from antiphon.domain.errors import StoreUnavailable
+from antiphon.domain.errors import StoreUnavailable, fresh
 from antiphon.stores.driver import Driver
-from antiphon.stores.query import Session
-from antiphon.stores.workers import Job, JobQueue, Worker
+from antiphon.stores.query import DatabaseSession
+from antiphon.stores.threads import CallQueue, DatabaseCall, DatabaseThread
 
 
-def waves(jobs: Sequence[Job]) -> list[dict[Any, list[Job]]]:
-    """Split a group into waves in which the order does not matter, because no two jobs of a wave have the same key.
+def waves(calls: Sequence[DatabaseCall]) -> list[dict[Any, list[DatabaseCall]]]:
+    """Split a group into waves in which the order does not matter, because no two calls of a wave have the same key.
 
-    In a wave, the jobs of each function stand together.
+    In a wave, the calls of each function stand together.
     """
-    result: list[dict[Any, list[Job]]] = [{}]
+    result: list[dict[Any, list[DatabaseCall]]] = [{}]
     keys: set[Hashable] = set()
-    for job in jobs:
-        if job.key in keys:
+    for call in calls:
+        if call.key in keys:
             result.append({})
             keys.clear()
-        keys.add(job.key)
-        result[-1].setdefault(job.function, []).append(job)
+        keys.add(call.key)
+        result[-1].setdefault(call.function, []).append(call)
     return result
 
 
-class Writer(Worker):
+class Writer(DatabaseThread):
     """The one thread that writes. One bad write fails alone: the others of its group are then run one by one."""
 
     read_only = False
 
-    def __init__(self, driver: Driver, loop: asyncio.AbstractEventLoop, queue: JobQueue) -> None:
+    def __init__(self, driver: Driver, loop: asyncio.AbstractEventLoop, queue: CallQueue) -> None:
         #: When the log must be tidied because something was deleted (monotonic seconds).
         self._tidy_at: float | None = None
         #: Set from the loop: whether not to wait long for a lock.
@@ -59,25 +59,25 @@ class Writer(Worker):
             if not running or (self._tidy_at is not None and time.monotonic() >= self._tidy_at):
                 self._tidy()
 
-    def _gather(self) -> tuple[list[Job], bool]:
-        """Wait for a job and take all others that are there. Empty: it is time to tidy. False: stop after these."""
-        group: list[Job] = []
+    def _gather(self) -> tuple[list[DatabaseCall], bool]:
+        """Wait for a call and take all others that are there. Empty: it is time to tidy. False: stop after these."""
+        group: list[DatabaseCall] = []
         try:
             wait = None if self._tidy_at is None else max(0.0, self._tidy_at - time.monotonic())
-            job = self.queue.get(timeout=wait)
-            while job is not None:
-                group.append(job)
+            call = self.queue.get(timeout=wait)
+            while call is not None:
+                group.append(call)
                 if len(group) == limits.MAX_GROUP_COMMIT:
                     return group, True
-                job = self.queue.get_nowait()
+                call = self.queue.get_nowait()
         except Empty:
             return group, True
         return group, False
 
-    def _write(self, group: Sequence[Job], *, alone: bool) -> bool:
-        """Write a group, and note each job's outcome. False: the database takes no transaction at all now.
+    def _write(self, group: Sequence[DatabaseCall], *, alone: bool) -> bool:
+        """Write a group, and note each call's outcome. False: the database takes no transaction at all now.
 
-        If the group fails, each of its jobs is tried once more, `alone`. That also saves those that were only unlucky:
+        If the group fails, each of its calls is tried once more, `alone`. That also saves those that were only unlucky:
         a lost connection, a deadlock with another server's writes.
         """
         try:
@@ -100,20 +100,20 @@ class Writer(Worker):
             self._roll_back(session)
             self._fail(group, error)
             return not isinstance(self.explain(error), StoreUnavailable)
-        if self._tidy_at is None and any(job.erases for job in group):
+        if self._tidy_at is None and any(call.erases for call in group):
             self._tidy_at = time.monotonic() + limits.STORE_ERASE_WITHIN
         return True
 
-    def _write_one_by_one(self, group: Sequence[Job]) -> None:
-        for number, job in enumerate(group):
-            if not self._write([job], alone=True):
-                error = job.error
+    def _write_one_by_one(self, group: Sequence[DatabaseCall]) -> None:
+        for number, call in enumerate(group):
+            if not self._write([call], alone=True):
+                error = call.error
                 assert error is not None
                 # Each further one might wait just as long for a lock that does not come free.
                 self._fail(group[number + 1 :], error)
                 return
 
-    def _begin(self) -> Session:
+    def _begin(self) -> DatabaseSession:
         try:
             session = self._in_time()
             session.begin()
@@ -124,25 +124,25 @@ class Writer(Worker):
             session.begin()
         return session
 
-    def _in_time(self) -> Session:
+    def _in_time(self) -> DatabaseSession:
         """A session that waits for locks for as long as it now should."""
         if self._hurries != self.hurried:
             self._hurries = self.hurried
             self.session().hurry(hurried=self._hurries)
         return self.session()
 
-    def _roll_back(self, session: Session) -> None:
+    def _roll_back(self, session: DatabaseSession) -> None:
         try:
             session.rollback()
         except self.driver.error as error:
             # SQLite has rolled back by itself after some errors; a dead connection has nothing to roll back.
             self.lost(error)
 
-    def _fail(self, jobs: Sequence[Job], error: Exception) -> bool:
+    def _fail(self, calls: Sequence[DatabaseCall], error: Exception) -> bool:
         explained = self.explain(error)
-        for job in jobs:
+        for call in calls:
             # One object for each: raised in several tasks, a shared one would gather all their tracebacks.
-            job.error = _copy(explained)
+            call.error = fresh(explained)
         return False
 
     def _tidy(self) -> None:
@@ -154,16 +154,9 @@ class Writer(Worker):
         self._tidy_at = None if done else time.monotonic() + limits.STORE_ERASE_WITHIN
 
 
-def _run(session: Session, group: Sequence[Job]) -> None:
+def _run(session: DatabaseSession, group: Sequence[DatabaseCall]) -> None:
     for wave in waves(group):
-        for function, jobs in wave.items():
-            results = function(session, [job.argument for job in jobs])
-            for job, result in zip(jobs, results, strict=True):
-                job.result = result
-
-
-def _copy(error: Exception) -> Exception:
-    """An error like this one, without its traceback."""
-    twin = type(error).__new__(type(error), *error.args)
-    twin.__dict__.update(error.__dict__)
-    return twin
+        for function, calls in wave.items():
+            results = function(session, [call.argument for call in calls])
+            for call, result in zip(calls, results, strict=True):
+                call.result = result

@@ -7,16 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.app.compose import Readiness, compose
-from antiphon.app.engines import upstream_engine
+from antiphon.app.compose import compose
 from antiphon.app.services import ServiceGroup, Services, ShutdownHook
-from antiphon.engines.routed.fleet import Fleet
-from antiphon.engines.routed.route import RoutingEnv
-from antiphon.engines.scripted import ScriptedEngine
-from antiphon.policy.money.pricing import Pricing
-from antiphon.run.clock import SystemClock
-from antiphon.settings import Settings
-from antiphon.stores.store import SqlStore
+from support.composed import core_of
 
 
 class Noted:
@@ -83,15 +76,12 @@ def test_an_end_may_have_to_be_waited_for() -> None:
     assert notes == ["at once", "waited for"]
 
 
-def composed(path: Path, database: str) -> Services:
-    settings = Settings(data_dir=path, database=database)
-    pricing = Pricing({})
-    fleet = Fleet(ScriptedEngine(), {}, upstream_engine, RoutingEnv(SystemClock(), price=pricing.to_compare))
-    return compose(settings, b"secret" * 8, SqlStore(database, backups=None), fleet, Readiness(), pricing, {})
+def composed(path: Path, database: str, **options: str) -> Services:
+    return compose(core_of(path, database, **options))
 
 
 def stopped(group: ServiceGroup) -> list[str]:
-    return list(group.parts)[::-1]
+    return list(group.services)[::-1]
 
 
 def test_a_servers_parts_end_before_what_they_still_need(tmp_path: Path) -> None:
@@ -102,8 +92,17 @@ def test_a_servers_parts_end_before_what_they_still_need(tmp_path: Path) -> None
     assert order == sorted(order)
     assert lasting[-1] == "ledger"
     # Followers are let go when what they follow has been stored for the last time, and no socket asks for more.
-    assert background == ["sockets", "worker", "bus"]
+    assert background == ["sockets", "jobs", "bus"]
 
 
 def test_only_who_shares_a_database_looks_what_others_say(tmp_path: Path) -> None:
-    assert "poller" in composed(tmp_path, f"sqlite:///{tmp_path / 'shared.db'}").background.parts
+    assert "poller" in composed(tmp_path, f"sqlite:///{tmp_path / 'shared.db'}").background.services
+
+
+def test_whether_a_database_is_shared_can_be_set_and_does_not_depend_on_its_spelling(tmp_path: Path) -> None:
+    own, link = f"sqlite:///{tmp_path / 'antiphon.db'}", tmp_path.parent / f"{tmp_path.name}-link"
+    link.symlink_to(tmp_path)
+    assert "poller" not in composed(tmp_path, own).background.services
+    assert "poller" not in composed(link, own).background.services
+    assert "poller" in composed(tmp_path, own, database_use="shared").background.services
+    assert "poller" not in composed(tmp_path, "postgresql://localhost/db", database_use="alone").background.services

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from antiphon.cli import prompt_files
 from antiphon.domain.errors import SetupError
 from antiphon.protocol import prompts as rules
+from support.examples import examples
 
 from .conftest import Run
 
@@ -25,7 +26,7 @@ def content(**members: Any) -> dict[str, Any]:
     return rules.template(rules.check_members(members))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     text=st.none() | TEXT,
     messages=st.lists(

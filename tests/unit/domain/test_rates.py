@@ -25,6 +25,7 @@ from antiphon.domain.rates import (
     duration,
 )
 from antiphon.policy.limits.counters import Counters
+from support.examples import examples
 
 PER_MINUTE = Meter(("key", "key_1", "", "tpm"), 90, MINUTE)
 PER_DAY = Meter(("project", "proj_1", "", "tpd"), 1000, DAY)
@@ -127,7 +128,7 @@ class Windows(RuleBasedStateMachine):
         assert [reading.reset for reading in readings] == [0, 0, 0]
 
 
-Windows.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Windows.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 TestWindows = Windows.TestCase
 
 

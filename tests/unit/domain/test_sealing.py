@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.domain.sealing import SealBroken, Sealer
+from support.examples import examples
 
 SEALER = Sealer(bytes(range(32)))
 
 
 @given(st.binary(max_size=500), st.text(max_size=20), st.text(max_size=20))
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_what_is_sealed_opens_again(content: bytes, project: str, purpose: str) -> None:
     assert SEALER.open(project, purpose, SEALER.seal(project, purpose, content)) == content
 

@@ -71,3 +71,37 @@ def test_several_lines_of_a_header_are_one_list() -> None:
 def test_two_headers_that_differ_tell_nothing() -> None:
     assert origin("10.0.0.1", xff(CLIENT), forwarded(f"for={LIAR}")) is None
     assert origin("10.0.0.1", xff(CLIENT), forwarded(f"for={CLIENT}")) == CLIENT
+
+
+def xfp(value: str) -> tuple[bytes, bytes]:
+    return b"x-forwarded-proto", value.encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("peer", "scheme", "headers", "secure"),
+    [
+        ("10.0.0.1", "http", [], False),
+        ("10.0.0.1", "https", [], True),
+        ("198.51.100.7", "wss", [], True),
+        ("10.0.0.1", "http", [xfp("https")], True),
+        ("10.0.0.1", "ws", [xfp("WSS")], True),
+        ("10.0.0.1", "http", [xfp("http")], False),
+        ("198.51.100.7", "http", [xfp("https")], False),
+        (None, "http", [xfp("https")], False),
+        ("10.0.0.1", "http", [xfp("https, http")], False),
+        ("10.0.0.1", "http", [xfp("http"), xfp("https")], True),
+        ("10.0.0.1", "http", [forwarded(f"for={CLIENT};proto=https")], True),
+        ("10.0.0.1", "http", [forwarded('proto="HTTPS";for=x')], True),
+        ("10.0.0.1", "http", [forwarded("proto=https, for=10.1.1.1")], False),
+        ("10.0.0.1", "http", [forwarded("for=x;proto=http"), xfp("https")], False),
+        ("10.0.0.1", "http", [forwarded("for=x;proto=https"), xfp("http")], False),
+        ("10.0.0.1", "http", [xfp(""), xfp(" ")], False),
+        ("10.0.0.1", "http", [xfp("httpsx")], False),
+    ],
+)
+def test_whether_the_client_came_over_tls(
+    peer: str | None, scheme: str, headers: list[tuple[bytes, bytes]], secure: bool
+) -> None:
+    scope = {"scheme": scheme, "client": None if peer is None else (peer, 1), "headers": headers}
+    assert Proxies(TRUSTED).is_secure(scope) is secure
+    assert Proxies(()).is_secure(scope) is (scheme in ("https", "wss"))

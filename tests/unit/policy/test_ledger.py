@@ -36,6 +36,8 @@ class Store:
         #: Input tokens of entries that are never taken.
         self.poison: set[int] = set()
         self.tried = asyncio.Event()
+        #: Before which times entries were to be deleted.
+        self.swept: list[int] = []
 
     async def add_entries(self, entries: Sequence[Entry]) -> None:
         self.writes += 1
@@ -59,6 +61,7 @@ class Store:
         return []
 
     async def sweep_entries(self, *, before: int, limit: int) -> int:
+        self.swept.append(before)
         return 0
 
 
@@ -218,5 +221,26 @@ def test_an_entry_is_cheap() -> None:
         for _ in range(1000):
             writer.closed(made)
         assert (time.perf_counter() - began) / 1000 < 200e-6  # it takes some 10: this fails only if it waits
+
+    asyncio.run(main())
+
+
+def test_a_clock_that_is_set_forward_deletes_no_entries() -> None:
+    class Wall(SystemClock):
+        wrong = 0.0
+
+        def now(self) -> float:
+            return 1_700_000_000.0 + self.wrong
+
+        def monotonic(self) -> float:
+            return 1000.0
+
+    async def main() -> None:
+        store, wall = Store(), Wall()
+        ledger = Ledger(store, Pricing({}), wall, days=30)
+        await ledger.sweep()
+        wall.wrong = 90 * 86_400.0
+        await ledger.sweep()
+        assert store.swept == [1_700_000_000 - 30 * 86_400] * 2
 
     asyncio.run(main())

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.sealing import SealBroken, Sealer
-from antiphon.protocol import compaction
-from antiphon.protocol.compaction import Compacted, CompactionPolicy, Placed
 from antiphon.protocol.generation import FilePart, ImagePart, Message, ReasoningTurn, TextPart, ToolCall, ToolResult
+from antiphon.protocol.responses import compaction
+from antiphon.protocol.responses.compaction import Compacted, CompactionPolicy, Placed
 
 SEALER = Sealer(bytes(32))
 Json = dict[str, Any]

@@ -12,6 +12,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed, InvalidRequest, ShuttingDown
 from antiphon.protocol.responses.lanes import Turn
 from antiphon.protocol.responses.socket import Begin, Connection, Order, Say
+from support.examples import examples
 
 CALL = {"type": "function_call", "status": "completed", "call_id": "call_1", "name": "add", "arguments": "{}"}
 lanes = st.one_of(st.none(), st.integers(0, limits.SOCKET_LANES + 4).map(lambda n: f"lane-{n}"))
@@ -130,7 +131,7 @@ class World:
             self.do(self.rules.close(ShuttingDown("The server is shutting down.")))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(steps, max_size=120))
 def test_random_clients(script: list[tuple[Any, ...]]) -> None:
     world = World()

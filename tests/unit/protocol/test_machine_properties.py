@@ -24,6 +24,7 @@ from antiphon.protocol.responses.table import TRANSITIONS, Fact, ItemDelta, Resp
 from antiphon.wire import json as wire_json
 from conformance.sequence import check_sequence
 from conformance.spec import check_chat_chunk, check_chat_completion, check_response, check_response_event
+from support.examples import examples
 from support.machines import chat_machine, response_machine
 
 words = st.text(max_size=12)
@@ -60,7 +61,7 @@ def decoded(events: list[Event]) -> list[dict[str, object]]:
     return [wire_json.decode(wire_json.encode(event.body)) for event in events]  # type: ignore[misc]  # objects all
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(scripts)
 def test_random_engines_make_legal_responses(script: tuple[list[ResponseDelta], Finish | str]) -> None:
     steps, end = script
@@ -90,7 +91,7 @@ def test_random_engines_make_legal_responses(script: tuple[list[ResponseDelta], 
     check_response(wire_json.decode(wire_json.encode(machine.snapshot())))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(scripts, st.data())
 def test_a_machine_restored_at_any_fact_goes_on_as_the_first_would_have(
     script: tuple[list[ResponseDelta], Finish | str], data: st.DataObject
@@ -118,7 +119,7 @@ def test_a_machine_restored_at_any_fact_goes_on_as_the_first_would_have(
     assert decoded([Event("", second.snapshot())]) == decoded([Event("", first.snapshot())])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 # The published schema of chunks knows calls of functions only; calls of custom tools are streamed in the same way.
 @given(st.lists(st.tuples(st.integers(0, 1), deltas_with(["function"])), max_size=30))
 def test_random_engines_make_legal_completions(facts: list[tuple[int, Delta]]) -> None:
@@ -161,7 +162,7 @@ def test_an_item_can_come_whole_at_any_time() -> None:
         assert actions[-1] == "item"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(deltas, max_size=30), st.integers(0, 30))
 def test_whatever_was_said_can_be_steered_unless_it_waits_for_an_answer(steps: list[Delta], at: int) -> None:
     machine = response_machine(obfuscate=True)

@@ -17,6 +17,7 @@ from antiphon.protocol.responses.relay import TERMINAL
 from antiphon.protocol.responses.streamed import ANNOTATION, ITEM_OF, PART_OF, PARTS
 from conformance.samples import call, message, reasoning, response, stream
 from conformance.sequence import check_sequence
+from support.examples import examples
 from support.hosted import SEALED, SEARCH, searching
 from support.machines import response_machine
 
@@ -123,7 +124,7 @@ def play(events: list[Body], end: str, *, obfuscate: bool) -> tuple[ResponseMach
     return machine, out
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(streams, ends, st.booleans())
 def test_any_stream_becomes_a_legal_one(events: list[Body], end: str, obfuscate: bool) -> None:
     machine, out = play(events, end, obfuscate=obfuscate)

@@ -22,13 +22,12 @@ from antiphon.protocol.unknown import NOTHING
 from antiphon.run.bus import Bus
 from antiphon.run.compaction import Compactor
 from antiphon.run.conversations import Conversations
+from antiphon.run.expiry import Expiry
 from antiphon.run.prepare import Preparer
 from antiphon.run.prompts import Prompts
-from antiphon.run.responses import Responses
-from antiphon.run.sweeper import Sweeper
-from antiphon.run.worker import Worker
 from antiphon.stores.store import SqlStore
 from support.calls import call_of
+from support.making import Making
 
 DAY = 24 * 3600
 PROJECT = "proj_1"
@@ -59,12 +58,8 @@ class World:
         routes: Routes[Route] = Routes({"m": SingleRoute("m", engine, 1)})
         self.gate = Pipeline()
         self.preparer = Preparer(store, routes, self.gate, prompts, compactor)
-        worker = self._worker()
-        self.responses = Responses(store, self.clock, bus=self.bus, worker=worker, preparer=self.preparer)
+        self.responses = Making(store, self.gate, self.preparer, self.bus, self.clock, alone=True).responses
         self.conversations = Conversations(store, self.clock)
-
-    def _worker(self) -> Worker:
-        return Worker(self.store, self.gate, self.preparer, self.bus, self.clock, alone=True)
 
     async def make(self, **options: Any) -> str:
         """A stored response's id."""
@@ -80,19 +75,7 @@ class World:
 
     async def sweep(self) -> None:
         """What a server does at its start, and then every minute."""
-        swept = asyncio.Event()
-        sweep = self.store.sweep
-
-        async def watched(**options: Any) -> int:
-            deleted = await sweep(**options)
-            swept.set()
-            return deleted
-
-        self.store.sweep = watched  # type: ignore[method-assign]  # to see when it has been done
-        sweeper = Sweeper(self.store, self.clock)
-        await sweeper.start()
-        await asyncio.wait_for(swept.wait(), 10)
-        await sweeper.stop()
+        await Expiry(self.store, self.clock).sweep()
 
 
 def run(tmp_path: Path, test: Callable[[World], Awaitable[None]]) -> None:

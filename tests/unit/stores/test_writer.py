@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from antiphon.stores.query import Session
-from antiphon.stores.workers import Job
+from antiphon.stores.query import DatabaseSession
+from antiphon.stores.threads import DatabaseCall
 from antiphon.stores.writer import waves
 
 
-def put(_session: Session, batch: Sequence[str]) -> list[None]:
+def put(_session: DatabaseSession, batch: Sequence[str]) -> list[None]:
     """A kind of write."""
     return [None] * len(batch)
 
 
-def delete(_session: Session, batch: Sequence[str]) -> list[None]:
+def delete(_session: DatabaseSession, batch: Sequence[str]) -> list[None]:
     """Another kind of write."""
     return [None] * len(batch)
 
@@ -24,12 +24,12 @@ def _waves(*writes: tuple[object, str, str]) -> list[list[tuple[object, list[str
     """Waves as [(function, arguments)], from (function, key, argument)."""
     loop = asyncio.new_event_loop()
     try:
-        jobs = [
-            Job(function, argument, loop.create_future(), key=key)  # type: ignore[arg-type] # any callable
+        calls = [
+            DatabaseCall(function, argument, loop.create_future(), key=key)  # type: ignore[arg-type] # any callable
             for function, key, argument in writes
         ]
         return [
-            [(function, [job.argument for job in group]) for function, group in wave.items()] for wave in waves(jobs)
+            [(function, [call.argument for call in group]) for function, group in wave.items()] for wave in waves(calls)
         ]
     finally:
         loop.close()

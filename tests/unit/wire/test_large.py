@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from antiphon.wire import json as wire_json
 from antiphon.wire import large
 from antiphon.wire.json import MalformedJSON
+from support.examples import examples
 
 MIB = 1024 * 1024
 
@@ -37,7 +38,7 @@ VALUES = st.recursive(
 
 
 @pytest.mark.usefixtures("short_steps")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(VALUES, st.booleans(), st.sampled_from([None, 1, 40]))
 def test_any_document_is_what_it_is(value: object, ascii_only: bool, indent: int | None) -> None:
     body = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
@@ -45,7 +46,7 @@ def test_any_document_is_what_it_is(value: object, ascii_only: bool, indent: int
 
 
 @pytest.mark.usefixtures("short_steps")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(VALUES, st.data())
 def test_any_spoilt_document_is_malformed_too(value: object, data: st.DataObject) -> None:
     body = json.dumps(value, ensure_ascii=data.draw(st.booleans())).encode()

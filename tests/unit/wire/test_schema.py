@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from antiphon.wire import json, schema
 from antiphon.wire.schema import Problem, Result
+from support.examples import examples
 
 RESPONSES = "CreateResponse"
 CHAT = "CreateChatCompletionRequest"
@@ -267,7 +268,7 @@ anything = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.sampled_from([RESPONSES, CHAT, "UpdateChatCompletionRequest"]), anything)
 def test_nothing_breaks_the_check(name: str, value: object) -> None:
     found = schema.check(name, value).problem

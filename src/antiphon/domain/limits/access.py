@@ -14,6 +14,12 @@ MAX_KEY_ENTRIES = 100
 #: How long a key may go on working after it was replaced.
 MAX_KEY_OVERLAP = 90 * 24 * 3600
 
+# --- sessions of browsers ---------------------------------------------------------------------------------------------
+#: A session ends after this long: a working day.
+SESSION_TTL = 12 * 3600
+#: Sessions that are open at once with one key; a new one ends the oldest.
+MAX_SESSIONS_PER_KEY = 100
+
 # --- rate limits ------------------------------------------------------------------------------------------------------
 #: The highest rate that can be set; as OpenAI's object must name a number, this one stands for no limit.
 MAX_RATE = 1_000_000_000

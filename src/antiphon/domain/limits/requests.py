@@ -54,15 +54,17 @@ HEAD_TIMEOUT = 15.0
 BODY_TIMEOUT = 30.0
 #: A whole body: 50 MiB take this long on a line of 700 kbit/s. Without it, a byte now and then would do for ever.
 BODY_TOTAL_TIMEOUT = 600.0
+#: Bytes a second that a large upload must come with, after that: half of the rate above, for lines that are shared.
+MIN_BODY_RATE = 40 * KIB
 #: An idle connection is kept this long for the next request.
 KEEP_ALIVE_TIMEOUT = 75.0
 #: After a stop signal: this long to finish what is running; then it is ended with a stored error.
 DRAIN_TIMEOUT = 20.0
 #: After that, this long for the last writes and closes.
 CLOSE_TIMEOUT = 5.0
-#: A client that takes none of its stream for this long has gone.
+#: A client that reads nothing of its answer for this long counts as gone.
 SEND_TIMEOUT = 120.0
-#: While a stream has nothing to say, this often a comment is sent: proxies cut what is silent (nginx after 60 s).
+#: Between two comments on a quiet stream: proxies close silent connections (nginx after 60 s).
 STREAM_HEARTBEAT = 15.0
 
 # --- prompts ----------------------------------------------------------------------------------------------------------
@@ -100,8 +102,8 @@ MAX_OPEN_FILES = 65_536
 #: Of these, what new connections leave free for the database, upstreams and children: a quarter of few.
 SPARE_FILES = 256
 SPARE_FILES_LEAST = 16
-#: Connections that were turned away and wait for their clients to take the answer, and how long they may.
+#: Refused connections that stay open until their clients have read the answer, and how long (seconds) they may.
 MAX_LINGERING = 8
 TURN_AWAY_TIMEOUT = 1.0
-#: Between two lines of log about connections that are turned away.
-CROWD_LOG_EVERY = 10.0
+#: Seconds between two lines of log about refused connections.
+REFUSED_CONNECTIONS_LOG_EVERY = 10.0

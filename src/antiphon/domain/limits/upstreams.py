@@ -127,3 +127,8 @@ AFFINITY_CHARS = 2_048
 #: A target with more calls than this multiple of its share (and a few) passes what belongs to it on to the next.
 AFFINITY_LOAD = 1.25
 AFFINITY_SPARE = 4
+
+#: Characters of a `traceparent` that is passed on: version 00 has 55, and later versions may have more.
+MAX_TRACEPARENT = 128
+#: Characters of a `tracestate` that is passed on: as many as W3C Trace Context asks for (section 3.3.1.5).
+MAX_TRACESTATE = 512

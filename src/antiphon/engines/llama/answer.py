@@ -12,8 +12,8 @@ from antiphon.engines.llama.calls import CallScanner, Kind
 from antiphon.engines.llama.client import Chunk, Probability
 from antiphon.engines.llama.jsontext import JsonSpan
 from antiphon.engines.llama.schemas import Misfit
-from antiphon.engines.llama.stops import StopMatcher
 from antiphon.engines.llama.thinking import Thinking, ThoughtSplitter
+from antiphon.engines.stops import StopMatcher
 from antiphon.protocol.generation import (
     CallArguments,
     CallStart,
@@ -109,10 +109,10 @@ class CompletionParser:
         if not chunk.content:
             return []
         if self._thoughts.over:
-            return self._said(chunk.content)
+            return self._text_deltas(chunk.content)
         return self._split(*self._thoughts.feed(chunk.content), tokens=chunk.tokens_predicted)
 
-    def _said(self, text: str) -> list[Delta]:
+    def _text_deltas(self, text: str) -> list[Delta]:
         if not text:
             return []
         return self._show([TextDelta(text=text)] if self._scanner is None else self._scanner.feed(text))
@@ -123,7 +123,7 @@ class CompletionParser:
         if consumed:
             # A chunk is a token where the child does not count them.
             self._thought_tokens = max(self._thought_tokens + (not tokens), self._drawn_before + tokens)
-        return [*([ReasoningDelta(text=thought)] if thought else []), *self._said(text)]
+        return [*([ReasoningDelta(text=thought)] if thought else []), *self._text_deltas(text)]
 
     def resume(self, content: str, drawn: int) -> None:
         """Be as after a chunk of an answer that was cut off, whose deltas are known already."""

@@ -55,5 +55,5 @@ class ChildConnection:
 
     async def close(self) -> None:
         """Close all connections to the child."""
-        self.heartbeat.over()
+        self.heartbeat.stop_waiting()
         await self.client.close()

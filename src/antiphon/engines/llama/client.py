@@ -144,7 +144,7 @@ class LlamaClient:
 
     async def close(self) -> None:
         """Close all connections; running streams end with `EngineFailed`."""
-        # A session that closes does not wake those who read from it.
+        # Closing a session does not wake the readers of its answers.
         for answer in self._running:
             answer.close()
         await self._short.close()

@@ -1,4 +1,4 @@
-"""What the built-in engine is told: which model, how much of the machine, how much waiting."""
+"""The configuration of the built-in engine: its model, its share of the machine, the length of its queue."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from antiphon.domain import limits
 from antiphon.models.catalog import ChatSettings
 from antiphon.models.context import pool_of
 
-#: Prompt tokens of one step, unless told otherwise. Answers stand still for the step in which a prompt arrives beside
-#: them, and nothing can be cancelled within one.
+#: Prompt tokens of one step, unless configured otherwise. Answers stand still for the step in which a prompt arrives
+#: beside them, and nothing can be cancelled within one.
 BATCH = 128
 
 

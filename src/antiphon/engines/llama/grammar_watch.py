@@ -1,4 +1,4 @@
-"""Whether an answer keeps to its grammar while it is made.
+"""Checks that an answer keeps to its grammar while it is made.
 
 llama.cpp goes on without a grammar when the grammar becomes too large for it in the middle of an answer, and says so to
 its log only. So each piece of text that it makes is put to the same grammar beside it. The first pieces are shown only
@@ -65,7 +65,7 @@ class GrammarWatch:
         await self._check(end=whole)
 
     async def close(self) -> None:
-        """Whoever watched has gone."""
+        """End a check that is under way."""
         if self._checking is not None:
             self._checking.cancel()
             with suppress(asyncio.CancelledError, EngineFailed):
@@ -77,19 +77,19 @@ class GrammarWatch:
             return
         size, grammar = len(self._text), None if self._checked else self._grammar
         try:
-            told = await self._worker.watch(
+            result = await self._worker.watch(
                 self._name, self._right, self._text[self._checked : size], end=end, grammar=grammar
             )
-            if "lost" in told:  # another process than before
-                told = await self._worker.watch(self._name, 0, self._text[:size], end=end, grammar=self._grammar)
+            if "lost" in result:  # another process than before
+                result = await self._worker.watch(self._name, 0, self._text[:size], end=end, grammar=self._grammar)
         except (TooComplex, EngineUnavailable):
             # What is said is still checked against its schema at the end.
             self._given_up = True
             _log.warning("an answer can no longer be watched", grammar_size=len(self._grammar))
             return
-        if told.get("error"):
+        if result.get("error"):
             self._lost.value += 1
-            _log.error("the engine broke a grammar", problem=told["error"], grammar_size=len(self._grammar))
+            _log.error("the engine broke a grammar", problem=result["error"], grammar_size=len(self._grammar))
             raise GrammarLost("The local model's engine did not keep to what the answer must be.")
         self._right += len(self._text[self._checked : size].encode())
         self._checked = size

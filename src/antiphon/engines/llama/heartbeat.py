@@ -53,8 +53,8 @@ class Heartbeat:
         """Wait until it answers again, or is replaced."""
         await self._answers.wait()
 
-    def over(self) -> None:
-        """The child is gone: nobody need wait for it."""
+    def stop_waiting(self) -> None:
+        """The child is gone: end all waits for it."""
         self._answers.set()
 
     async def watch(self) -> str:

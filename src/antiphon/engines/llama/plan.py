@@ -30,8 +30,8 @@ class Plan:
     """`body` is the request to the child, without a seed; `rules` what the answer must be.
 
     `hold`: what is shown only once it is known to be right: "all" where a schema cannot be enforced, "calls" after a
-    tool's result, where small models repeat their call; `made` are the calls that would be repetitions. `said` is what
-    the answer had come to before it was cut off.
+    tool's result, where small models repeat their call; `made` are the calls that would be repetitions. `resumed`: the
+    pieces of the answer that were made before it was cut off.
     """
 
     generation: Generation
@@ -40,12 +40,12 @@ class Plan:
     rules: AnswerRules
     hold: Literal["nothing", "calls", "all"]
     made: frozenset[CallKey]
-    said: tuple[Piece, ...] = ()
+    resumed: tuple[Piece, ...] = ()
 
     @property
     def drawn(self) -> int:
         """Tokens that were drawn before the answer was cut off."""
-        return self.said[-1].drawn if self.said else 0
+        return self.resumed[-1].drawn if self.resumed else 0
 
 
 class Planner:
@@ -154,7 +154,7 @@ class Planner:
 
     @staticmethod
     def _grammar(generation: Generation, output: CompiledSchema | None, arguments: Mapping[str, CompiledSchema]) -> str:
-        """The grammar, or "" where anything may be said."""
+        """The grammar, or "" where the answer may be anything."""
         parallel = generation.tool_choice.parallel
         rules = {name: schema.rule for name, schema in arguments.items()}
         raw = [name for name, schema in arguments.items() if schema.raw]
@@ -173,12 +173,12 @@ async def _going_on(plan: Plan, connection: ChildConnection) -> Plan:
     A grammar cannot begin in the middle. Where there is one, the rest is made without, held back until it is whole, and
     shown only if the whole answer is what it must be.
     """
-    said = resume.pieces(plan.generation.progress)
-    tokens = await resume.tokens(connection.client, said)
+    resumed = resume.pieces(plan.generation.progress)
+    tokens = await resume.tokens(connection.client, resumed)
     body = dict(plan.body)
     body |= {"prompt": [*body["prompt"], *tokens], "n_predict": body["n_predict"] - len(tokens)}
     constrained = body.pop("grammar", None) is not None
-    return replace(plan, body=body, said=tuple(said), hold="all" if constrained else plan.hold)
+    return replace(plan, body=body, resumed=tuple(resumed), hold="all" if constrained else plan.hold)
 
 
 #: No vocabulary has tokens of more characters than this; a text longer than the context times this need not be counted.

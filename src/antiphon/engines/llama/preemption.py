@@ -1,9 +1,9 @@
 """An answer that grows within the tokens that all slots share.
 
-Nobody knows how long an answer becomes. Reserving all that it may take would make one request after the other wait;
-so an answer begins with some tokens and takes more as it grows. When none are left, it gives its slot back and waits
-at the front of the queue; later it goes on from its tokens, and nobody notices more than a pause. An answer under a
-grammar cannot go on from its middle: it ends there, as answers do that fill the model's context.
+How long an answer becomes is not known beforehand. Reserving all that it may take would make requests wait for one
+another; so an answer begins with some tokens and takes more as it grows. When none are left, it is preempted: it gives
+its slot back, waits at the front of the queue, and later goes on from its tokens; its client sees a pause. An answer
+under a grammar cannot go on from its middle: it ends there, as answers do that fill the model's context.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class PreemptibleCompletion:
             await self._ticket.acquire(tokens_of(whole), first=True)
         while True:
             async with aclosing(ask(rest)) as chunks:
-                async for told in chunks:
-                    chunk = _shifted(told, before)
+                async for raw in chunks:
+                    chunk = _shifted(raw, before)
                     if resumable:
                         made.append(Piece(chunk.content, chunk.tokens, chunk.tokens_predicted))
                     if chunk.stop:

@@ -2,9 +2,10 @@
 
 llama.cpp puts one token of each answer and as much of a prompt as fits into every step. A step with a piece of a prompt
 takes many times as long as one without, so an answer beside a long prompt comes almost to a stop, and a short prompt
-waits behind a long one. Therefore a prompt is read at full speed only as long as nobody else is there. As soon as
-somebody is, its reading is broken off (what was read stays in the slot) and goes on in small pieces, between which the
-answers have the processor for themselves. Slots are chosen here, so that nobody else gets a slot between two pieces.
+waits behind a long one. Therefore a prompt is read at full speed only as long as it is alone. As soon as there is
+another answer, its reading is broken off (what was read stays in the slot) and goes on in small pieces, between which
+the answers have the processor for themselves. Slots are chosen here, so that no other request gets one between two
+pieces.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ class PrefillScheduler:
         return run.crowded.is_set() and run.cached is not None and run.left > self._piece()
 
     async def _read_in_pieces(self, run: _Run, whole: Body) -> None:
-        """Read as much of the prompt as can be read in pieces, until nobody else is there."""
+        """Read as much of the prompt as can be read in pieces, until no other answer is made."""
         while run.crowded.is_set() and run.left > self._piece():
             async with self._turn:
                 size = self._piece()

@@ -190,8 +190,8 @@ def _merge_leading(messages: list[ChatMessage]) -> list[ChatMessage]:
 
 def _template_arguments(generation: Generation, *, thinks: bool) -> dict[str, Any]:
     """What is said to the template beside messages and tools. Raises `InvalidRequest` if the client says too much."""
-    said = {name: value for name, value in generation.template.items() if name not in _TEMPLATES_OWN}
-    if len(msgspec.json.encode(said)) > limits.MAX_TEMPLATE_ARGUMENTS:
+    arguments = {name: value for name, value in generation.template.items() if name not in _TEMPLATES_OWN}
+    if len(msgspec.json.encode(arguments)) > limits.MAX_TEMPLATE_ARGUMENTS:
         raise InvalidRequest(
             f"'chat_template_kwargs' has more than {limits.MAX_TEMPLATE_ARGUMENTS} bytes.",
             code="invalid_value",
@@ -199,8 +199,8 @@ def _template_arguments(generation: Generation, *, thinks: bool) -> dict[str, An
         )
     if thinks and generation.effort is not None:
         # What the templates of such models have agreed on; others pass over names that they do not know.
-        said |= {"enable_thinking": generation.effort != "none", "reasoning_effort": generation.effort}
-    return said
+        arguments |= {"enable_thinking": generation.effort != "none", "reasoning_effort": generation.effort}
+    return arguments
 
 
 # --- messages to tokens -----------------------------------------------------------------------------------------------
@@ -236,8 +236,8 @@ class PromptReader:
         body: dict[str, Any] = {"messages": messages}
         if tools and self._template_tools:
             body["tools"] = [signature(tool) for tool in tools]
-        if said := _template_arguments(generation, thinks=self._thinks):
-            body["chat_template_kwargs"] = said
+        if arguments := _template_arguments(generation, thinks=self._thinks):
+            body["chat_template_kwargs"] = arguments
         try:
             return await self._read(body)
         except TemplateRefused:

@@ -25,8 +25,8 @@ class _Waiter:
 class SlotQueue:
     """`slots` permits, handed out in the order in which they were asked for, and at most `queue` requests waiting.
 
-    All who have a permit share `pool` tokens. Who needs more than are free waits for his turn, and those behind him
-    with him: a long prompt would never begin if short ones could pass it.
+    Requests that have a permit share `pool` tokens. One that needs more than are free waits, and those behind it wait
+    as well: a long prompt would never begin if short ones could pass it.
 
     Used from one event loop; `clock` gives seconds that never go backwards.
     """
@@ -54,7 +54,7 @@ class SlotQueue:
 
     @property
     def free_tokens(self) -> int:
-        """Tokens of the pool that nobody has."""
+        """Tokens of the pool that no request has."""
         return self._tokens
 
     def enter(self) -> SlotTicket:
@@ -87,12 +87,12 @@ class SlotQueue:
             else:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
-                self._hand_on()  # whoever stood behind us may need less
+                self._hand_on()  # the next request may need fewer tokens
             raise
         return tokens
 
     def take(self, tokens: int) -> bool:
-        """More tokens for one who has a slot, if there are any; for tickets. He goes before those who wait."""
+        """More tokens for a request that has a slot, before those that wait; False if too few are free. For tickets."""
         if tokens > self._tokens:
             return False
         self._tokens -= tokens
@@ -123,7 +123,7 @@ class SlotQueue:
         self._tokens -= tokens
 
     def _hand_on(self) -> None:
-        """Give slots to those who wait, in their order, as far as there is room."""
+        """Give slots to waiting requests, in their order, as far as slots and tokens are free."""
         while self._waiters and (self._waiters[0].granted.done() or self._fits(self._waiters[0].tokens)):
             waiter = self._waiters.popleft()
             if not waiter.granted.done():

@@ -186,7 +186,7 @@ class Supervisor(Generic[C]):
         finally:
             connection, self._connection = self._connection, None
             if self._state is State.READY:
-                self._set(State.CRASHED)  # at once: who asks while we tidy up must wait for the next child
+                self._set(State.CRASHED)  # at once: requests that come while we tidy up wait for the next child
             if connection is not None:
                 await connection.close()
             await child.end()

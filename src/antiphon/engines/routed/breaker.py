@@ -1,6 +1,6 @@
 """A circuit breaker: a target that fails is left alone for a while, and then tried with one call at a time.
 
-No I/O, and no clock of its own: every method is told the time (monotonic seconds).
+No I/O, and no clock of its own: every method gets the time (monotonic seconds).
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class TargetState:
 
 
 class Health:
-    """One target's. Every method is told the time (monotonic seconds)."""
+    """The health of one target. Every method gets the time (monotonic seconds)."""
 
     def __init__(self, target: TargetName) -> None:
         self.target = target

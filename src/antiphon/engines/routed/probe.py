@@ -75,15 +75,21 @@ async def probe(target: Target) -> ProbeReport:
     if called is not None and not any(isinstance(delta, CallStart) for delta in called):
         _miss(found, "tools", "a tool had to be called, and none was")
     formatted = _asking(target, "Name a city.", output=OutputFormat("json_schema", "city", _SCHEMA, strict=True))
-    said = await _attempt(found, "schema", target, formatted)
-    if said is not None and not _is_city(said):
+    formatted_answer = await _attempt(found, "schema", target, formatted)
+    if formatted_answer is not None and not _is_city(formatted_answer):
         _miss(found, "schema", "the answer does not fit the schema that was asked for")
-    told = usage is not None and not usage.estimated and usage.input_tokens > 0
+    counted = usage is not None and not usage.estimated and usage.input_tokens > 0
     last = streamed[-1] if streamed else None
-    told_streaming = isinstance(last, Finish) and not last.usage.estimated and last.usage.input_tokens > 0
-    found.checks["usage"] = told and told_streaming
-    if not told or not told_streaming:
-        where = "at all" if not told and not told_streaming else "with a whole answer" if not told else "with a stream"
+    counted_streaming = isinstance(last, Finish) and not last.usage.estimated and last.usage.input_tokens > 0
+    found.checks["usage"] = counted and counted_streaming
+    if not counted or not counted_streaming:
+        where = (
+            "at all"
+            if not counted and not counted_streaming
+            else "with a whole answer"
+            if not counted
+            else "with a stream"
+        )
         found.reasons.append(f"usage: the tokens used are not told {where}; they are estimated")
     return found
 

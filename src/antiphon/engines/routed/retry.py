@@ -50,7 +50,7 @@ class RetryBudget:
 
 
 def retry(error: AntiphonError) -> Retry:
-    """Whether what an engine raised can be asked for again, and of whom: see `errors.Retry`."""
+    """Whether what an engine raised can be asked for again, and of which target: see `errors.Retry`."""
     if isinstance(error, ShuttingDown):
         return "never"
     # The built-in engine has broken: it starts again by itself. An answer that does not fit was asked for often enough.
@@ -62,9 +62,9 @@ def retry(error: AntiphonError) -> Retry:
 def blames_target(error: AntiphonError, *, answering: bool = False) -> bool:
     """Whether the error says that the target is broken, and not that it is busy, or was asked for nonsense.
 
-    An answer that makes no sense, or does not fit, may be the fault of what was asked: who asks for it again and again
-    must not take the target from all others. Once a target is `answering`, only that it is cut off, or late, counts:
-    an error that it tells of one answer says nothing of the next.
+    An answer that makes no sense, or does not fit, may be the fault of what was asked: one client that asks for it
+    again and again must not make the target unavailable for all others. Once a target is `answering`, only that it is
+    cut off, or late, counts: an error that it reports of one answer says nothing of the next.
     """
     if retry(error) in {"never", "at once"} or isinstance(error, RateLimited | OutputInvalid) or error.status < 500:
         return False
@@ -81,8 +81,8 @@ def malformed(error: AntiphonError) -> bool:
 def rest(error: AntiphonError) -> float:
     """Seconds that the target wants to be left alone for; 0 if it has not said so."""
     # A wait that an error's class suggests to clients is no word of the target's; but for a rate limit it must do.
-    told = error.retry_after if isinstance(error, RateLimited) else vars(error).get("retry_after")
-    return float(min(told or 0, limits.RETRY_AFTER_MAX)) if retry(error) != "never" else 0.0
+    wait = error.retry_after if isinstance(error, RateLimited) else vars(error).get("retry_after")
+    return float(min(wait or 0, limits.RETRY_AFTER_MAX)) if retry(error) != "never" else 0.0
 
 
 def backoff(tries: int, chance: Callable[[], float]) -> float:

@@ -6,11 +6,11 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
-from random import random
 
 import msgspec
 
 from antiphon.domain import limits
+from antiphon.domain.chance import random
 from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import (
     AntiphonError,
@@ -48,7 +48,7 @@ class Tier:
 
 @dataclass(slots=True)
 class RoutingEnv:
-    """What routes need of the world: time, chance (0 up to 1), and what targets cost.
+    """What routes depend on: the time, a random number (0 up to 1), and what targets cost.
 
     `stopped`: the server ends, and nothing is tried again.
     """
@@ -81,7 +81,7 @@ class RoutedRoute:
 
     @property
     def model(self) -> str:
-        """The name of the route: which target answers is nobody's business but the headers'."""
+        """The name of the route. Which target has answered is told in headers only."""
         return self.name
 
     @property
@@ -116,12 +116,12 @@ class RoutedRoute:
         for depth, tier in enumerate(self._tiers):
             fit = [target for target in tier.targets if fits(target.engine.capabilities, generation)]
             fitting = fitting or bool(fit)
-            asking = TierAttempt(self._env, self._budget, generation, trace, tier, until)
-            stream = await asking.first_of(fit)
+            attempt = TierAttempt(self._env, self._budget, generation, trace, tier, until)
+            stream = await attempt.first_of(fit)
             if stream is not None:
                 trace.fallback = depth > 0
                 return stream
-            last = asking.error or last
+            last = attempt.error or last
         if not fitting:
             raise await self._refusal(generation)
         raise last or self._unavailable(generation)
@@ -211,7 +211,7 @@ class TierAttempt:
             try:
                 return await self._ask(target)
             except ContextLengthExceeded as error:
-                # Another may have more room; it costs nobody anything to ask.
+                # Another may have more room; asking costs nothing.
                 room = target.engine.capabilities.context_tokens
                 left = [other for other in left if other.engine.capabilities.context_tokens > room]
                 self.error = error
@@ -256,7 +256,7 @@ class TierAttempt:
         began = clock.monotonic()
         lease = TargetLease(target.health, clock)
         try:
-            first, stream, patience = await self._begin(target)
+            first, stream, deadlines_left = await self._first_delta(target)
         except BaseException as error:
             lease.failed(error)
             code = (error.code or error.type) if isinstance(error, AntiphonError) else "cancelled"
@@ -268,19 +268,19 @@ class TierAttempt:
         lease.answers(took)
         self._trace.attempts.append(Attempt(target.name, None, milliseconds(took)))
         self._trace.target = target.name
-        return TargetStream(first, stream, lease, patience)
+        return TargetStream(first, stream, lease, deadlines_left)
 
-    async def _begin(self, target: Target) -> tuple[Delta, AsyncGenerator[Delta, None], StreamDeadlines | None]:
+    async def _first_delta(self, target: Target) -> tuple[Delta, AsyncGenerator[Delta, None], StreamDeadlines | None]:
         """The first delta, the stream behind it, and how long that may take."""
         if target.punctual and not self._trace.attempts:
-            return *(await self._opened(target)), None
+            return *(await self._open(target)), None
         loop = asyncio.get_running_loop()
         deadlines = self._tier.spec.deadlines
         first, between = (math.inf, math.inf) if target.punctual else (deadlines.first, deadlines.between)
         async with _deadline(min(loop.time() + first, self._until)):
-            return *(await self._opened(target)), StreamDeadlines(between, self._until)
+            return *(await self._open(target)), StreamDeadlines(between, self._until)
 
-    async def _opened(self, target: Target) -> tuple[Delta, AsyncGenerator[Delta, None]]:
+    async def _open(self, target: Target) -> tuple[Delta, AsyncGenerator[Delta, None]]:
         stream = await target.engine.generate(_asked_of(target, self._generation))
         try:
             return await anext(stream), stream

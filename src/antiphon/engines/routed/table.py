@@ -79,7 +79,7 @@ class _Builder:
         stars: dict[str, Callable[[str], Route]] = {}
         for name, spec in specs.items():
             if name.endswith("*"):
-                self.route(spec, name, seen)  # so that what is wrong with it is told at start
+                self.route(spec, name, seen)  # so that what is wrong with it is found at start
                 stars[name[:-1]] = partial(self.route, spec, seen=seen)
                 continue
             routes[name] = self.route(spec, name, seen)

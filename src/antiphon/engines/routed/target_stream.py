@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from antiphon.domain.errors import AntiphonError, DeadlineExceeded, EngineFailed, RateLimited
 from antiphon.engines.routed.health import Health
 from antiphon.engines.routed.retry import blames_target, malformed, rest, retry
-from antiphon.engines.upstream.reply import WaitTimer
+from antiphon.engines.timer import WaitTimer
 from antiphon.ports import Clock
 from antiphon.protocol.generation import Delta, Finish
 from antiphon.protocol.streams import Stream
 
 
 class TargetLease:
-    """One call of a target. It is settled once: what came of it is told to the target's health."""
+    """One call of a target. It is settled once: its outcome is noted in the target's health."""
 
     __slots__ = ("_answering", "_clock", "_health", "_open", "_probe")
 
@@ -63,8 +63,8 @@ class TargetLease:
         else:  # it was there, and has said what is wrong with the request
             breaker.succeeded(now)
 
-    def left(self) -> None:
-        """Nobody wants the answer any more."""
+    def abandoned(self) -> None:
+        """The answer was given up: its client has gone, or another target is asked."""
         if self._settle():
             self._health.breaker.abandoned(probe=self._probe)
 
@@ -87,17 +87,17 @@ class StreamDeadlines:
 class TargetStream(Stream[Delta]):
     """The stream of an answer whose first delta has come. Raises `DeadlineExceeded` where it takes too long.
 
-    `patience`: None for an engine that keeps its deadlines itself.
+    `deadlines`: None for an engine that keeps its deadlines itself.
     """
 
     def __init__(
-        self, first: Delta, stream: AsyncGenerator[Delta, None], lease: TargetLease, patience: StreamDeadlines | None
+        self, first: Delta, stream: AsyncGenerator[Delta, None], lease: TargetLease, deadlines: StreamDeadlines | None
     ) -> None:
         self._first: Delta | None = first
         self._stream = stream
         self._lease = lease
-        self._patience = patience
-        self._watch: WaitTimer | None = None
+        self._deadlines = deadlines
+        self._timer: WaitTimer | None = None
         self._task: asyncio.Task[object] | None = None
         self._late = False
         self._finished = False
@@ -107,7 +107,9 @@ class TargetStream(Stream[Delta]):
             delta, self._first = self._first, None
         else:
             try:
-                delta = await (self._stream.__anext__() if self._patience is None else self._in_time(self._patience))
+                delta = await (
+                    self._stream.__anext__() if self._deadlines is None else self._next_in_time(self._deadlines)
+                )
             except StopAsyncIteration:
                 if not self._finished:  # it was broken off; the driver says so
                     self._end(EngineFailed("The answer ended without its end."))
@@ -118,28 +120,28 @@ class TargetStream(Stream[Delta]):
         if isinstance(delta, Finish):
             self._finished = True
             self._lease.finished()
-            if self._watch is not None:
-                self._watch.close()
+            if self._timer is not None:
+                self._timer.close()
         return delta
 
-    async def _in_time(self, patience: StreamDeadlines) -> Delta:
+    async def _next_in_time(self, deadlines: StreamDeadlines) -> Delta:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
-        if self._watch is None:
-            self._watch = WaitTimer(loop, self._expire)
+        if self._timer is None:
+            self._timer = WaitTimer(loop, self._expire)
         self._task = task
         cancels = task.cancelling()
-        self._watch.wait(min(loop.time() + patience.between, patience.until))
+        self._timer.wait(min(loop.time() + deadlines.between, deadlines.until))
         try:
             return await self._stream.__anext__()
         except asyncio.CancelledError:
-            # Who else wants the task to end gets it ended.
+            # A cancel that came from elsewhere goes on.
             if self._late and task.uncancel() <= cancels:
                 raise DeadlineExceeded("The model took too long: its next token, or the whole answer.") from None
             raise
         finally:
-            self._watch.rest()
+            self._timer.rest()
             self._task = None
 
     def _expire(self) -> None:
@@ -149,16 +151,16 @@ class TargetStream(Stream[Delta]):
 
     def _end(self, error: BaseException) -> None:
         self._lease.failed(error)
-        if self._watch is not None:
-            self._watch.close()
+        if self._timer is not None:
+            self._timer.close()
 
     async def aclose(self) -> None:
         """End the generation now."""
         self._first = None
-        self._lease.left()
-        if self._watch is not None:
-            self._watch.close()
+        self._lease.abandoned()
+        if self._timer is not None:
+            self._timer.close()
         await self._stream.aclose()
 
     def __del__(self) -> None:
-        self._lease.left()
+        self._lease.abandoned()

@@ -50,7 +50,7 @@ class CheckerProcess:
             except (TimeoutError, ConnectionError, ValueError):
                 answer = b""
             except BaseException:
-                # Whoever asked has gone. The answer must not be taken for that of the next question.
+                # The question was given up. Its answer must not be taken for that of the next one.
                 self._process = None
                 await asyncio.shield(asyncio.ensure_future(_end(process)))
                 raise

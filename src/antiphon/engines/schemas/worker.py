@@ -118,7 +118,7 @@ class SchemaWorker:
         return answer["error"] or None
 
     async def _ask(self, question: str, seconds: float, about: str, **fields: Any) -> Json:
-        """Ask where it delays nobody: what was quick is, and what was too complex is not asked again to compile."""
+        """Ask the process for quick questions, or the other. What was too complex to compile is not asked again."""
         digest = blake2b(f"{question}\0{about}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
         quick = self._quick.get(digest)
         if quick is False and question in {"schema", "grammar"}:

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from antiphon.domain.routing import Deadlines
 from antiphon.engines.schemas.worker import SchemaWorker
-from antiphon.engines.upstream.chat.dialect import ChatEngine
+from antiphon.engines.upstream.chat.dialect import ChatDialect
 from antiphon.engines.upstream.client import UpstreamClient
+from antiphon.engines.upstream.engine import UpstreamEngine
 from antiphon.engines.upstream.profiles import profile_named
-from antiphon.engines.upstream.responses.dialect import ResponsesEngine
+from antiphon.engines.upstream.responses.dialect import ResponsesDialect
 from antiphon.ports import Capabilities, Engine
 from antiphon.protocol.generation import AudioPart, Delta, Generation, Message
 
@@ -30,23 +31,18 @@ class AntiphonEngine:
     ) -> None:
         """`model`: the other server's name for it; None: as each generation says. `name`: as answers show it."""
         profile = profile_named("antiphon")
-        self._responses = ResponsesEngine(
-            client,
-            model,
-            name=name,
-            profile=profile,
-            deadlines=deadlines,
-            context_tokens=context_tokens,
-            worker=worker,
-        )
-        self._chat = ChatEngine(
-            client,
-            model,
-            name=name,
-            profile=profile,
-            deadlines=deadlines,
-            context_tokens=context_tokens,
-            worker=worker,
+        self._chat, self._responses = (
+            UpstreamEngine(
+                dialect,
+                client,
+                model,
+                name=name,
+                profile=profile,
+                deadlines=deadlines,
+                context_tokens=context_tokens,
+                worker=worker,
+            )
+            for dialect in (ChatDialect, ResponsesDialect)
         )
         chat, responses = self._chat.capabilities, self._responses.capabilities
         self._capabilities = replace(chat, passthrough=chat.passthrough | responses.passthrough)
@@ -82,7 +78,7 @@ class AntiphonEngine:
         return await self._responses.count_tokens(generation)
 
     async def start(self) -> None:
-        """Nothing is asked of the other server."""
+        """Take requests. Nothing is asked of the other server."""
         await self._responses.start()
         await self._chat.start()
 

@@ -7,12 +7,14 @@ compressed is asked for or read.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from antiphon import __version__
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, Overloaded
 from antiphon.domain.routing import Deadlines, UpstreamSpec
+from antiphon.domain.trace_context import PASSED_HEADERS, PRINTABLE
 from antiphon.engines.upstream import errors, http1
 from antiphon.engines.upstream.reply import BodyMemory, Reply
 from antiphon.engines.upstream.scrubber import Scrubber
@@ -59,6 +61,7 @@ class UpstreamClient:
         self._bodies = connections.bodies
         self._pool = connections.pool(self._host, parts.port or _PORTS[parts.scheme], tls=tls)
         self._heads: tuple[str | None, dict[tuple[str, str, str], bytes]] = (None, {})
+        self._configured = frozenset(name.lower() for name in spec.headers)
         self._running: set[Reply] = set()
         self._scrubber: tuple[str | None, Scrubber] | None = None
 
@@ -71,18 +74,37 @@ class UpstreamClient:
         return self._scrubber[1]
 
     async def post(
-        self, path: str, body: bytes, *, stream: bool, deadlines: Deadlines, repeatable: bool = False
+        self,
+        path: str,
+        body: bytes,
+        *,
+        stream: bool,
+        deadlines: Deadlines,
+        repeatable: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Send JSON to `path` (such as "/chat/completions"), and give the answer when its headers have come.
 
         A path that begins with ".." is one of the server's own, beside its "/v1".
         `stream`: whether events were asked for; their headers must come by the deadline for the first token, and those
         of a whole body by the one for the whole. `repeatable`: it costs and changes nothing, so it may be sent again
-        where it met a connection that was just being closed. Raises `InvalidRequest`, `ContextLengthExceeded`,
-        `NotFound`, `PayloadTooLarge`, `RateLimited`, `Overloaded`, `UpstreamFailed` or `DeadlineExceeded`.
+        where it met a connection that was just being closed. `headers`: of this request only, as far as they may be
+        passed on (`domain.trace_context`).
+
+        Raises `InvalidRequest`, `ContextLengthExceeded`, `NotFound`, `PayloadTooLarge`, `RateLimited`, `Overloaded`,
+        `UpstreamFailed` or `DeadlineExceeded`.
         """
         accept = "text/event-stream" if stream else "application/json"
-        return await self._request("POST", path, body, accept, deadlines, stream=stream, repeatable=repeatable)
+        return await self._request(
+            "POST",
+            path,
+            body,
+            accept,
+            deadlines,
+            stream=stream,
+            repeatable=repeatable,
+            more=self._more_head(headers) if headers else b"",
+        )
 
     async def get(self, path: str, *, deadlines: Deadlines) -> bytes:
         """The JSON at `path`. Raises as `post`."""
@@ -90,7 +112,7 @@ class UpstreamClient:
         return await reply.body()
 
     def stop(self) -> None:
-        """End all answers that are running: whoever reads one gets `UpstreamFailed`."""
+        """End all answers that are under way: reading one raises `UpstreamFailed`."""
         for reply in tuple(self._running):
             reply.abort()
 
@@ -104,16 +126,18 @@ class UpstreamClient:
         *,
         stream: bool,
         repeatable: bool,
+        more: bytes = b"",
     ) -> Reply:
+        """`more`: header lines of this request only."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         whole = deadlines.total(streamed=stream)
         until = began + (min(deadlines.first, whole) if stream else whole)
         again = limits.UPSTREAM_STALE if repeatable else 0
-        response = await self._send(method, path, body, accept, deadlines, until, again)
+        response = await self._send(method, path, body, accept, deadlines, until, again, more)
         if response.status == 401 and self._secret.refresh():
             response.close()
-            response = await self._send(method, path, body, accept, deadlines, until, again)
+            response = await self._send(method, path, body, accept, deadlines, until, again, more)
         if not 200 <= response.status < 300:
             raise await self._refused(response)
         kind = response.content_type
@@ -136,10 +160,20 @@ class UpstreamClient:
         return reply
 
     async def _send(
-        self, method: str, path: str, body: bytes | None, accept: str, deadlines: Deadlines, until: float, again: int
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        accept: str,
+        deadlines: Deadlines,
+        until: float,
+        again: int,
+        more: bytes,
     ) -> http1.Response:
         """One request, up to the headers of its answer."""
         head = self._head(method, path, accept)
+        if more:
+            head += more
         request = head + b"\r\n" if body is None else b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
         try:
             return await self._pool.request(request, connect=deadlines.connect, until=until, again=again)
@@ -159,9 +193,18 @@ class UpstreamClient:
             response.close()
         return errors.refused(response.status, response.headers, bytes(body), self.scrubber)
 
+    def _more_head(self, headers: Mapping[str, str]) -> bytes:
+        """Header lines for one request: those that may be passed on, and are not configured for this upstream."""
+        lines = [
+            f"{name}: {value}\r\n"
+            for name, value in headers.items()
+            if name in PASSED_HEADERS and name not in self._configured and PRINTABLE.fullmatch(value)
+        ]
+        return "".join(lines).encode("ascii")
+
     # --- what is the same for many requests ---------------------------------------------------------------------------
     def _head(self, method: str, path: str, accept: str) -> bytes:
-        """The head of a request, but for the length of its body."""
+        """The head of a request without the length of its body. It is made once for each kind of request."""
         secret = self._secret.value
         if self._heads[0] != secret:
             self._heads = secret, {}
@@ -186,7 +229,7 @@ class UpstreamClient:
 
 
 def _error(fault: http1.TransportError) -> AntiphonError:
-    """What a client is told of what went wrong before there was an answer."""
+    """The client's error for a failure before there was an answer."""
     if isinstance(fault, http1.Timeout):
         return errors.late("to connect", paid=False) if fault.connecting else errors.late("to begin its answer")
     if isinstance(fault, http1.ProtocolError):

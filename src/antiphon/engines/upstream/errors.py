@@ -63,7 +63,7 @@ class NotTaken(UpstreamFailed):
 
 
 def retry(error: AntiphonError) -> Retry:
-    """Whether what an engine raised can be asked for again, and of whom. For errors of engines only."""
+    """Whether what an engine raised can be asked for again, and of which target. For errors of engines only."""
     if isinstance(error, NotTaken):
         return "at once"
     if isinstance(error, UpstreamFailed):
@@ -77,15 +77,13 @@ def retry(error: AntiphonError) -> Retry:
 
 # --- what never reached us as an answer -------------------------------------------------------------------------------
 def unreachable() -> UpstreamFailed:
-    """Nothing answers at its address."""
+    """No connection can be made to its address."""
     return UpstreamFailed("The model's server cannot be reached.", code="upstream_unreachable")
 
 
 def broken() -> UpstreamFailed:
     """The connection ended in the middle."""
-    error = UpstreamBroken("The model's server broke off.")
-    error.paid = True
-    return error
+    return UpstreamBroken("The model's server broke off.", paid=True)
 
 
 def failed() -> UpstreamFailed:
@@ -110,20 +108,16 @@ def invalid(what: str) -> UpstreamFailed:
 
 def late(wait: str, *, paid: bool = True) -> DeadlineExceeded:
     """It took too long. `wait`: which wait it was. `paid`: it had the request, and may have worked on it."""
-    error = DeadlineExceeded(f"The model's server took too long: {wait}.")
-    error.paid = paid
-    return error
+    return DeadlineExceeded(f"The model's server took too long: {wait}.", paid=paid)
 
 
 def _worked(message: str, code: str) -> UpstreamFailed:
     """A failure of a server that had the request: it may have worked on it, and want to be paid."""
-    error = UpstreamFailed(message, code=code)
-    error.paid = True
-    return error
+    return UpstreamFailed(message, code=code, paid=True)
 
 
 # --- what it refuses --------------------------------------------------------------------------------------------------
-class Told(msgspec.Struct, frozen=True):
+class ReportedError(msgspec.Struct, frozen=True):
     """What an upstream's error object says, cleaned. `code` may also be its `type`; `status`: where it names one."""
 
     message: str = ""
@@ -136,25 +130,25 @@ class Told(msgspec.Struct, frozen=True):
     known: bool = False
 
 
-def told(value: object, scrubber: Scrubber) -> Told:
+def reported(value: object, scrubber: Scrubber) -> ReportedError:
     """Reads an error object: OpenAI's `{"error": {…}}`, or one of the forms that compatible servers have."""
     inner = (value.get("error") or value) if isinstance(value, dict) else None
     if isinstance(inner, str):
         inner = {"message": inner}
     if not isinstance(inner, dict):
-        return Told()
-    said = [inner[name] for name in _SAID if isinstance(inner.get(name), str)]
-    message = said[0] if said else ""
+        return ReportedError()
+    detail = [inner[name] for name in _SAID if isinstance(inner.get(name), str)]
+    message = detail[0] if detail else ""
     code, kind = inner.get("code"), inner.get("type")
     statuses = [status for name in _STATUS if (status := _status(inner.get(name))) is not None]
-    return Told(
+    return ReportedError(
         message=scrubber.clean(message),
         code=scrubber.identifier(code, _CODE),
         param=scrubber.identifier(inner.get("param"), _PARAM),
         kind=scrubber.identifier(kind, _CODE),
         status=statuses[0] if statuses else None,
         too_long=any(isinstance(text, str) and _TOO_LONG.search(text[:8192]) for text in (message, code, kind)),
-        known=bool(said),
+        known=bool(detail),
     )
 
 
@@ -170,12 +164,12 @@ def refused(status: int, headers: Mapping[str, str], body: bytes, scrubber: Scru
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         value = None
-    return _error(status, told(value, scrubber), wait=retry_after(headers))
+    return _error(status, reported(value, scrubber), wait=retry_after(headers))
 
 
 def in_stream(value: object, scrubber: Scrubber) -> AntiphonError:
     """The error for an error object that came in place of the answer, after HTTP status 200."""
-    what = told(value, scrubber)
+    what = reported(value, scrubber)
     if what.status is None and (what.code in _OURS or what.kind in _OURS):
         return _error(403, what, wait=None)
     if what.status is None:
@@ -209,7 +203,7 @@ def in_band(value: object, scrubber: Scrubber, name: str = "message") -> Antipho
     return None
 
 
-def _error(status: int, what: Told, *, wait: int | None) -> AntiphonError:
+def _error(status: int, what: ReportedError, *, wait: int | None) -> AntiphonError:
     if status in {401, 402, 403, 407} or what.code in _OURS or what.kind in _OURS:
         return UpstreamFailed("The model's server refuses this server's access to it.", code="upstream_refused")
     if status == 429:
@@ -229,14 +223,14 @@ def _error(status: int, what: Told, *, wait: int | None) -> AntiphonError:
     return _disliked(status, what)
 
 
-def _disliked(status: int, what: Told) -> AntiphonError:
-    """The client's request is at fault, and the client is told what the upstream says of it."""
-    said = f" It says: {what.message}" if what.known and what.message else ""
+def _disliked(status: int, what: ReportedError) -> AntiphonError:
+    """The error of a request that is wrong, with what the upstream says of it."""
+    detail = f" It says: {what.message}" if what.known and what.message else ""
     if what.too_long:
-        return ContextLengthExceeded(f"The prompt does not fit into the model's context.{said}")
+        return ContextLengthExceeded(f"The prompt does not fit into the model's context.{detail}")
     if status == 413:
-        return PayloadTooLarge(f"The model's server does not take requests as large as this one.{said}")
-    message = f"The model's server does not take this request.{said}"
+        return PayloadTooLarge(f"The model's server does not take requests as large as this one.{detail}")
+    message = f"The model's server does not take this request.{detail}"
     return InvalidRequest(message, code=what.code or "upstream_rejected", param=what.param)
 
 

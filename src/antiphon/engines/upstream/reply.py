@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError, Overloaded
 from antiphon.domain.routing import Deadlines
+from antiphon.engines.timer import WaitTimer
 from antiphon.engines.upstream import errors, http1
 from antiphon.wire.sse import Event, EventTooLarge, SSEParser
 
@@ -20,77 +20,28 @@ _EVENTS = (b":", b"d", b"e", b"i", b"r")
 _OPENING = 4_096
 
 
-def _nothing() -> None:
-    pass
-
-
-class WaitTimer:
-    """Calls `expire` when a wait has gone on for too long. A wait costs no timer of its own, but for the first."""
-
-    __slots__ = ("_at", "_expire", "_loop", "_timer", "_until")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, expire: Callable[[], None]) -> None:
-        self._loop = loop
-        self._expire = expire
-        self._until = math.inf
-        self._at = math.inf
-        self._timer: asyncio.TimerHandle | None = None
-
-    def wait(self, until: float) -> None:
-        """A wait begins, which must end by `until` (time of the loop)."""
-        self._until = until
-        if until < self._at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._at = until
-            self._timer = self._loop.call_at(until, self._fire)
-
-    def rest(self) -> None:
-        """The wait has ended in time."""
-        self._until = math.inf
-
-    def close(self) -> None:
-        """Nothing is waited for any more, ever."""
-        self._until = self._at = math.inf
-        self._expire = _nothing  # it leads back to whoever has this watch
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _fire(self) -> None:
-        self._timer, self._at = None, math.inf
-        if self._until == math.inf:
-            return
-        # Timers may come a little early.
-        if self._loop.time() < self._until - 0.001:
-            self.wait(self._until)
-        else:
-            self._until = math.inf
-            self._expire()
-
-
 class BodyMemory:
-    """How much is held of all answers together that are read as a whole, of how much may be."""
+    """The memory that whole bodies of all answers together may take (bytes)."""
 
     def __init__(self, most: int = limits.UPSTREAM_BODIES) -> None:
         self._left = most
 
     def take(self, size: int) -> None:
-        """So much more is held. Raises `Overloaded`."""
+        """Take `size` bytes of it. Raises `Overloaded` if there are not as many left."""
         if size > self._left:
             raise Overloaded("The answers of upstreams that are being read take too much memory.")
         self._left -= size
 
     def give_back(self, size: int) -> None:
-        """So much less."""
+        """Give `size` bytes back."""
         self._left += size
 
 
 class Reply:
-    """One answer with a status of 2xx. Whoever has it calls `close` (more than once does no harm), or reads it whole.
+    """One answer with a status of 2xx. It must be closed (more than once does no harm), or read whole.
 
     `status`, `headers`: as they came. `streamed`: whether it is a stream of events, as its headers say; or as it is,
-    once `begin` has looked: a server may answer with a whole body where it was asked for a stream, or call either
+    once `detect_kind` has looked: a server may answer with a whole body where it was asked for a stream, or call either
     something else, or nothing.
     """
 
@@ -120,7 +71,7 @@ class Reply:
         self._first: float | None = began + deadlines.first
         self._end = began + deadlines.total(streamed=self.streamed)
         self._parser = SSEParser(max_event=limits.MAX_UPSTREAM_EVENT)
-        self._watch = WaitTimer(loop, self._expire)
+        self._timer = WaitTimer(loop, self._expire)
         self._late: str | None = None
         self._closed = False
         #: What was read to see what it is.
@@ -141,7 +92,7 @@ class Reply:
     async def __anext__(self) -> list[Event]:
         first = self._first
         until = self._loop.time() + self._between if first is None else first
-        self._watch.wait(min(until, self._end))
+        self._timer.wait(min(until, self._end))
         while True:
             data = await self._read()
             if not data:
@@ -158,7 +109,7 @@ class Reply:
                 raise errors.invalid("an event that is too large") from None
             if events:
                 self._first = None
-                self._watch.rest()
+                self._timer.rest()
                 return events
 
     def hurry(self) -> None:
@@ -172,7 +123,7 @@ class Reply:
         if self._response.is_eof():
             self.close()
         else:
-            self._watch.wait(self._loop.time() + limits.UPSTREAM_LINGER)
+            self._timer.wait(self._loop.time() + limits.UPSTREAM_LINGER)
             self._response.on_eof(self.close)
 
     # --- a whole body -------------------------------------------------------------------------------------------------
@@ -182,7 +133,7 @@ class Reply:
         A whole answer begins to come when all of it was made: only the deadline for the whole counts.
         """
         if not self._response.is_whole:
-            self._watch.wait(self._end)
+            self._timer.wait(self._end)
         body: bytes | bytearray = b""
         taken = 0
         try:
@@ -204,12 +155,12 @@ class Reply:
         return bytes(body)
 
     # --- both ---------------------------------------------------------------------------------------------------------
-    async def begin(self) -> None:
+    async def detect_kind(self) -> None:
         """See what it is, where its headers do not tell for sure. Raises `UpstreamFailed` for a page of HTML."""
         if self._sure:
             return
         first = self._first
-        self._watch.wait(min(first, self._end) if first is not None and (self._asked or self.streamed) else self._end)
+        self._timer.wait(min(first, self._end) if first is not None and (self._asked or self.streamed) else self._end)
         held = b""
         while len(held) < _OPENING and (data := await self._read()):
             held += data
@@ -221,7 +172,7 @@ class Reply:
                 break
         self._held = held
         if not self.streamed:
-            self._watch.wait(self._end)
+            self._timer.wait(self._end)
 
     async def _read(self) -> bytes:
         if self._held:
@@ -246,12 +197,12 @@ class Reply:
             self._late = "the whole answer"
         else:
             self._late = "its next piece" if self._first is None else "the beginning of its answer"
-        # Wakes up who is reading; closing alone does not.
+        # Wakes up the reader; closing alone does not.
         self._response.set_exception(http1.ConnectionLost())
         self.close()
 
     def abort(self) -> None:
-        """End it now, also for whoever is reading it."""
+        """End it now: reading it raises `UpstreamFailed`."""
         self._response.set_exception(http1.ConnectionLost())
         self.close()
 
@@ -260,7 +211,7 @@ class Reply:
         if self._closed:
             return
         self._closed = True
-        self._watch.close()
+        self._timer.close()
         # Does nothing to a connection whose answer has ended: that one is back in the pool already.
         self._response.close()
         self._released(self)

@@ -15,7 +15,7 @@ _CHARACTERS = 4
 def usage_of(value: Any) -> Usage | None:
     """Token counts; None where there are none that can be believed. Parts are never more than the whole.
 
-    A count may be a number that is whole, or a text of digits. No prompt has no tokens: who says so, does not tell.
+    A count may be a whole number, or a text of digits. A prompt of no tokens means that the count is not known.
     """
     if not isinstance(value, dict):
         return None
@@ -77,7 +77,7 @@ def number(value: Any) -> int | None:
 
 
 class OutputMeter:
-    """How much an answer has said, for the estimate, and for ending what says too much."""
+    """Measures the text of an answer: for estimating its tokens, and for ending one that is too long."""
 
     def __init__(
         self, input_tokens: Callable[[], int], most_tokens: int | None = None, context: int | None = None
@@ -101,13 +101,13 @@ class OutputMeter:
 
     @property
     def too_much(self) -> bool:
-        """Whether no server that keeps to what it was asked says as much."""
+        """Whether the answer is longer than that of any server that keeps to its request."""
         return self.characters > self.most
 
-    def usage(self, told: Usage | None = None) -> Usage:
-        """What was used: as it was `told`, unless that is nothing for something; else our estimate."""
-        if told is not None and (told.output_tokens or not self.characters):
-            return told
+    def usage(self, reported: Usage | None = None) -> Usage:
+        """What was used: as it was `reported`, unless that is none for an answer with text; else our estimate."""
+        if reported is not None and (reported.output_tokens or not self.characters):
+            return reported
         made = -(-self.characters // _CHARACTERS)
-        given = self._input_tokens() if told is None else told.input_tokens
+        given = self._input_tokens() if reported is None else reported.input_tokens
         return Usage(given, output_tokens=made, estimated=True)

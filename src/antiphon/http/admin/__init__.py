@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.http.admin import admin_keys, audit_logs, invites, keys, members, projects, service_accounts, users
-from antiphon.http.api import Resource
+from antiphon.http.resource import Resource
 from antiphon.ports import Clock, Store
 from antiphon.run.organisation.admin_keys import AdminKeys
 from antiphon.run.organisation.invites import Invites

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from antiphon.http.admin.common import Json, body_of, reply, reply_deleted, reply_page
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.run.organisation.admin_keys import AdminKeys, OwnedAdminKey
 
 _ROOT = "/v1/organization/admin_api_keys"

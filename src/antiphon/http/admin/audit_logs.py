@@ -7,9 +7,9 @@ from typing import get_args
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.organisation import AuditEntry, AuditFilter, EventType
 from antiphon.http.admin.common import Json, reply_page
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.ports import Store
 from antiphon.protocol.refusals import unknown_parameter
 from antiphon.run.organisation.audit import names_of
@@ -82,20 +82,20 @@ def _require_tenants(types: tuple[str, ...]) -> None:
 
 
 def _json(entry: AuditEntry, names: dict[str, str]) -> Json:
-    """Schema `AuditLog`. What was and what is stand in the details, beside what the API tells there."""
-    told: Json = {"id": entry.resource_id}
+    """Schema `AuditLog`. The details hold the values before and after the change, beside OpenAI's own members."""
+    details: Json = {"id": entry.resource_id}
     if entry.type.endswith((".created", ".sent", ".added")):
-        told["data"] = entry.after
+        details["data"] = entry.after
     elif entry.type.endswith(".updated"):
-        told["changes_requested"] = entry.after
+        details["changes_requested"] = entry.after
     if entry.before:
-        told["before"] = entry.before
+        details["before"] = entry.before
     body: Json = {
         "id": entry.id,
         "type": entry.type,
         "effective_at": entry.at,
         "actor": _actor(entry),
-        entry.type: told,
+        entry.type: details,
     }
     if entry.project_id is not None:
         body["project"] = {"id": entry.project_id, "name": names.get(entry.project_id, "")}

@@ -9,9 +9,9 @@ import msgspec
 from antiphon.domain import amounts, money
 from antiphon.domain.ledger import Sum
 from antiphon.http.admin.buckets import asked, reply_page, span_of
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.ports import Clock, LedgerStore
 
 _PARAMETERS = ("start_time", "end_time", "bucket_width", "limit", "page", "group_by", "project_ids", "api_key_ids")

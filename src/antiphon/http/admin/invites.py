@@ -6,9 +6,9 @@ import time
 
 from antiphon.domain.organisation import Invite
 from antiphon.http.admin.common import Json, body_of, reply, reply_deleted, reply_page
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.run.organisation.invites import Invites
 
 _ROOT = "/v1/organization/invites"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from antiphon.http.admin.common import Json, body_of, reply, reply_deleted, reply_page
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.run.organisation.keys import Keys, OwnedKey
 
 _ROOT = "/v1/organization/projects/{project_id}/api_keys"
@@ -19,7 +19,7 @@ def resources(keys: Keys) -> list[Resource]:
         access = query.choice("owner_project_access", ("active", "inactive", "any"), "any")
         page, has_more = await keys.page(_project(exchange), after=query.text("after"), limit=query.limit())
         if access == "inactive":
-            # Whoever loses their place in a project loses their keys for it at once, so there are none.
+            # A member who is removed from a project loses their keys for it at once, so there are none.
             page, has_more = [], False
         await reply_page(exchange, [_json(key) for key in page], has_more=has_more)
 
@@ -76,9 +76,9 @@ def _json(owned: OwnedKey) -> Json:
 def _owner(owned: OwnedKey) -> Json:
     account, user = owned.account, owned.user
     if account is not None:
-        told = {"id": account.id, "name": account.name, "created_at": account.created_at, "role": account.role}
-        return {"type": "service_account", "service_account": told}
+        shown = {"id": account.id, "name": account.name, "created_at": account.created_at, "role": account.role}
+        return {"type": "service_account", "service_account": shown}
     if user is None:
         return {}
-    told = {"id": user.id, "email": user.email, "name": user.name, "created_at": user.created_at, "role": owned.role}
-    return {"type": "user", "user": told}
+    shown = {"id": user.id, "email": user.email, "name": user.name, "created_at": user.created_at, "role": owned.role}
+    return {"type": "user", "user": shown}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from antiphon.domain.organisation import Member
 from antiphon.http.admin.common import Json, body_of, reply, reply_deleted, reply_page
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.run.organisation.members import Members
 
 _ROOT = "/v1/organization/projects/{project_id}/users"

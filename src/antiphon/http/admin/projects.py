@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from antiphon.domain.tenancy import Project
 from antiphon.http.admin.common import Json, body_of, reply, reply_page
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.protocol.refusals import missing_parameter
 from antiphon.run.organisation.projects import Projects
 

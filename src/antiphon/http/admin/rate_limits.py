@@ -11,9 +11,9 @@ from antiphon.domain.rates import RateLimit
 from antiphon.domain.routes import Routes
 from antiphon.domain.tenancy import Project
 from antiphon.http.admin.common import Json, body_of, reply, reply_page
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.ports import Route, Store
 
 PATH = "/v1/organization/projects/{project_id}/rate_limits"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from antiphon.domain.organisation import ServiceAccount
 from antiphon.http.admin.common import Json, body_of, new_key_json, reply, reply_deleted, reply_page
-from antiphon.http.api import Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.run.organisation.service_accounts import ServiceAccounts
 
 _ROOT = "/v1/organization/projects/{project_id}/service_accounts"

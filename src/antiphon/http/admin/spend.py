@@ -14,11 +14,11 @@ from antiphon.domain import limits, money
 from antiphon.domain.budgets import ORGANIZATION, Budget, Scope
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.http.admin.buckets import integer
-from antiphon.http.api import Resource
 from antiphon.http.bodies import checked_body
 from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
+from antiphon.http.resource import Resource
 from antiphon.policy.money.budgets import BudgetStage
 from antiphon.policy.money.changes import BudgetChanges
 from antiphon.ports import Clock, TenantStore

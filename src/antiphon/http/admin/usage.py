@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from antiphon.domain.ledger import Sum
 from antiphon.http.admin.buckets import asked, reply_page, span_of
-from antiphon.http.api import Handler, Resource
 from antiphon.http.exchange import Exchange
 from antiphon.http.query import Query
+from antiphon.http.resource import Handler, Resource
 from antiphon.ports import Clock, LedgerStore
 
 _TIME = ("start_time", "end_time", "bucket_width", "limit", "page", "group_by", "project_ids")
@@ -50,14 +50,14 @@ def resources(store: LedgerStore, clock: Clock) -> list[Resource]:
         await reply_page(exchange, span, sums, _completions)
 
     def unused(kind: _Kind) -> Handler:
-        async def nothing(exchange: Exchange) -> None:
+        async def empty(exchange: Exchange) -> None:
             query = Query(exchange, (*_TIME, *kind.parameters))
             span = span_of(query, clock.now())
             for name in query.texts("group_by"):
                 query.choice("group_by", kind.group_by, name)
             await reply_page(exchange, span, [], _completions)
 
-        return nothing
+        return empty
 
     return [
         Resource("/v1/organization/usage/completions", {"GET": completions}, access="admin"),

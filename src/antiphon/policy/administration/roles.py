@@ -15,7 +15,7 @@ _PROJECT = f"{_ROOT}/projects/{{project_id}}"
 class Rule(NamedTuple):
     """What it takes. An owner of the organisation may do everything.
 
-    `reader`: whoever has an admin key may. `project_owner`: an owner of the path's project may, if the request sets
+    `reader`: holders of an admin key may. `project_owner`: an owner of the path's project may, if the request sets
     none but these `fields` (None: whichever it sets).
     """
 

@@ -116,6 +116,7 @@ def _canonical(generation: Generation) -> Generation:
         tier=None,
         user=None,
         safety_identifier=None,
+        headers={},
     )
 
 

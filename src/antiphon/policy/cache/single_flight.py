@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from antiphon.domain import limits
-from antiphon.domain.errors import EngineFailed
+from antiphon.domain.errors import EngineFailed, fresh
 from antiphon.domain.ids import new_id
 from antiphon.domain.route_trace import RouteTrace
 from antiphon.policy.call import GenerationContext
@@ -81,7 +81,7 @@ class SharedGeneration:
         except asyncio.CancelledError:
             self.error = EngineFailed("The generation was ended.")
         except Exception as error:
-            self.error = _copy(error)
+            self.error = fresh(error)
 
     def _end(self, over: Callable[[], None]) -> None:
         self.over = True
@@ -180,7 +180,7 @@ class Subscriber(Stream[Delta]):
         while not (flight.begun or flight.over):
             await flight.news()
         if not flight.begun and flight.error is not None:
-            raise _copy(flight.error)
+            raise fresh(flight.error)
 
     async def under_way(self) -> bool:
         """Wait for the first delta. False: there will be none, and another way to an answer is to be found."""
@@ -201,7 +201,7 @@ class Subscriber(Stream[Delta]):
                 break
             await flight.news()
         if flight.error is not None and not flight.finished and not self._closed:
-            raise _copy(flight.error)
+            raise fresh(flight.error)
         raise StopAsyncIteration
 
     def _take(self) -> Delta:
@@ -239,10 +239,3 @@ def joined(deltas: Iterable[Delta]) -> Delta:
 def as_new(delta: Delta) -> Delta:
     """The delta as if it had been made for this call: a tool's call has an id that no other answer has."""
     return msgspec.structs.replace(delta, call_id=new_id("call_")) if isinstance(delta, CallStart) else delta
-
-
-def _copy(error: BaseException) -> BaseException:
-    """An error like this one: raised in several tasks, a shared one would gather all their tracebacks."""
-    twin = type(error).__new__(type(error), *error.args)
-    twin.__dict__.update(error.__dict__)
-    return twin

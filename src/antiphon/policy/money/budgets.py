@@ -15,7 +15,6 @@ from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import AntiphonError, PermissionDenied, SpendLimitReached, Unstorable
 from antiphon.domain.ids import new_id
 from antiphon.domain.tenancy import Caller
-from antiphon.periodic import PeriodicTask
 from antiphon.policy.call import GenerationContext
 from antiphon.policy.money import costs
 from antiphon.policy.money.pricing import Pricing
@@ -50,7 +49,6 @@ class BudgetStage:
         self._loading = asyncio.Lock()
         self._held: dict[int, _Held] = {}
         self._settling: set[asyncio.Task[None]] = set()
-        self._keeping = PeriodicTask(_log, self._keep)
         self._stopping = False
 
     # --- the stage ----------------------------------------------------------------------------------------------------
@@ -203,25 +201,20 @@ class BudgetStage:
             if changes == self._changes:
                 self._known_until = self._clock.monotonic() + limits.BUDGET_CACHE_TTL
 
-    # --- its habits ---------------------------------------------------------------------------------------------------
+    # --- its life -----------------------------------------------------------------------------------------------------
     async def start(self) -> None:
-        """Begin to renew what is reserved, and to settle what crashed servers had reserved."""
-        await self._keeping.start()
+        """Nothing: what there is to do is a sweep."""
 
     async def stop(self) -> None:
         """Settle what is over, within `limits.CLOSE_TIMEOUT`."""
         self._stopping = True
-        await self._keeping.stop()
         if self._settling:
             _, late = await asyncio.wait(self._settling, timeout=limits.CLOSE_TIMEOUT)
             for task in late:
                 task.cancel()
 
-    async def _keep(self) -> None:
-        await self._renew()
-        await asyncio.sleep(limits.RESERVATION_RENEWAL)
-
-    async def _renew(self) -> None:
+    async def sweep(self) -> None:
+        """Renew what is reserved here, and settle what servers had reserved that crashed."""
         await self._load()
         if not self._known and not self._held:
             return

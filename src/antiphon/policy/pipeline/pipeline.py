@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 
+import msgspec
+
 from antiphon.domain import limits
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.fairness import WHOSE
@@ -29,7 +31,19 @@ class Pipeline:
         self,
         stages: Sequence[Stage] = (),
         call_listeners: Sequence[CallListener] = (),
-        answering: Answerer | None = None,
+        answerer: Answerer | None = None,
+        start_listeners: Sequence[StartListener] = (),
+        deferred_listeners: Sequence[CallListener] = (),
+    ) -> None:
+        """As `install` takes them. A pipeline that is made without may be handed on, and is given them later."""
+        self._over: list[Call] = []
+        self.install(stages, call_listeners, answerer, start_listeners, deferred_listeners)
+
+    def install(
+        self,
+        stages: Sequence[Stage] = (),
+        call_listeners: Sequence[CallListener] = (),
+        answerer: Answerer | None = None,
         start_listeners: Sequence[StartListener] = (),
         deferred_listeners: Sequence[CallListener] = (),
     ) -> None:
@@ -40,10 +54,9 @@ class Pipeline:
         """
         self._stages = tuple(stages)
         self._witnesses = tuple(call_listeners)
-        self._answering = answering
+        self._answerer = answerer
         self._heralds = tuple(start_listeners)
         self._chroniclers = tuple(deferred_listeners)
-        self._over: list[Call] = []
 
     def bound(self, call: Call, route: Route) -> PipelineEngine:
         """The route as an engine for this call: whatever it generates goes through the stages.
@@ -63,7 +76,7 @@ class Pipeline:
             for stage in self._stages:
                 await stage.enter(admission)
                 entered.append(stage)
-            stream = await self._answering.answer(admission) if self._answering is not None else None
+            stream = await self._answerer.answer(admission) if self._answerer is not None else None
             if stream is None:
                 stream = await route.generate(admission.generation, admission.trace)
         except BaseException as error:
@@ -164,6 +177,8 @@ class PipelineEngine:
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Through the stages, on the route."""
+        if self._call.upstream_headers:
+            generation = msgspec.structs.replace(generation, headers=self._call.upstream_headers)
         return await self._gate.begin(self._call, self.route, generation)
 
     async def check(self, generation: Generation) -> None:

@@ -1,6 +1,21 @@
 """A chat completion as a state machine without I/O: deltas of each choice in, chunks out.
 
-`TRANSITIONS` is the whole protocol of one choice; a completion is its choices side by side.
+`TRANSITIONS` is the whole protocol of one choice: for each state and each kind of delta the next state and the action
+that makes the chunk. A completion is its choices side by side, each with a state of its own; deltas come as pairs of a
+choice's index and a delta, in any order of the choices.
+
+    NEW      before the first chunk, which has the role; `start` opens all choices
+    OPEN     text, a refusal or reasoning may come, a call may begin, or the choice may end
+    CALL     a call has begun, and its arguments come; another call, text or the end closes it
+    ENDED    the choice has its finish reason. When all have, the completion is over, and may be stored
+
+A delta that has no row is an engine's mistake (`MachineError`), and ends the completion with an error, after the chunks
+of what came before it. Arguments without a call are the usual one: OPEN has no row for `CallArguments`.
+
+Every event is a chunk; the order of chunks follows from the table alone. The usage comes last, in a chunk without
+choices, if the client has asked for it (`stream_options.include_usage`); all other chunks then have a `usage` of null.
+What the choices have come to is kept, and `completion` makes the whole object of it: for clients that do not stream,
+and for the store.
 """
 
 from __future__ import annotations
@@ -116,9 +131,9 @@ class ChatMachine:
         self.ended = False
         self.unsaved = False
         self.error: AntiphonError | None = None
-        self._untold: list[Event] = []
+        self._undelivered: list[Event] = []
 
-    # --- facts in -----------------------------------------------------------------------------------------------------
+    # --- deltas in ----------------------------------------------------------------------------------------------------
     def start(self) -> list[Event]:
         """The first chunk of each choice, which carries the role.
 
@@ -130,14 +145,14 @@ class ChatMachine:
             events.append(self._chunk(index, {"role": "assistant", "content": None, "refusal": None}))
         return events
 
-    def feed(self, fact: tuple[int, AnswerDelta | PassthroughDelta | Batch]) -> list[Event]:
+    def feed(self, given: tuple[int, AnswerDelta | PassthroughDelta | Batch]) -> list[Event]:
         """One delta of one choice: (index, delta). Raises `MachineError` if it has no row in the table."""
-        index, delta = fact
+        index, delta = given
         if isinstance(delta, Batch):
             return self._feed_all(index, delta)
         choice = self._choices[index]
         if isinstance(delta, TextDelta) and not delta.text and not delta.logprobs:
-            return []  # as above
+            return []  # see `start`
         row = TRANSITIONS[choice.state].get(type(delta))
         if row is None or isinstance(delta, PassthroughDelta):
             raise MachineError(f"{type(delta).__name__} while {choice.state.name}")
@@ -155,8 +170,8 @@ class ChatMachine:
             for delta in batch.deltas:
                 events += self.feed((index, delta))
         except MachineError:
-            # What came before stays said: it is told with what ends the completion.
-            self._untold = events
+            # What came before is kept, and given with the error that ends the completion.
+            self._undelivered = events
             raise
         return events
 
@@ -164,14 +179,14 @@ class ChatMachine:
         """The generation broke: one error object ends the stream."""
         self.ended = True
         self.error = error
-        return [*self._untold, Event("", dict(error.body()))]
+        return [*self._undelivered, Event("", dict(error.body()))]
 
     def cancel(self) -> list[Event]:
         """The client no longer wants it."""
         self.ended = True
         return []
 
-    # --- what it comes to ---------------------------------------------------------------------------------------------
+    # --- the whole completion -----------------------------------------------------------------------------------------
     def usage(self) -> Usage:
         """Tokens of all choices; the prompt counts once, as it was given once."""
         usages = [choice.finish.usage for choice in self._choices]

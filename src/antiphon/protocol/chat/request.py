@@ -8,18 +8,17 @@ from typing import Any
 import msgspec
 
 from antiphon.domain.errors import InvalidRequest
-from antiphon.protocol import structured, toolset
+from antiphon.protocol import toolset
 from antiphon.protocol.chat import messages
 from antiphon.protocol.generation import (
     Generation,
-    Grammar,
     OutputFormat,
     Sampling,
     Tool,
     ToolChoice,
     Turn,
 )
-from antiphon.protocol.numbers import make_whole, number_or
+from antiphon.protocol.numbers import make_whole
 from antiphon.protocol.refusals import Unserved, check_count, unsupported_parameter, unsupported_value
 from antiphon.protocol.unknown import unread
 
@@ -146,8 +145,7 @@ def _tool(tool: Json, index: int) -> Tool:
     if tool["type"] == "custom":
         custom = tool["custom"]
         grammar = (custom.get("format") or {}).get("grammar")
-        bound = Grammar(grammar["syntax"], grammar["definition"]) if grammar else None
-        return Tool(custom["name"], custom.get("description") or "", kind="custom", grammar=bound, extra=extra)
+        return toolset.custom_tool(custom, grammar, extra)
     function = tool["function"]
     if more := unread(function, _FUNCTION):
         extra = {**extra, "function": more}
@@ -199,15 +197,7 @@ def _output(response_format: Json | None, unserved: list[Unserved]) -> OutputFor
     match (response_format or {}).get("type", "text"):
         case "json_schema":
             assert response_format is not None
-            schema = response_format["json_schema"]
-            if schema.get("strict") is True:
-                structured.check_strict(
-                    schema.get("schema") or {},
-                    what=f"response_format '{schema['name']}'",
-                    code="invalid_json_schema",
-                    param="response_format",
-                )
-            return OutputFormat("json_schema", schema["name"], schema.get("schema") or {}, schema.get("strict") is True)
+            return toolset.json_schema_format(response_format["json_schema"], "response_format")
         case "json_object":
             return OutputFormat("json_object")
         case "text":
@@ -226,11 +216,8 @@ def _sampling(body: Json) -> Sampling:
             param="top_logprobs",
         )
     stop = body.get("stop") or ()
-    return Sampling(
-        temperature=number_or(body.get("temperature"), 1.0),
-        top_p=number_or(body.get("top_p"), 1.0),
-        frequency_penalty=number_or(body.get("frequency_penalty"), 0.0),
-        presence_penalty=number_or(body.get("presence_penalty"), 0.0),
+    return msgspec.structs.replace(
+        toolset.common_sampling(body),
         seed=body.get("seed"),
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         logit_bias=_logit_bias(body.get("logit_bias") or {}),

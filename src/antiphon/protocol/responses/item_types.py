@@ -174,7 +174,7 @@ TYPES: dict[str, ItemType] = {
     "custom_tool_call": ItemType("ctc_", _DONE),
     "custom_tool_call_output": ItemType("ctco_", _DONE),
     "reasoning": ItemType("rs_", {"summary": _empty}),
-    # What it holds is shown in its place (`protocol.compaction`).
+    # What it holds is shown in its place (`protocol.responses.compaction`).
     "compaction": ItemType("cmp_"),
     "file_search_call": ItemType("fs_", _DONE, shown=_file_search),
     "web_search_call": ItemType("ws_", {**_DONE, "action": lambda item: {"type": "search"}}),

@@ -9,7 +9,7 @@ import msgspec
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.ids import new_id
-from antiphon.protocol import compaction, structured, toolset
+from antiphon.protocol import toolset
 from antiphon.protocol.generation import (
     Generation,
     Message,
@@ -19,7 +19,7 @@ from antiphon.protocol.generation import (
     ToolChoice,
     Turn,
 )
-from antiphon.protocol.numbers import make_whole, number_or
+from antiphon.protocol.numbers import make_whole
 from antiphon.protocol.refusals import (
     Unserved,
     check_count,
@@ -28,8 +28,8 @@ from antiphon.protocol.refusals import (
     unsupported_parameter,
     unsupported_value,
 )
+from antiphon.protocol.responses import compaction, tools
 from antiphon.protocol.responses import items as item_rules
-from antiphon.protocol.responses import tools
 from antiphon.protocol.responses.item_types import full_tool
 from antiphon.protocol.responses.items import Json
 from antiphon.protocol.responses.tools import Offered
@@ -190,11 +190,8 @@ def instruction_items(messages: list[Json]) -> list[Json]:
 
 def _sampling(body: Json) -> Sampling:
     wanted = "message.output_text.logprobs" in (body.get("include") or ())
-    return Sampling(
-        temperature=number_or(body.get("temperature"), 1.0),
-        top_p=number_or(body.get("top_p"), 1.0),
-        frequency_penalty=number_or(body.get("frequency_penalty"), 0.0),
-        presence_penalty=number_or(body.get("presence_penalty"), 0.0),
+    return msgspec.structs.replace(
+        toolset.common_sampling(body),
         max_tokens=body.get("max_output_tokens"),
         top_logprobs=(body.get("top_logprobs") or 0) if wanted else None,
     )
@@ -205,16 +202,7 @@ def output_format(text_format: Json | None) -> OutputFormat:
     match (text_format or {}).get("type", "text"):
         case "json_schema":
             assert text_format is not None
-            if text_format.get("strict") is True:
-                structured.check_strict(
-                    text_format["schema"],
-                    what=f"response_format '{text_format['name']}'",
-                    code="invalid_json_schema",
-                    param="text.format.schema",
-                )
-            return OutputFormat(
-                "json_schema", text_format["name"], text_format["schema"], text_format.get("strict") is True
-            )
+            return toolset.json_schema_format(text_format, "text.format.schema")
         case "json_object":
             return OutputFormat("json_object")
         case "text":

@@ -8,7 +8,7 @@ import msgspec
 
 from antiphon.domain.errors import InvalidRequest
 from antiphon.protocol import toolset
-from antiphon.protocol.generation import Grammar, Tool, ToolChoice
+from antiphon.protocol.generation import Tool, ToolChoice
 from antiphon.protocol.refusals import Unserved, unsupported_parameter, unsupported_value
 from antiphon.protocol.responses import client_tools
 from antiphon.protocol.responses.client_tools import SINGLE, Form
@@ -165,8 +165,7 @@ def callable_tool(tool: Json, path: str) -> Tool:
     """A function or a custom tool that stands at `path` of the request."""
     if tool["type"] == "custom":
         grammar = tool.get("format") or {}
-        bound = Grammar(grammar["syntax"], grammar["definition"]) if grammar.get("type") == "grammar" else None
-        return Tool(tool["name"], tool.get("description") or "", kind="custom", grammar=bound)
+        return toolset.custom_tool(tool, grammar if grammar.get("type") == "grammar" else None)
     return toolset.function_tool(tool, path)
 
 

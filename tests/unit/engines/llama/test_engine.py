@@ -81,7 +81,7 @@ def engine(child: Child, tmp_path: Path) -> LlamaEngine:
     model = tmp_path / "m.gguf"
     model.touch()
     made = LlamaEngine(LlamaConfig(model=model, name="m", slots=1, context=100))
-    made._supervisor = cast("Any", child)
+    made._child.supervisor = cast("Any", child)
     return made
 
 
@@ -183,12 +183,12 @@ def test_an_answer_is_watched_on_when_the_process_that_watches_has_ended(tmp_pat
 
 
 def test_what_is_cut_off_breaks_no_grammar(tmp_path: Path) -> None:
-    class PageCursor(Child):
+    class BrokenOff(Child):
         async def complete(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
             yield Chunk(content='{"a', tokens_predicted=1)
             yield Chunk(content="\ufffd", stop=True, stop_type="limit", tokens_predicted=2)
 
-    deltas = ask(PageCursor(), tmp_path, output=SMALL)
+    deltas = ask(BrokenOff(), tmp_path, output=SMALL)
     assert isinstance(deltas[-1], Finish)
     assert deltas[-1].reason == "length"
 

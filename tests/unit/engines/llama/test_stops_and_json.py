@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.engines.llama.jsontext import JsonSpan, StringMember, decode_string
-from antiphon.engines.llama.stops import StopMatcher
+from antiphon.engines.stops import StopMatcher
 
 
 def run(stops: list[str], pieces: list[str]) -> tuple[str, bool]:

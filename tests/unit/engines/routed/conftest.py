@@ -19,7 +19,7 @@ from antiphon.engines.routed.target import Target
 from antiphon.engines.scripted import ScriptedEngine, Step, saying
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Delta, Generation, Message, TextDelta, TextPart
-from simulation.world import VirtualClock, VirtualLoop, play
+from support.virtual_time import VirtualClock, VirtualLoop, play
 
 PLAIN = Capabilities(context_tokens=1000)
 

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from antiphon.domain import limits
 from antiphon.engines.routed.breaker import Breaker
+from support.examples import examples
 
 
 class Histories(RuleBasedStateMachine):
@@ -79,7 +80,7 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestHistories.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 
 
 def broken(now: float = 0.0) -> Breaker:

@@ -12,8 +12,9 @@ import msgspec
 import pytest
 
 from antiphon.domain.errors import DeadlineExceeded, EngineUnavailable, InvalidRequest, OutputInvalid, UpstreamFailed
-from antiphon.engines.upstream.chat.dialect import ChatEngine, ChatStream
+from antiphon.engines.upstream.engine import UpstreamEngine
 from antiphon.engines.upstream.reply import Reply
+from antiphon.engines.upstream.stream import AnswerStream
 from antiphon.protocol.generation import (
     Batch,
     Delta,
@@ -33,9 +34,9 @@ from antiphon.protocol.generation import (
 from contract.engine_contract import Run, asking, calls_of, collect, finish_of, text_of
 from support.chat_engines import HASTY, chat_engine
 from support.upstreams import (
+    BreakOff,
     ChatUpstream,
     Json,
-    PageCursor,
     Says,
     Stall,
     chat_upstream,
@@ -66,7 +67,7 @@ def upstream() -> Iterator[ChatUpstream]:
 
 
 @pytest.fixture
-def engine(run: Run, upstream: ChatUpstream) -> Iterator[ChatEngine]:
+def engine(run: Run, upstream: ChatUpstream) -> Iterator[UpstreamEngine]:
     upstream.behave = saying("Hel", "lo")
     with chat_engine(run, upstream.url, deadlines=HASTY) as engine:
         yield engine
@@ -79,7 +80,7 @@ def passthrough(**more: Any) -> Generation:
 
 # --- whose words ------------------------------------------------------------------------------------------------------
 def test_a_clients_own_words_are_sent_and_the_servers_are_passed_on(
-    run: Run, upstream: ChatUpstream, engine: ChatEngine
+    run: Run, upstream: ChatUpstream, engine: UpstreamEngine
 ) -> None:
     deltas = run(collect(engine, passthrough(stream=True, vendor={"x": 1}, store=False)))
     assert upstream.last == {
@@ -95,7 +96,7 @@ def test_a_clients_own_words_are_sent_and_the_servers_are_passed_on(
     assert PassthroughDelta(usage_chunk()) in shown
 
 
-def test_a_whole_answer_is_passed_on_as_it_is(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:
+def test_a_whole_answer_is_passed_on_as_it_is(run: Run, upstream: ChatUpstream, engine: UpstreamEngine) -> None:
     [delta, finish] = run(collect(engine, passthrough()))
     assert isinstance(delta, PassthroughDelta)
     assert delta.text == "Hello"
@@ -103,7 +104,7 @@ def test_a_whole_answer_is_passed_on_as_it_is(run: Run, upstream: ChatUpstream, 
     assert finish == Finish("stop", Usage(5, 0, 3))
 
 
-def test_a_server_that_does_not_stream_is_made_to(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:
+def test_a_server_that_does_not_stream_is_made_to(run: Run, upstream: ChatUpstream, engine: UpstreamEngine) -> None:
     upstream.behave = lambda _: completed({"content": "Hello"})
     [delta, _] = run(collect(engine, passthrough(stream=True)))
     assert isinstance(delta, PassthroughDelta)
@@ -116,7 +117,7 @@ def test_a_server_that_does_not_stream_is_made_to(run: Run, upstream: ChatUpstre
 
 @pytest.mark.parametrize("more", [{"tools": (ADD,)}, {"output": OutputFormat("json_object")}], ids=["tools", "output"])
 def test_what_must_be_enforced_is_asked_in_our_words(
-    run: Run, upstream: ChatUpstream, engine: ChatEngine, more: dict[str, Any]
+    run: Run, upstream: ChatUpstream, engine: UpstreamEngine, more: dict[str, Any]
 ) -> None:
     upstream.behave = saying("{}")
     deltas = run(collect(engine, asking("Hi", passthrough=Passthrough("chat", {**BODY, "x": 1}), **more)))
@@ -124,7 +125,7 @@ def test_what_must_be_enforced_is_asked_in_our_words(
     assert "x" not in upstream.last
 
 
-def test_what_only_the_clients_own_words_can_say_is_refused_in_ours(run: Run, engine: ChatEngine) -> None:
+def test_what_only_the_clients_own_words_can_say_is_refused_in_ours(run: Run, engine: UpstreamEngine) -> None:
     generation = asking("Hi", passthrough=Passthrough("chat", {**BODY, "web_search_options": {"a": 1}}), tools=(ADD,))
     for ask in (engine.generate(generation), engine.check(generation)):
         with pytest.raises(InvalidRequest) as caught:
@@ -142,13 +143,13 @@ def test_content_that_is_not_taken_is_refused_also_in_the_clients_own_words(run:
             run(engine.check(asking(image, passthrough=Passthrough("chat", BODY))))
 
 
-def test_another_surfaces_words_are_translated(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:
+def test_another_surfaces_words_are_translated(run: Run, upstream: ChatUpstream, engine: UpstreamEngine) -> None:
     deltas = run(collect(engine, asking("Hi", passthrough=Passthrough("responses", {"input": "Hi"}))))
     assert text_of(deltas) == "Hello"
 
 
 def test_what_comes_at_once_is_given_at_once_to_whom_wants_it(
-    run: Run, upstream: ChatUpstream, engine: ChatEngine
+    run: Run, upstream: ChatUpstream, engine: UpstreamEngine
 ) -> None:
     at_once = b"".join(sse(chunk({"content": "a"}), chunk({"content": "b"}), chunk(finish="stop")))
     upstream.behave = lambda _: Says([at_once], kind="text/event-stream")
@@ -171,7 +172,7 @@ def test_without_a_name_of_its_own_the_model_is_as_asked(run: Run, upstream: Cha
 
 
 # --- what is enforced -------------------------------------------------------------------------------------------------
-def test_json_that_is_almost_right_is_repaired(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:
+def test_json_that_is_almost_right_is_repaired(run: Run, upstream: ChatUpstream, engine: UpstreamEngine) -> None:
     upstream.behave = saying("```json\n{'a': 1,}", "\n```")
     deltas = run(collect(engine, asking("Hi", output=OutputFormat("json_schema", "x", SCHEMA))))
     assert json.loads(text_of(deltas)) == {"a": 1}
@@ -180,13 +181,15 @@ def test_json_that_is_almost_right_is_repaired(run: Run, upstream: ChatUpstream,
         run(collect(engine, asking("Hi", output=OutputFormat("json_schema", "x", SCHEMA, strict=True))))
 
 
-def test_a_call_that_must_be_made_is_found_in_the_text(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:
+def test_a_call_that_must_be_made_is_found_in_the_text(
+    run: Run, upstream: ChatUpstream, engine: UpstreamEngine
+) -> None:
     upstream.behave = saying('{"name": "add", "arguments": {"a": 1}}')
     deltas = run(collect(engine, asking("Hi", tools=(ADD,), tool_choice=ToolChoice("required"))))
     assert calls_of(deltas) == [("add", '{"a": 1}')]
 
 
-def test_a_custom_tool_on_a_server_without_any(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:
+def test_a_custom_tool_on_a_server_without_any(run: Run, upstream: ChatUpstream, engine: UpstreamEngine) -> None:
     call = {"index": 0, "id": "c", "function": {"name": "note", "arguments": '{"input": "hi"}'}}
     upstream.behave = lambda _: streamed(chunk({"tool_calls": [call]}), chunk(finish="tool_calls"))
     assert calls_of(run(collect(engine, asking("Hi", tools=(Tool("note", kind="custom"),))))) == [("note", "hi")]
@@ -211,7 +214,7 @@ def test_a_server_that_keeps_its_word_is_believed(run: Run, upstream: ChatUpstre
 
 
 # --- how it ends ------------------------------------------------------------------------------------------------------
-async def until_fault(engine: ChatEngine, generation: Generation) -> tuple[list[Delta], Exception]:
+async def until_fault(engine: UpstreamEngine, generation: Generation) -> tuple[list[Delta], Exception]:
     deltas: list[Delta] = []
     try:
         async for delta in await engine.generate(generation):
@@ -227,13 +230,13 @@ async def until_fault(engine: ChatEngine, generation: Generation) -> tuple[list[
     [
         ([b"data: {\n\n"], "upstream_invalid"),
         ([b'data: {"error": {"message": "x"}}\n\n'], "upstream_error"),
-        ([PageCursor()], "upstream_error"),
+        ([BreakOff()], "upstream_error"),
         ([], "upstream_truncated"),
         ([Stall()], "upstream_timeout"),
     ],
 )
 def test_what_came_before_a_fault_is_given(
-    run: Run, upstream: ChatUpstream, engine: ChatEngine, own: bool, tail: list[Any], code: str
+    run: Run, upstream: ChatUpstream, engine: UpstreamEngine, own: bool, tail: list[Any], code: str
 ) -> None:
     said = b"".join(sse(chunk({"content": "a"}), chunk({"content": "b"}), done=False))
     pieces = [said + tail[0]] if tail and isinstance(tail[0], bytes) else [said, *tail]
@@ -244,9 +247,9 @@ def test_what_came_before_a_fault_is_given(
     assert [delta.text for delta in deltas if isinstance(delta, TextDelta | PassthroughDelta)] == ["a", "b"]
 
 
-@pytest.mark.parametrize("tail", [PageCursor(), Stall()])
+@pytest.mark.parametrize("tail", [BreakOff(), Stall()])
 def test_an_answer_that_was_whole_but_for_its_usage_is_not_lost(
-    run: Run, upstream: ChatUpstream, engine: ChatEngine, tail: Any
+    run: Run, upstream: ChatUpstream, engine: UpstreamEngine, tail: Any
 ) -> None:
     pieces = [*sse(chunk({"content": "abcd"}), chunk(finish="stop"), done=False), tail]
     upstream.behave = lambda _: Says(pieces, kind="text/event-stream")
@@ -256,7 +259,7 @@ def test_an_answer_that_was_whole_but_for_its_usage_is_not_lost(
     assert finish.usage.output_tokens == 1
 
 
-def test_refusals_come_before_the_stream(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:
+def test_refusals_come_before_the_stream(run: Run, upstream: ChatUpstream, engine: UpstreamEngine) -> None:
     upstream.behave = failing(400, {"message": "no", "param": "messages[0].content"})
     with pytest.raises(InvalidRequest) as caught:
         run(engine.generate(passthrough()))
@@ -270,7 +273,7 @@ def test_refusals_come_before_the_stream(run: Run, upstream: ChatUpstream, engin
     assert caught.value.param == "temperature"
 
 
-def test_closing_hangs_up(run: Run, upstream: ChatUpstream, engine: ChatEngine) -> None:
+def test_closing_hangs_up(run: Run, upstream: ChatUpstream, engine: UpstreamEngine) -> None:
     upstream.behave = lambda _: Says([*sse(chunk({"content": "a"}), done=False), Stall()], kind="text/event-stream")
 
     async def main(steps: int) -> None:
@@ -289,7 +292,7 @@ def test_closing_hangs_up(run: Run, upstream: ChatUpstream, engine: ChatEngine) 
         run(main(steps))
 
 
-def test_a_stopped_engine_says_so(run: Run, engine: ChatEngine) -> None:
+def test_a_stopped_engine_says_so(run: Run, engine: UpstreamEngine) -> None:
     run(engine.stop())
     with pytest.raises(EngineUnavailable):
         run(engine.generate(asking("Hi")))
@@ -298,10 +301,10 @@ def test_a_stopped_engine_says_so(run: Run, engine: ChatEngine) -> None:
 
 
 def test_an_answer_leaves_nothing_to_the_garbage_collector(
-    run: Run, upstream: ChatUpstream, engine: ChatEngine
+    run: Run, upstream: ChatUpstream, engine: UpstreamEngine
 ) -> None:
     def left() -> list[object]:
-        return [each for each in gc.get_objects() if isinstance(each, Reply | ChatStream)]
+        return [each for each in gc.get_objects() if isinstance(each, Reply | AnswerStream)]
 
     async def main() -> None:
         for generation in (asking("Hi"), passthrough(), passthrough(stream=True)):

@@ -97,7 +97,7 @@ def test_whatever_is_left_out_or_odd_the_client_gets_whole_chunks(events: list[A
 
 @pytest.mark.parametrize(
     ("word", "reason"),
-    [("eos_token", "stop"), ("STOP", "stop"), ("end_turn", "stop"), ("MAX_TOKENS", "length"), ("SAFETY",
+    [("eos_token", "stop"), ("STOP", "stop"), ("append_and_unlock", "stop"), ("MAX_TOKENS", "length"), ("SAFETY",
      "content_filter"), ("tool_use", "tool_calls"), ("whatever", "stop")],
 )  # fmt: skip
 def test_words_for_the_end_become_the_published_ones(word: str, reason: str) -> None:

@@ -34,9 +34,9 @@ from support.chat_engines import HASTY, client_of
 from support.upstreams import (
     SECRET,
     Behaviour,
+    BreakOff,
     ChatUpstream,
     Json,
-    PageCursor,
     Says,
     Stall,
     chat_upstream,
@@ -269,7 +269,7 @@ def test_errors_that_are_none_of_the_known_forms(upstream: ChatUpstream, body: b
 def test_an_error_without_end_is_not_read_to_its_end(upstream: ChatUpstream) -> None:
     error = error_of(upstream, Says([b" " * 10_000] * 100, status=500))
     assert error.code == "upstream_error"
-    error = error_of(upstream, Says([b'{"error"', PageCursor()], status=500))
+    error = error_of(upstream, Says([b'{"error"', BreakOff()], status=500))
     assert error.code == "upstream_error"
 
 
@@ -289,7 +289,7 @@ def test_nobody_is_there(upstream: ChatUpstream) -> None:
 
 
 @pytest.mark.parametrize("ask", [whole, events])
-@pytest.mark.parametrize("pieces", [[PageCursor()], [b'data: {"a', PageCursor()], [b'{"a":', PageCursor()]])
+@pytest.mark.parametrize("pieces", [[BreakOff()], [b'data: {"a', BreakOff()], [b'{"a":', BreakOff()]])
 def test_an_upstream_that_hangs_up(upstream: ChatUpstream, ask: Any, pieces: list[Any]) -> None:
     kind = "text/event-stream" if ask is events else "application/json"
     error = error_of(upstream, Says(pieces, kind=kind), ask)

@@ -67,13 +67,13 @@ def test_long_words_do_not_hold_up_the_server() -> None:
     began = time.perf_counter()
     for text in ("a." * 50_000, "-a" * 50_000, "/a" * 50_000, "1." * 50_000, "exceeds " * 20_000, "sk-" * 40_000):
         SCRUBBER.clean(text)
-        errors.told({"error": {"message": text, "code": text, "param": text}}, SCRUBBER)
+        errors.reported({"error": {"message": text, "code": text, "param": text}}, SCRUBBER)
     assert time.perf_counter() - began < 1
 
 
 def test_a_secret_is_no_code_and_no_parameter() -> None:
     scrubber = Scrubber("plainsecret", "up.example")
-    told = errors.told({"error": {"message": "x", "code": "plainsecret", "param": "plainsecret"}}, scrubber)
+    told = errors.reported({"error": {"message": "x", "code": "plainsecret", "param": "plainsecret"}}, scrubber)
     assert (told.code, told.param, told.message) == (None, None, "x")
 
 

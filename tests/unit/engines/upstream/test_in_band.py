@@ -16,8 +16,9 @@ from antiphon.domain.errors import (
     RateLimited,
     UpstreamFailed,
 )
-from antiphon.engines.upstream.chat.answer import AnswerParser, ChatParser
+from antiphon.engines.upstream.chat.answer import ChatParser
 from antiphon.engines.upstream.chat.passthrough import ChatPassthroughParser
+from antiphon.engines.upstream.dialect import AnswerParser
 from antiphon.engines.upstream.responses.answer import ResponsesParser
 from antiphon.engines.upstream.responses.passthrough import ResponsesPassthroughParser
 from antiphon.engines.upstream.scrubber import Scrubber

@@ -27,6 +27,7 @@ from antiphon.protocol.generation import (
     Usage,
 )
 from conformance.samples import call, message, reasoning, response, stream
+from support.examples import examples
 from support.hosted import searching
 
 Body = dict[str, Any]
@@ -291,7 +292,7 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.integers(0, 24), st.sampled_from(["item", "delta", "output_index", "type", "response", "logprobs"]), anything)
 def test_whatever_is_changed_it_is_an_answer_or_a_clean_error(at: int, name: str, value: Any) -> None:
     events = stream()

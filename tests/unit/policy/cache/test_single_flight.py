@@ -15,6 +15,7 @@ from antiphon.policy.cache.stage import Cache
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.generation import Batch, Delta, Finish, TextDelta, Usage
 from support.caching import MemoryCache, ScriptedRoute, SetClock, a_call, asking
+from support.examples import examples
 
 USAGE = Usage(input_tokens=10, output_tokens=5)
 #: What happens next: a call joins, one of them takes a delta, leaves, or the loop gets a few turns.
@@ -82,7 +83,7 @@ async def play(actions: list[tuple[str, int]], world: tuple[Pipeline, ScriptedRo
     return readers
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @example([("join", 0), ("take", 0), ("leave", 0)], 3, False)
 @given(ACTIONS, st.integers(0, 6), st.booleans())
 def test_everybody_gets_the_same_and_each_generation_is_billed_once(
@@ -94,7 +95,7 @@ def test_everybody_gets_the_same_and_each_generation_is_billed_once(
     async def main() -> None:
         engine = ScriptedEngine(lambda _: script)
         cache = Cache(MemoryCache(), SetClock(), b"s" * 32)
-        world = (Pipeline(answering=cache), ScriptedRoute(engine))
+        world = (Pipeline(answerer=cache), ScriptedRoute(engine))
         readers = await play(actions, world)
         left_early = {reader for reader in readers if reader.left and len(reader.got) <= length}
         for reader in readers:

@@ -50,7 +50,7 @@ class World:
         self.engine = ScriptedEngine(script or saying("some words", pieces=2))
         self.route = ScriptedRoute(self.engine, **route)
         self.cache = Cache(self.store, self.clock, b"s" * 32)
-        self.gate = Pipeline(answering=self.cache)
+        self.gate = Pipeline(answerer=self.cache)
 
     async def ask(self, generation: Generation | None = None, call: Call | None = None) -> tuple[list[Delta], bytes]:
         """The whole answer, and where it says that it came from."""

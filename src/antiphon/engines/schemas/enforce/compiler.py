@@ -205,7 +205,7 @@ class Compiler:
 
     def _kinds(self, facts: Facts) -> list[Alternative]:
         if facts.values is not None:
-            return self._listed(fitting(facts, self))
+            return self._listed(fitting(facts, self.document.root, self.drop))
         made: list[Alternative] = []
         numeric = facts.kinds & {"integer", "broken"}
         for kind in KINDS:

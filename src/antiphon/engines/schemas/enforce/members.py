@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import jsonschema_rs
 
 from antiphon.engines.schemas.enforce import expressions
+from antiphon.engines.schemas.enforce.document import Document
 from antiphon.engines.schemas.enforce.facts import Conjunction, Facts, Spot
 from antiphon.engines.schemas.enforce.patterns import Unsupported
 from antiphon.engines.schemas.enforce.rows import Entry, Open, Rows
-from antiphon.engines.schemas.enforce.rules import Alternative, Call, Many, Text
+from antiphon.engines.schemas.enforce.rules import Alternative, Call, Many, Rules, Text
 from antiphon.engines.schemas.enforce.values import checker, fitting
-
-if TYPE_CHECKING:
-    from antiphon.engines.schemas.enforce.compiler import Compiler
 
 _COMMA = Text(", ")
 #: Members that are asked for, or counted, at the most.
@@ -26,10 +24,37 @@ _MAX_COUNT = 5_000
 _MAX_UNIQUE = 40
 
 
+class ValueCompiler(Protocol):
+    """What the rules of objects and arrays need of the compiler that makes them: rules for the values inside.
+
+    `strict`, `arguments`: see `compiler.compile_schema`.
+    """
+
+    document: Document
+    rules: Rules
+    strict: bool
+    arguments: bool
+
+    def drop(self, keyword: str, why: str | Unsupported) -> None:
+        """Note that a keyword is not enforced, and why."""
+
+    def spot(self, schema: Any, base: str) -> Spot:
+        """A place in the schema, or a schema that was made while compiling."""
+
+    def facts_of(self, conjunction: Conjunction) -> Facts:
+        """What several schemas say together, their alternatives apart."""
+
+    def value(self, conjunction: Conjunction) -> str:
+        """The name of the rule for a value that fits all of these."""
+
+    def string(self, facts: Facts, *, besides: Sequence[str] = ()) -> list[Alternative]:
+        """The alternatives for a string. `besides`: expressions that it must match too."""
+
+
 class Members:
     """Makes the rules of objects and arrays for a compiler."""
 
-    def __init__(self, compiler: Compiler) -> None:
+    def __init__(self, compiler: ValueCompiler) -> None:
         self._compiler = compiler
         self._rules = compiler.rules
         self._rows = Rows(compiler.rules, compiler.drop)
@@ -151,7 +176,11 @@ class Members:
         if any(spot.get(keyword) is not None for spot in facts.spots for keyword in _CHOICES):
             self._compiler.drop("propertyNames", "alternatives in it are not supported")
         if facts.values is not None:
-            wanted = [value for value in fitting(facts, self._compiler) if isinstance(value, str)]
+            wanted = [
+                value
+                for value in fitting(facts, self._compiler.document.root, self._compiler.drop)
+                if isinstance(value, str)
+            ]
             listed = [expressions.literal(value) for value in wanted]
             conditions = [*conditions, expressions.either(listed) if listed else "(/x/ & /y/)"]
         self._rules.rules[rule] = self._compiler.string(facts, besides=conditions) if "string" in facts.kinds else []
@@ -241,7 +270,7 @@ class Members:
         found = self._compiler.facts_of(rest)
         if found.values is None or any(spot.get(key) is not None for spot in found.spots for key in _CHOICES):
             return None
-        values = fitting(found, self._compiler)[:_MAX_UNIQUE]
+        values = fitting(found, self._compiler.document.root, self._compiler.drop)[:_MAX_UNIQUE]
         return [Entry((Text(json.dumps(value, ensure_ascii=False)),), needed=False) for value in values]
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import jsonschema_rs
 
 from antiphon.engines.schemas.enforce.facts import SILENT, Facts, kind_of, same
-
-if TYPE_CHECKING:
-    from antiphon.engines.schemas.enforce.compiler import Compiler
 
 _BACKTRACK_LIMIT = 100_000
 _PLAIN = frozenset({"type", "enum", "const", "$ref", "$schema", "$id", "$defs", "definitions", *SILENT})
@@ -26,8 +24,11 @@ def checker(schema: Any) -> Any:
     )
 
 
-def fitting(facts: Facts, compiler: Compiler) -> list[Any]:
-    """The listed values that fit."""
+def fitting(facts: Facts, root: Any, drop: Callable[[str, str], None]) -> list[Any]:
+    """The listed values that fit. `root`: the whole schema, with its definitions.
+
+    `drop`: notes a keyword that cannot be enforced, and why.
+    """
     banned = {same(value) for value in facts.excluded}
     values = [
         each
@@ -36,7 +37,6 @@ def fitting(facts: Facts, compiler: Compiler) -> list[Any]:
     ]
     if all(not spot.schema.keys() - spot.done - _PLAIN for spot in facts.spots):
         return values
-    root = compiler.document.root
     more = {key: root[key] for key in ("$defs", "definitions", "$schema") if key in root}
     wanted = [
         {key: value for key, value in spot.schema.items() if key not in spot.done and not key.startswith("\0")}
@@ -46,7 +46,7 @@ def fitting(facts: Facts, compiler: Compiler) -> list[Any]:
         check = checker({**more, "allOf": wanted})
         return [value for value in values if check.is_valid(value)]
     except (ValueError, jsonschema_rs.ReferencingError):
-        compiler.drop("enum", "its values cannot be checked against the keywords beside it")
+        drop("enum", "its values cannot be checked against the keywords beside it")
         return values
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
 
 from antiphon.engines.upstream import errors
 from antiphon.engines.upstream.chat.calls import CallSequencer
@@ -11,7 +10,7 @@ from antiphon.engines.upstream.chat.chunks import (
     Choice,
     Completion,
     MessagePart,
-    called,
+    call_texts,
     logprobs_of,
     only_text,
     reason_of,
@@ -25,28 +24,8 @@ from antiphon.engines.upstream.usage import OutputMeter
 from antiphon.protocol.generation import Delta, ReasoningDelta, RefusalDelta, TextDelta, TokenLogprob
 
 
-class AnswerParser(Protocol):
-    """An answer that comes in as chunks, or as a whole."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the server has said why it ended: what may still come is usage."""
-
-    def feed(self, data: bytes, name: str = "message") -> list[Delta]:
-        """The deltas that an event makes. Raises the error that it is, or `UpstreamFailed` if it makes no sense.
-
-        `name`: the event's type, as its own line says it.
-        """
-
-    def whole(self, data: bytes) -> list[Delta]:
-        """The deltas of a whole completion, but for the last."""
-
-    def finish(self) -> list[Delta]:
-        """The last deltas. Raises `UpstreamFailed` if the answer was not at its end."""
-
-
 class ChatParser:
-    """Translates."""
+    """An `AnswerParser` that translates one choice of a completion."""
 
     def __init__(
         self, scrubber: Scrubber, meter: OutputMeter, disguised: Collection[str] = (), tools: Collection[str] = ()
@@ -95,11 +74,11 @@ class ChatParser:
                 continue
             self._ending.begun = True
             self._logprobs += logprobs_of(choice.logprobs)
-            said = choice.delta or choice.message
-            if said is not None:
+            part = choice.delta or choice.message
+            if part is not None:
                 if choice.delta is None:
-                    separate(said)
-                deltas += self._said(said)
+                    separate(part)
+                deltas += self._deltas_of(part)
             if choice.finish_reason is not None:
                 self._ending.reason = reason_of(choice.finish_reason)
         return deltas
@@ -127,23 +106,23 @@ class ChatParser:
             return ""
         return "" if self._logprobs or self._calls.any else only_text(choices)
 
-    def _said(self, said: MessagePart) -> list[Delta]:
-        reasoning, text = texts_of(said)
+    def _deltas_of(self, part: MessagePart) -> list[Delta]:
+        reasoning, text = texts_of(part)
         texts: list[Delta] = []
         if reasoning:
             texts.append(ReasoningDelta(reasoning))
         if text:
             texts.append(TextDelta(text, tuple(self._logprobs)))
             self._logprobs.clear()
-        if said.refusal:
-            texts.append(RefusalDelta(said.refusal))
-        self._meter.add("".join((reasoning, text, said.refusal or "", *called(said))))
+        if part.refusal:
+            texts.append(RefusalDelta(part.refusal))
+        self._meter.add("".join((reasoning, text, part.refusal or "", *call_texts(part))))
         if self._calls.any and texts:
             # White space around calls is what a template leaves over.
             self._later += [delta for delta in texts if not isinstance(delta, TextDelta) or delta.text.strip()]
             texts = []
-        if said.tool_calls:
-            texts += self._calls.feed(said.tool_calls)
-        elif said.function_call is not None:
-            texts += self._calls.feed_legacy(said.function_call)
+        if part.tool_calls:
+            texts += self._calls.feed(part.tool_calls)
+        elif part.function_call is not None:
+            texts += self._calls.feed_legacy(part.function_call)
         return texts

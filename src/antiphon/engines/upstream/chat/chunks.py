@@ -137,7 +137,7 @@ class Completion(_Lenient):
 
 
 def reason_of(word: str) -> Reason:
-    """Why the answer ended; "stop" for words nobody knows. Raises for those that mean that it was broken off."""
+    """Why the answer ended; "stop" for unknown words. Raises for those that mean that it was broken off."""
     word = word.lower()
     if word in _FAULTS:
         raise _broken_off(word)
@@ -150,10 +150,10 @@ def _broken_off(word: str) -> Overloaded | UpstreamFailed:
     return errors.failed()
 
 
-def texts_of(said: MessagePart) -> tuple[str, str]:
+def texts_of(part: MessagePart) -> tuple[str, str]:
     """The reasoning and the text of a piece."""
-    reasoning = said.reasoning_content or said.reasoning or ""
-    content = said.content
+    reasoning = part.reasoning_content or part.reasoning or ""
+    content = part.content
     if content is None or isinstance(content, str):
         return reasoning, content or ""
     text = []
@@ -183,22 +183,22 @@ def text_of(arguments: str | Json | None) -> str:
     return json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else arguments or ""
 
 
-def called(said: MessagePart) -> list[str]:
+def call_texts(part: MessagePart) -> list[str]:
     """Names and arguments of calls, for counting them."""
-    pieces = [f"{name_of(call) or ''}{arguments_of(call)}" for call in said.tool_calls or ()]
-    if said.function_call is not None:
-        pieces.append(f"{said.function_call.name or ''}{text_of(said.function_call.arguments)}")
+    pieces = [f"{name_of(call) or ''}{arguments_of(call)}" for call in part.tool_calls or ()]
+    if part.function_call is not None:
+        pieces.append(f"{part.function_call.name or ''}{text_of(part.function_call.arguments)}")
     return pieces
 
 
 def only_text(choices: Sequence[Choice]) -> str:
     """The text of a chunk that is text and no more, as nearly all are; empty for any other."""
     choice = choices[0]
-    said = choice.delta
-    if said is None or choice.finish_reason is not None or len(choices) > 1 or type(said.content) is not str:
+    part = choice.delta
+    if part is None or choice.finish_reason is not None or len(choices) > 1 or type(part.content) is not str:
         return ""
-    others = said.reasoning_content or said.reasoning or said.refusal or said.tool_calls or said.function_call
-    return "" if others else said.content
+    others = part.reasoning_content or part.reasoning or part.refusal or part.tool_calls or part.function_call
+    return "" if others else part.content
 
 
 def logprobs_of(logprobs: Logprobs | None) -> tuple[TokenLogprob, ...]:

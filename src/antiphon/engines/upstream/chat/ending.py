@@ -13,7 +13,7 @@ class FinishState:
     """What is known of the end so far. `begun`: whether there was a choice."""
 
     def __init__(self, meter: OutputMeter) -> None:
-        """`meter`: what is said."""
+        """`meter`: how much is said."""
         self._meter = meter
         self.reason: Reason | None = None
         self.usage: Usage | None = None
@@ -29,7 +29,7 @@ class FinishState:
     def finish(self, *, calls: bool) -> Finish:
         """The end. Raises `UpstreamFailed` if the server has not said that it is one.
 
-        That it has closed its stream, even in so many words, says nothing: servers do so after a failure, too.
+        That it has ended its stream, even with `[DONE]`, is no proof: servers do so after a failure, too.
         """
         reason = self.reason
         if reason is None:

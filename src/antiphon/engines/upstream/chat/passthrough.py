@@ -1,7 +1,7 @@
 """A Chat Completions server's own words, passed on to a client of the same API. Sans-IO.
 
 What is as it must be goes on byte by byte. What is not is put right first: clients fall over chunks without an index, a
-role that is said again, or a call without an id. What nobody knows goes on with it.
+role that is said again, or a call without an id. Unknown members are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from antiphon.engines.upstream.chat.chunks import (
     Choice,
     Completion,
     MessagePart,
-    called,
+    call_texts,
     only_text,
     reason_of,
     texts_of,
@@ -76,7 +76,7 @@ class ChatPassthroughParser:
         self._show_usage = show_usage
         self._usage_shown = False
         self._streamed = streamed
-        #: Whether the client knows who speaks.
+        #: Whether the client was sent the role.
         self._introduced = False
         #: The index of the one choice, as the server has it.
         self._index: int | None = None
@@ -133,7 +133,7 @@ class ChatPassthroughParser:
 
     # --- chunks -------------------------------------------------------------------------------------------------------
     def _without_choices(self, data: bytes, completion: Completion) -> list[Delta]:
-        """The chunk with the usage is shown to whoever has asked for it, once; or one like it is made at the end."""
+        """The chunk with the usage is shown once, to clients that asked for it; or one like it is made at the end."""
         shown = self._show_usage and not self._usage_shown and self.finished and self._reader.value is None
         if not shown or not self._has_envelope(completion, _CHUNK) or not self._is_exact(completion.usage):
             return []
@@ -141,12 +141,12 @@ class ChatPassthroughParser:
         return [PassthroughDelta(_line(data))]
 
     def _is_exact(self, usage: Any) -> bool:
-        """Whether the usage, which was read last, is told in the published words, is believed, and adds up."""
-        told = self._ending.usage
-        if told is None or not isinstance(usage, dict) or not (told.output_tokens or not self._meter.characters):
+        """Whether the usage, which was read last, has the published names, is plausible, and adds up."""
+        counted = self._ending.usage
+        if counted is None or not isinstance(usage, dict) or not (counted.output_tokens or not self._meter.characters):
             return False
         given, made, total = usage.get("prompt_tokens"), usage.get("completion_tokens"), usage.get("total_tokens")
-        same = given == told.input_tokens and made == told.output_tokens
+        same = given == counted.input_tokens and made == counted.output_tokens
         return same and type(given) is type(made) is type(total) is int and total == given + made
 
     def _with_choice(self, data: bytes, completion: Completion, choices: list[Choice]) -> list[Delta]:
@@ -172,15 +172,15 @@ class ChatPassthroughParser:
         return None
 
     def _chunk(self, data: bytes, completion: Completion, place: int, choice: Choice) -> list[Delta]:
-        said = choice.delta or choice.message or MessagePart()
+        part = choice.delta or choice.message or MessagePart()
         if choice.delta is None:
-            separate(said)
+            separate(part)
         self._ending.begun = True
         self._envelope.note(completion)
-        text = "".join((*texts_of(said), said.refusal or "", *called(said)))
+        text = "".join((*texts_of(part), part.refusal or "", *call_texts(part)))
         self._meter.add(text)
-        pieces, same = self._calls.take(said)
-        same = same and not (said.tool_calls and _NULLS.search(data))
+        pieces, same = self._calls.take(part)
+        same = same and not (part.tool_calls and _NULLS.search(data))
         if choice.finish_reason is not None and self._calls.cut_off and not cut_off(choice.finish_reason):
             choice.finish_reason, same = "length", False
         before = self._rest(choice.finish_reason, pieces) if choice.finish_reason is not None else []
@@ -188,7 +188,7 @@ class ChatPassthroughParser:
             self._ending.reason = reason_of(choice.finish_reason)
         if same and self._is_sound(completion, choice):
             made = _line(data)
-        elif self._says_nothing(choice, said, pieces):
+        elif self._says_nothing(choice, part, pieces):
             return before
         else:
             made = self._mended(data, completion, place, joined(pieces))
@@ -197,15 +197,15 @@ class ChatPassthroughParser:
 
     def _is_sound(self, completion: Completion, choice: Choice) -> bool:
         """Whether the chunk is what it must be, but for its calls."""
-        said = choice.delta
+        part = choice.delta
         return (
-            said is not None
+            part is not None
             and choice.index == 0
-            and said.role == (None if self._introduced else "assistant")
+            and part.role == (None if self._introduced else "assistant")
             and self._has_envelope(completion, _CHUNK)
             and self._reader.value is None
             and (choice.finish_reason is None or choice.finish_reason in REASONS)
-            and type(said.content) is not list
+            and type(part.content) is not list
             and (completion.usage is None or not self._show_usage)
             and len(completion.choices or ()) == 1
         )
@@ -216,9 +216,9 @@ class ChatPassthroughParser:
         return bool(named) and completion.created is not None
 
     @staticmethod
-    def _says_nothing(choice: Choice, said: MessagePart, pieces: list[Json]) -> bool:
+    def _says_nothing(choice: Choice, part: MessagePart, pieces: list[Json]) -> bool:
         """Whether all that there was are pieces of calls that wait."""
-        return bool(said.tool_calls) and not pieces and choice.finish_reason is None and not any(texts_of(said))
+        return bool(part.tool_calls) and not pieces and choice.finish_reason is None and not any(texts_of(part))
 
     def _rest(self, reason: str | None, pieces: list[Json] | None = None) -> list[Delta]:
         """What must be said of calls before the end, in a chunk of its own; what belongs to `pieces` is put there."""
@@ -240,15 +240,15 @@ class ChatPassthroughParser:
     def _mended(self, data: bytes, completion: Completion, place: int, calls: list[Json]) -> bytes:
         """The chunk as it must be."""
         choice = (completion.choices or [])[place]
-        value, given, said = self._given(data, place, choice)
-        delta = message_of(given["delta"], said, calls)
+        value, given, part = self._given(data, place, choice)
+        delta = message_of(given["delta"], part, calls)
         if not self._introduced:
             delta = {"role": "assistant", **delta}
         reason = published(choice.finish_reason)
         value |= self._members(completion, _CHUNK)
         value["choices"] = [{**given, "index": 0, "delta": delta, "finish_reason": reason}]
         if self._show_usage or choice.delta is None:
-            value.pop("usage", None)  # it has a chunk of its own, for whoever asks for it
+            value.pop("usage", None)  # it has a chunk of its own, for clients that ask for it
         return lenient_json.written(value)
 
     def _given(self, data: bytes, place: int, choice: Choice) -> tuple[Json, Json, MessagePart]:
@@ -267,19 +267,19 @@ class ChatPassthroughParser:
 
     # --- a whole completion -------------------------------------------------------------------------------------------
     def _completion(self, data: bytes, completion: Completion, choice: Choice) -> Delta:
-        said = choice.message or choice.delta or MessagePart()
+        part = choice.message or choice.delta or MessagePart()
         self._ending.begun = True
-        plain = only_text([Choice(delta=said)])
-        text = plain or "".join((*texts_of(said), said.refusal or "", *called(said)))
+        plain = only_text([Choice(delta=part)])
+        text = plain or "".join((*texts_of(part), part.refusal or "", *call_texts(part)))
         self._meter.add(text)
         exact = self._is_exact(completion.usage)
         if plain and exact and self._is_whole(completion, choice):
             self._ending.reason = reason_of(choice.finish_reason or "")
             return PassthroughDelta(data, text)
-        separate(said)
+        separate(part)
         self._envelope.note(completion)
-        calls, same = self._calls.take(said)
-        same = same and not (said.tool_calls and _NULLS.search(data))
+        calls, same = self._calls.take(part)
+        same = same and not (part.tool_calls and _NULLS.search(data))
         if self._calls.cut_off and not cut_off(choice.finish_reason):
             choice.finish_reason, same = "length", False
         rest = self._calls.rest(cut=cut_off(choice.finish_reason))
@@ -288,7 +288,7 @@ class ChatPassthroughParser:
         if same and exact and not rest and not legacy and self._is_whole(completion, choice):
             return PassthroughDelta(data, text)
         value, given, _ = self._given(data, 0, choice)
-        message = message_of(given.pop("delta"), said, _without_index(joined([*calls, *rest])))
+        message = message_of(given.pop("delta"), part, _without_index(joined([*calls, *rest])))
         if legacy:
             message["function_call"] |= legacy
         value |= self._members(completion, _WHOLE)

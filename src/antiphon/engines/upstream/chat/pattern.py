@@ -82,7 +82,7 @@ def _with_text(data: bytes, text: str | None) -> Any:
     try:
         chunk = msgspec.json.decode(data)
         delta = chunk["choices"][0]["delta"]
-        said = delta.pop("content")
+        content = delta.pop("content")
     except (msgspec.DecodeError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return error
-    return chunk if text is None or said == text else None
+    return chunk if text is None or content == text else None

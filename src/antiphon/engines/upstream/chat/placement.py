@@ -18,7 +18,10 @@ from antiphon.protocol.balance import Balance
 
 @dataclass(slots=True)
 class OpenCall:
-    """A call that is being said. `number`: its place among the calls; `waiting`: pieces that were not passed on yet."""
+    """A call whose pieces are coming.
+
+    `number`: its place among the calls; `waiting`: pieces that were not passed on yet.
+    """
 
     number: int
     name: str = ""
@@ -62,7 +65,7 @@ class CallPlacement:
                 return None
             opened = None
         if opened is None:
-            opened = self._begin(call)
+            opened = self._open_call(call)
         self._add(opened, call, name, text)
         return opened, text
 
@@ -116,7 +119,7 @@ class CallPlacement:
             return name
         return more if more.startswith(name) else name + more
 
-    def _begin(self, call: Call) -> OpenCall:
+    def _open_call(self, call: Call) -> OpenCall:
         if len(self.open) >= limits.MAX_UPSTREAM_CALLS:
             raise errors.invalid("more tool calls than an answer has")
         opened = OpenCall(len(self.open))

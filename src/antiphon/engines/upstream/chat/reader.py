@@ -37,8 +37,8 @@ class ChunkReader:
                 completion = _decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 return self._unusual(data, name)
-            told = completion.choices or (completion.choices == [] and completion.usage)
-            if told and completion.error is None:
+            usual = completion.choices or (completion.choices == [] and completion.usage)
+            if usual and completion.error is None:
                 return completion
         return self._unusual(data, name)
 
@@ -78,26 +78,26 @@ class ChunkReader:
             choice.pop("logprobs", None)
         for member in ("delta", "message"):
             if isinstance(choice.get(member), dict):
-                self._tidy_said(choice[member], index, ended=choice["finish_reason"] is not None)
+                self._tidy_part(choice[member], index, ended=choice["finish_reason"] is not None)
 
-    def _tidy_said(self, said: Json, index: int | None, *, ended: bool) -> None:
+    def _tidy_part(self, part: Json, index: int | None, *, ended: bool) -> None:
         for name in _TEXTS:
-            text = said.get(name)
+            text = part.get(name)
             if isinstance(text, str):
-                said[name] = self._halves.join((index, name), text)
+                part[name] = self._halves.join((index, name), text)
             if ended and (rest := self._halves.rest((index, name))):
-                said[name] = (said.get(name) or "") + rest
-        said["role"] = _text(said.get("role"))
-        if said.get("tool_calls") is not None:
-            said["tool_calls"] = _dicts(said["tool_calls"])
-        for place, call in enumerate(said.get("tool_calls") or ()):
+                part[name] = (part.get(name) or "") + rest
+        part["role"] = _text(part.get("role"))
+        if part.get("tool_calls") is not None:
+            part["tool_calls"] = _dicts(part["tool_calls"])
+        for place, call in enumerate(part.get("tool_calls") or ()):
             call["index"] = number(call.get("index"))
             call["id"], call["type"] = _identifier(call.get("id")), _text(call.get("type"))
             which = call["id"] or place if call["index"] is None else call["index"]
             self._tidy_function(call.get("function"), (index, "tool_calls", which))
-        if not isinstance(said.get("function_call"), dict | None):
-            said["function_call"] = None
-        self._tidy_function(said.get("function_call"), (index, "function_call"))
+        if not isinstance(part.get("function_call"), dict | None):
+            part["function_call"] = None
+        self._tidy_function(part.get("function_call"), (index, "function_call"))
 
     def _tidy_function(self, function: Any, where: Any) -> None:
         if not isinstance(function, dict):

@@ -1,4 +1,4 @@
-"""What a Chat Completions server has left out of its own words, or said wrongly, put right for clients. Sans-IO."""
+"""Repairs what a Chat Completions server has left out of its answer, or written wrongly. Sans-IO."""
 
 from __future__ import annotations
 
@@ -80,15 +80,15 @@ class CallPieces:
         """Whether the arguments of some call end in the middle: the answer is not whole, whatever its server says."""
         return self._placement.cut_off
 
-    def take(self, said: MessagePart) -> tuple[list[Json], bool]:
+    def take(self, part: MessagePart) -> tuple[list[Json], bool]:
         """The pieces of calls as the client gets them now; and whether these are the very ones that came."""
-        if said.function_call is not None:
-            arguments = said.function_call.arguments
+        if part.function_call is not None:
+            arguments = part.function_call.arguments
             self._legacy = bool(self._legacy) or bool(text_of(arguments).strip())
             return [], isinstance(arguments, str)
         pieces: list[Json] = []
         same = True
-        for call in said.tool_calls or ():
+        for call in part.tool_calls or ():
             piece, as_it_came = self._take(call)
             same = same and as_it_came
             if piece is not None:
@@ -109,11 +109,11 @@ class CallPieces:
         if not self._placement.settled(opened):
             return None, False
         waited = len(opened.waiting) > bool(text)
-        piece = self._begin(opened)
+        piece = self._first_piece(opened)
         same = same and not waited and call.id == opened.call_id and call.type == piece["type"]
         return piece, same and name_of(call) == opened.name
 
-    def _begin(self, opened: OpenCall) -> Json:
+    def _first_piece(self, opened: OpenCall) -> Json:
         """The first piece of a call."""
         self._placement.start(opened)
         piece = _piece(opened, "".join(opened.waiting))
@@ -134,9 +134,9 @@ class CallPieces:
             if not opened.custom and not opened.balance.began and not cut:
                 opened.balance.feed("{}")
                 opened.waiting = ["{}"]
-                pieces.append(_piece(opened, "{}") if opened.started else self._begin(opened))
+                pieces.append(_piece(opened, "{}") if opened.started else self._first_piece(opened))
             elif not opened.started:
-                pieces.append(self._begin(opened))
+                pieces.append(self._first_piece(opened))
         return pieces
 
     def rest_of_legacy(self, *, cut: bool) -> Json | None:
@@ -153,29 +153,29 @@ def _piece(opened: OpenCall, text: str) -> Json:
     return {"index": opened.number, **inner}
 
 
-def message_of(given: Json, said: MessagePart, calls: list[Json]) -> Json:
-    """A message or a delta as it should be, with what nobody knows of `given`, and with these calls."""
+def message_of(given: Json, part: MessagePart, calls: list[Json]) -> Json:
+    """A message or a delta as it should be, with the unknown members of `given`, and with these calls."""
     message = {name: value for name, value in given.items() if name not in ("role", "tool_calls")}
     if message.get("function_call") is None:
         message.pop("function_call", None)
-    if isinstance(said.content, list):
-        reasoning, message["content"] = texts_of(said)
+    if isinstance(part.content, list):
+        reasoning, message["content"] = texts_of(part)
         if reasoning:
             message["reasoning_content"] = reasoning
-    if said.function_call is not None:
-        message["function_call"] = {**given["function_call"], "arguments": text_of(said.function_call.arguments)}
+    if part.function_call is not None:
+        message["function_call"] = {**given["function_call"], "arguments": text_of(part.function_call.arguments)}
     if calls:
         message["tool_calls"] = calls
     return message
 
 
-def separate(said: MessagePart) -> None:
+def separate(part: MessagePart) -> None:
     """The calls of a whole message are as many as they are, whatever their ids and indices say.
 
     Raises `UpstreamFailed` for one without a name.
     """
     ids: set[str] = set()
-    for place, call in enumerate(said.tool_calls or ()):
+    for place, call in enumerate(part.tool_calls or ()):
         if not name_of(call):
             raise errors.invalid("a tool call without a name")
         call.index = place

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from antiphon.domain.errors import InvalidRequest
-from antiphon.engines.upstream.loose import asked_by, drawn
 from antiphon.engines.upstream.profiles import Profile
+from antiphon.engines.upstream.request_fields import asked_by, drawn
 from antiphon.protocol.generation import (
     AudioPart,
     FilePart,
@@ -82,8 +82,8 @@ def passthrough_body(given: Mapping[str, Any], profile: Profile, model: str, *, 
 
 def _bare(body: Json, profile: Profile) -> Json:
     """The request without what a strict server is known to refuse, though the client may have it from an answer."""
-    taken = {"user": profile.user, "safety_identifier": profile.safety_identifier, "verbosity": profile.verbosity}
-    body = {name: value for name, value in body.items() if taken.get(name, True)}
+    supported = {"user": profile.user, "safety_identifier": profile.safety_identifier, "verbosity": profile.verbosity}
+    body = {name: value for name, value in body.items() if supported.get(name, True)}
     body["messages"] = [
         {name: value for name, value in message.items() if value is not None and name not in _ANSWERED}
         if message["role"] == "assistant"
@@ -113,9 +113,9 @@ def speaks(given: Mapping[str, Any], profile: Profile) -> bool:
 
 def takes_content(generation: Generation, profile: Profile) -> bool:
     """Whether this kind of server takes all kinds of content that are in the conversation."""
-    taken = {ImagePart: profile.images, AudioPart: profile.audio, FilePart: profile.files}
+    supported = {ImagePart: profile.images, AudioPart: profile.audio, FilePart: profile.files}
     return all(
-        taken.get(type(part), True) for turn in generation.turns if isinstance(turn, Message) for part in turn.parts
+        supported.get(type(part), True) for turn in generation.turns if isinstance(turn, Message) for part in turn.parts
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from antiphon.domain import limits
 from antiphon.domain.ids import new_id
-from antiphon.engines.llama.stops import StopMatcher
+from antiphon.engines.stops import StopMatcher
 from antiphon.engines.upstream import errors, lenient_json
 from antiphon.engines.upstream.responses.events import (
     FAILED,
@@ -50,17 +50,17 @@ _READABLE = frozenset({"message", "reasoning", *_CALLS})
 
 @dataclass(slots=True)
 class _Slot:
-    """One output item. `waiting`: its deltas, while an item before it is not done."""
+    """One output item. `text`: what it has said so far. `waiting`: its deltas, while an item before it is not done."""
 
     kind: str
-    said: str = ""
+    text: str = ""
     reasons: str | None = None
     waiting: list[Delta] = field(default_factory=list)
     done: bool = False
 
 
 class ResponsesParser:
-    """Translates. What hosted tools do has no place in a neutral answer, and is left out."""
+    """An `AnswerParser` that translates. What hosted tools do has no place in a neutral answer, and is left out."""
 
     def __init__(self, scrubber: Scrubber, meter: OutputMeter, stops: Sequence[str] = ()) -> None:
         """`stops`: texts before which the answer ends, for the API does not have them."""
@@ -95,7 +95,7 @@ class ResponsesParser:
         elif kind in _ARGUMENTS:
             self._arguments(self._index(event), event.get("delta"))
         elif kind == "response.output_item.added":
-            self._begin(self._index(event), _item(event.get("item")))
+            self._open_item(self._index(event), _item(event.get("item")))
         elif kind == "response.output_item.done":
             self._done(self._index(event), _item(event.get("item")))
         if self._meter.too_much and self._end is None:
@@ -132,7 +132,7 @@ class ResponsesParser:
         return [*([TextDelta(held)] if held else []), self._end]
 
     # --- items --------------------------------------------------------------------------------------------------------
-    def _begin(self, index: int, item: Json) -> _Slot | None:
+    def _open_item(self, index: int, item: Json) -> _Slot | None:
         kind = item["type"]
         if index in self._slots or index in self._over:
             raise errors.invalid("an item that it had begun before")
@@ -157,17 +157,17 @@ class ResponsesParser:
         if slot is None:
             if index in self._over or item["type"] not in _READABLE:
                 return
-            slot = self._begin(index, item)
+            slot = self._open_item(index, item)
             assert slot is not None
         if item["type"] in _CALLS:
             full = item.get(_CALLS[item["type"]])
             if isinstance(full, dict):
                 full = lenient_json.written(full).decode()
-            if isinstance(full, str) and full.startswith(slot.said):
-                self._arguments(index, full[len(slot.said) :])
-            if not slot.said and item["type"] == "function_call" and item.get("status") != "incomplete":
+            if isinstance(full, str) and full.startswith(slot.text):
+                self._arguments(index, full[len(slot.text) :])
+            if not slot.text and item["type"] == "function_call" and item.get("status") != "incomplete":
                 self._arguments(index, "{}")  # as the published API says that there are none
-        elif not slot.said:
+        elif not slot.text:
             self._parts(index, item)
         slot.done = True
         self._over.add(index)
@@ -204,7 +204,7 @@ class ResponsesParser:
             if slot.reasons != kind:
                 return
         if text:
-            slot.said += text
+            slot.text += text
             self._meter.add(text)
             self._say(index, TextDelta(text, logprobs_of(event.get("logprobs"))) if make is TextDelta else make(text))
 
@@ -215,13 +215,13 @@ class ResponsesParser:
         if slot is None or slot.kind not in _CALLS or not isinstance(text, str):
             raise errors.invalid("arguments without a call")
         if text:
-            slot.said += text
+            slot.text += text
             self._meter.add(text)
             self._say(index, CallArguments(text))
 
     # --- their order --------------------------------------------------------------------------------------------------
     def _say(self, index: int, delta: Delta) -> None:
-        """Items side by side are said one after the other."""
+        """Items that come side by side are given one after the other."""
         if next(iter(self._slots)) != index:
             self._slots[index].waiting.append(delta)
         else:
@@ -258,7 +258,7 @@ class ResponsesParser:
         self._close(response_of(response, kind), None)
 
     def _close(self, response: Json, end: Finish | None) -> None:
-        """All is said. `end`: None for how the response has ended."""
+        """The answer is complete. `end`: None for how the response has ended."""
         output = response.get("output")
         for index, item in enumerate(output if isinstance(output, list) else ()):
             self._done(index, _item(item))

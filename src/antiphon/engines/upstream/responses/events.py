@@ -17,7 +17,7 @@ from antiphon.protocol.responses.objects import ERROR_CODES
 
 Json = dict[str, Any]
 
-#: Events that say nothing yet: nobody need wait for, or keep to, a server that has said no more.
+#: Events that say nothing yet: a server that has sent nothing else has not begun its answer.
 SILENT = frozenset({"response.created", "response.queued", "response.in_progress", "keepalive", "ping", "heartbeat"})
 #: The published ones, and what some servers say for either.
 TERMINAL = frozenset({"response.completed", "response.incomplete", "response.done"})
@@ -124,10 +124,10 @@ def fault_of(event: Json, scrubber: Scrubber) -> AntiphonError:
     value = response.get("error") if isinstance(response, dict) else None
     if not isinstance(value, dict):
         value = event
-    told = errors.told(value, scrubber)
-    if told.code in ERROR_CODES - {"server_error", "rate_limit_exceeded"}:
-        said = f" It says: {told.message}" if told.message else ""
-        return InvalidRequest(f"The model's server does not take this request.{said}", code=told.code)
+    reported = errors.reported(value, scrubber)
+    if reported.code in ERROR_CODES - {"server_error", "rate_limit_exceeded"}:
+        detail = f" It says: {reported.message}" if reported.message else ""
+        return InvalidRequest(f"The model's server does not take this request.{detail}", code=reported.code)
     # A flat error event has the type of an event, not of an error.
     return errors.in_stream({name: each for name, each in value.items() if name != "error"}, scrubber)
 

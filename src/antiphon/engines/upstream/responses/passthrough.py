@@ -1,4 +1,4 @@
-"""A Responses server's own events, passed on to whoever knows the rules of their order. Sans-IO."""
+"""A Responses server's own events, passed on; the surface checks their order. Sans-IO."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _OUT_OF_TOKENS: Json = {"status": "incomplete", "incomplete_details": {"reason":
 
 
 class ResponsesPassthroughParser:
-    """Passes on what the server says. Whether it may be said now is for the surface's machine to know."""
+    """An `AnswerParser` that passes events on. Whether one may come now is decided by the surface's machine."""
 
     def __init__(self, scrubber: Scrubber, meter: OutputMeter) -> None:
         self._scrubber = scrubber

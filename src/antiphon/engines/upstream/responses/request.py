@@ -8,8 +8,8 @@ from typing import Any
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 from antiphon.domain.ids import new_id
-from antiphon.engines.upstream.loose import asked_by, drawn
 from antiphon.engines.upstream.profiles import Profile
+from antiphon.engines.upstream.request_fields import asked_by, drawn
 from antiphon.protocol.generation import (
     FilePart,
     Generation,
@@ -96,7 +96,7 @@ def _input(generation: Generation, profile: Profile) -> list[Json]:
 def _item(turn: Turn, custom: set[str], profile: Profile) -> Json:
     match turn:
         case Message(role="assistant"):
-            content = [_said(part) for part in turn.parts]
+            content = [_assistant_part(part) for part in turn.parts]
             return {"type": "message", "role": "assistant", "content": content, "status": "completed"}
         case Message():
             role = "system" if turn.role == "developer" and not profile.developer_role else turn.role
@@ -113,7 +113,7 @@ def _item(turn: Turn, custom: set[str], profile: Profile) -> Json:
             return {"type": "reasoning", "id": new_id("rs_"), "summary": [], "content": [text]}
 
 
-def _said(part: Part) -> Json:
+def _assistant_part(part: Part) -> Json:
     if isinstance(part, RefusalPart):
         return {"type": "refusal", "refusal": part.text}
     return {"type": "output_text", "text": getattr(part, "text", ""), "annotations": []}

@@ -1,0 +1,1 @@
+"""The server's capabilities, one file each. `compose.FEATURES` puts them in order."""
