@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from antiphon.domain.records import StoredCompletion, StoredItem, StoredResponse
 from antiphon.domain.tenancy import Project
-from antiphon.stores.query import Session
+from antiphon.stores.query import DatabaseSession
 from antiphon.stores.store import SqlStore
 
 ONE = "proj_one"
@@ -104,7 +104,7 @@ async def writer_held(store: SqlStore) -> AsyncIterator[None]:
     """The writer's thread stands still inside; all writes asked for meanwhile become one group."""
     held, release = threading.Event(), threading.Event()
 
-    def hold(_: Session, batch: Sequence[None]) -> list[None]:
+    def hold(_: DatabaseSession, batch: Sequence[None]) -> list[None]:
         held.set()
         assert release.wait(60)
         return [None] * len(batch)

@@ -102,7 +102,7 @@ def test_logit_bias_bans_and_forces(run: Run, engine: LlamaEngine) -> None:
 
 
 async def _tokens(engine: LlamaEngine, text: str) -> list[int]:
-    connection = await engine._connection()
+    connection = await engine._child.connection()
     return await connection.reader.tokenize(text)
 
 
@@ -130,7 +130,7 @@ def test_log_probabilities(run: Run, engine: LlamaEngine, top: int) -> None:
 
 def test_text_that_spells_control_tokens_stays_text(run: Run, engine: LlamaEngine) -> None:
     async def control(text: str) -> int:
-        connection = await engine._connection()
+        connection = await engine._child.connection()
         tokens = await connection.reader.tokens(asking(text))
         return sum(token in {1, 2} for token in tokens)  # SmolLM2's <|im_start|> and <|im_end|>
 

@@ -36,7 +36,7 @@ def run() -> Iterator[Run]:
 async def slots_in_use(engine: LlamaEngine) -> int:
     import msgspec
 
-    client = (await engine._connection()).client
+    client = (await engine._child.connection()).client
     _, body = await client._call("GET", "/slots")
     return sum(slot["is_processing"] for slot in msgspec.json.decode(body))
 

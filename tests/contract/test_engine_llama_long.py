@@ -55,7 +55,7 @@ async def until_busy(engine: LlamaEngine, slots: int) -> None:
 
 
 async def busy(engine: LlamaEngine) -> int:
-    client = (await engine._connection()).client
+    client = (await engine._child.connection()).client
     _, body = await client._call("GET", "/slots")
     return sum(slot["is_processing"] for slot in msgspec.json.decode(body))
 

@@ -13,7 +13,7 @@ from antiphon.domain.organisation import CLI, AuditEntry, AuditFilter
 from antiphon.domain.rates import RateLimit
 from antiphon.domain.tenancy import Key
 from antiphon.stores.driver import Parameters
-from antiphon.stores.query import Query, Row, Session
+from antiphon.stores.query import DatabaseSession, Row, Statement
 from antiphon.stores.store import SqlStore
 from contract.store_kit import ONE, TWO, run
 
@@ -182,16 +182,16 @@ def test_one_subject_has_limits_for_only_so_many_models(url: str, monkeypatch: p
 
 def test_an_unknown_key_costs_as_many_statements_as_a_known_one(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     statements: list[object] = []
-    original = Session.all
+    original = DatabaseSession.all
 
-    def counting(self: Session, query: Query, parameters: Parameters) -> list[Row]:
+    def counting(self: DatabaseSession, query: Statement, parameters: Parameters) -> list[Row]:
         statements.append(query)
         return original(self, query, parameters)
 
     async def test(store: SqlStore) -> None:
         await store.create_key(_key("key_a"))
         await store.create_key(replace(_key("key_b"), revoked_at=5))
-        monkeypatch.setattr(Session, "all", counting)
+        monkeypatch.setattr(DatabaseSession, "all", counting)
         asked: list[list[object]] = []
         for digest in (_key("key_a").digest, _key("key_b").digest, b"unknown".ljust(32)):
             statements.clear()

@@ -13,7 +13,7 @@ import pytest
 
 from antiphon.domain.budgets import Budget, Reservation, Spending, window
 from antiphon.stores import budgets as budgets_store
-from antiphon.stores.query import Session
+from antiphon.stores.query import DatabaseSession
 from antiphon.stores.store import SqlStore
 from antiphon.stores.threads import Reader
 from contract.store_kit import ONE, opened, response, run
@@ -77,7 +77,7 @@ def test_a_long_ledger_is_not_added_up_where_writes_wait(url: str, monkeypatch: 
     asked: list[tuple[bool, int]] = []
     real = budgets_store.spent_since
 
-    def watched(session: Session, *place: Any, after: int = 0) -> tuple[int, int]:
+    def watched(session: DatabaseSession, *place: Any, after: int = 0) -> tuple[int, int]:
         asked.append((Reader.__name__ in threading.current_thread().name, after))
         return real(session, *place, after=after)
 

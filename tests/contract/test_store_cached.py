@@ -10,7 +10,7 @@ from antiphon.domain import limits
 from antiphon.domain.caching import OFF, CachedAnswer, CacheState
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.retirement import Use
-from antiphon.stores.query import Session
+from antiphon.stores.query import DatabaseSession
 from antiphon.stores.store import SqlStore
 from contract.store_kit import ONE, TWO, opened, run
 
@@ -135,7 +135,7 @@ def test_a_projects_rule(url: str) -> None:
     run(url, test)
 
 
-def _delete_projects(session: Session, batch: list[str]) -> list[None]:
+def _delete_projects(session: DatabaseSession, batch: list[str]) -> list[None]:
     for project_id in batch:
         session._cursor.execute(f"DELETE FROM projects WHERE id = '{project_id}'", {})
     return [None] * len(batch)

@@ -13,7 +13,7 @@ import pytest
 from antiphon.domain import limits
 from antiphon.domain.errors import Conflict, Overloaded, ShuttingDown, StoreFailed, StoreUnavailable, Unstorable
 from antiphon.domain.tenancy import Project
-from antiphon.stores.query import Session
+from antiphon.stores.query import DatabaseSession
 from antiphon.stores.store import SqlStore
 from contract.store_kit import ONE, chain, completion, ids, item, opened, response, run, writer_held
 
@@ -125,7 +125,7 @@ def test_a_write_whose_caller_was_cancelled_still_happens(url: str) -> None:
 
 def test_a_bug_in_one_write_ends_neither_the_writer_nor_the_reader(url: str) -> None:
     async def test(store: SqlStore) -> None:
-        def broken(_session: Session, _batch: object = None) -> list[None]:
+        def broken(_session: DatabaseSession, _batch: object = None) -> list[None]:
             raise LookupError("a bug")
 
         for attempt in range(5):

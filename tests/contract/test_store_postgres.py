@@ -10,7 +10,7 @@ import pytest
 from antiphon.domain import limits
 from antiphon.domain.errors import SetupError, StoreUnavailable
 from antiphon.stores.postgres import PostgresDriver
-from antiphon.stores.query import Session
+from antiphon.stores.query import DatabaseSession
 from antiphon.stores.store import SqlStore
 from contract.conftest import Postgres
 from contract.store_kit import ONE, item, response, run, writer_held
@@ -61,7 +61,7 @@ def test_a_connection_lost_within_a_group_loses_no_write(postgres: Postgres) -> 
     name = postgres.migrated()
     calls = []
 
-    def hang_up(session: Session, batch: Sequence[None]) -> list[None]:
+    def hang_up(session: DatabaseSession, batch: Sequence[None]) -> list[None]:
         calls.append(len(batch))
         if len(calls) == 1:
             postgres.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")

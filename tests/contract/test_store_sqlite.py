@@ -16,7 +16,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import SetupError, StoreFailed
 from antiphon.domain.tenancy import Project
 from antiphon.stores.driver import Cursor
-from antiphon.stores.query import Session
+from antiphon.stores.query import DatabaseSession
 from antiphon.stores.sqlite import SqliteDriver
 from antiphon.stores.store import SqlStore
 from contract.store_kit import ONE, item, opened, response, run
@@ -54,7 +54,7 @@ def test_a_new_file_and_its_log_are_for_the_owner_only(tmp_path: Path) -> None:
 
 
 def test_commits_are_synchronised_and_deletions_overwrite(path: Path) -> None:
-    def look(session: Session, batch: Sequence[None]) -> list[dict[str, int | str]]:
+    def look(session: DatabaseSession, batch: Sequence[None]) -> list[dict[str, int | str]]:
         cursor = session._cursor
         settings: dict[str, int | str] = {}
         for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete"):
@@ -124,7 +124,7 @@ def test_another_process_that_holds_the_lock_is_named_as_the_cause(path: Path, m
 
 
 def test_a_full_disk_is_named_as_the_cause_and_small_writes_go_on(path: Path) -> None:
-    def fill(session: Session, batch: Sequence[None]) -> list[None]:
+    def fill(session: DatabaseSession, batch: Sequence[None]) -> list[None]:
         session._cursor.execute("PRAGMA page_count", {})
         pages = session._cursor.fetchall()[0][0]
         session._cursor.execute(f"PRAGMA max_page_count = {pages + 5}", {})

@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,11 @@ import pytest
 from support import node
 from support.pages import Block, blocks, guides
 from support.real import ROOT, Server, environment, launch
+from support.warm import WarmPython, warm_python
 
 SHOWN = {"console", ""}
+#: That one block may take.
+SECONDS = 100
 GATEWAY = ROOT / "docs/guide/gateway.md"
 
 
@@ -31,6 +34,7 @@ class Reader:
 
     home: Path
     variables: dict[str, str]
+    warm: WarmPython | None = None
 
     def run(self, block: Block) -> None:
         """Do what a block says. Fails with its place."""
@@ -53,9 +57,13 @@ class Reader:
             env=environment(**self.variables),
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=SECONDS,
             check=False,
         )
+        return self.judge(block, done)
+
+    def judge(self, block: Block, done: subprocess.CompletedProcess[str]) -> str:
+        """What a command that went well has printed."""
         assert done.returncode == 0, (
             f"{block.where}: exit code {done.returncode}\n{block.text}\n{done.stdout}{done.stderr}"
         )
@@ -89,7 +97,10 @@ def _python(reader: Reader, block: Block) -> None:
     assert "OPENAI_BASE_URL" in reader.variables, f"{block.where}: comes before 'antiphon env'"
     script = reader.home / "block.py"
     script.write_text(block.text, "utf-8")
-    said = reader.execute(block, sys.executable, "-W", "error", script)
+    if re.search(r"^from openai|^import openai", block.text, re.MULTILINE) and reader.warm:
+        said = reader.judge(block, reader.warm.run(script, env=environment(**reader.variables), seconds=SECONDS))
+    else:
+        said = reader.execute(block, sys.executable, "-W", "error", script)
     assert said.strip(), f"{block.where}: shows nothing"
 
 
@@ -123,12 +134,19 @@ def house(request: pytest.FixtureRequest) -> Server:
     return server
 
 
+@pytest.fixture(scope="module")
+def warm() -> Iterator[WarmPython]:
+    """Python that has imported the SDK already, as forty blocks would do."""
+    with warm_python() as python:
+        yield python
+
+
 @pytest.fixture
-def reader(house: Server, tmp_path: Path) -> Reader:
+def reader(house: Server, tmp_path: Path, warm: WarmPython) -> Reader:
     (tmp_path / ".venv").symlink_to(sys.prefix)
     # Away with the environment's own bin: a command that a reader could not find must not be found here.
     path = [place for place in os.environ["PATH"].split(os.pathsep) if Path(place) != Path(sys.executable).parent]
-    return Reader(tmp_path, {"ANTIPHON_DATA_DIR": str(house.data_dir.path), "PATH": os.pathsep.join(path)})
+    return Reader(tmp_path, {"ANTIPHON_DATA_DIR": str(house.data_dir.path), "PATH": os.pathsep.join(path)}, warm)
 
 
 @pytest.mark.timeout(300)

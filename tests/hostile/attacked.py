@@ -130,7 +130,7 @@ class Attacked:
         for asked in self.asked:
             row = told.get(asked.name)
             made = asked.status == 200 and asked.method == "POST" and asked.path in _MAKING
-            assert row is not None or not made, f"{asked} has no row"
+            assert row is not None or not made, f"{asked} has no row ({self.asked.index(asked)} of {len(self.asked)})"
             if row is not None and not asked.background:
                 assert row[0] == asked.status, f"{asked} has the row {row}"
                 assert (row[1] is None) == (asked.status == 200), f"{asked} has the row {row}"

@@ -10,6 +10,7 @@ from typing import Any
 from antiphon.domain.routing import Deadlines, Secret, UpstreamSpec
 from antiphon.engines.upstream.chat.dialect import ChatDialect
 from antiphon.engines.upstream.client import ConnectionPools, UpstreamClient
+from antiphon.engines.upstream.dialect import Dialect
 from antiphon.engines.upstream.engine import UpstreamEngine
 from antiphon.engines.upstream.profiles import PROFILES
 from antiphon.engines.upstream.secrets import SecretSource
@@ -28,12 +29,19 @@ def client_of(url: str, connections: ConnectionPools, secret: str = SECRET, **mo
 
 @contextmanager
 def chat_engine(
-    run: Run, url: str, profile: str = "generic", *, secret: str = SECRET, model: str | None = "up-model", **more: Any
+    run: Run,
+    url: str,
+    profile: str = "generic",
+    *,
+    secret: str = SECRET,
+    model: str | None = "up-model",
+    dialect: type[Dialect] = ChatDialect,
+    **more: Any,
 ) -> Iterator[UpstreamEngine]:
     """An engine in that loop, started; stopped afterwards."""
     connections = ConnectionPools()
     client = client_of(url, connections, secret, profile=profile)
-    engine = UpstreamEngine(ChatDialect, client, model, name="route", profile=PROFILES[profile], **more)
+    engine = UpstreamEngine(dialect, client, model, name="route", profile=PROFILES[profile], **more)
     run(engine.start())
     try:
         yield engine

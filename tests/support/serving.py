@@ -98,7 +98,8 @@ def serving(
         assert key is not None
         yield Serving(f"http://{host}:{port}", key, data_dir, settings, loop)
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        with contextlib.suppress(RuntimeError):  # one that has failed has closed its loop
+            loop.call_soon_threadsafe(stop.set)
         thread.join(30)
         assert not thread.is_alive(), "the server did not stop"
     if failure:

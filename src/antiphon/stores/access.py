@@ -11,12 +11,12 @@ from antiphon.domain.organisation import AuditEntry
 from antiphon.domain.tenancy import Key
 from antiphon.stores.audited import record
 from antiphon.stores.limits import Limits
-from antiphon.stores.query import Query, Session
+from antiphon.stores.query import DatabaseSession, Statement
 from antiphon.stores.section import is_valid_id, require_valid_id
 from antiphon.stores.tables import api_keys
 from antiphon.stores.tenants import add_keys
 
-_REPLACE = Query(
+_REPLACE = Statement(
     update(api_keys)
     .where(
         api_keys.c.id == bindparam("key_id"),
@@ -34,7 +34,7 @@ _REPLACE = Query(
         ),
     )
 )
-_NOTE_USE = Query(
+_NOTE_USE = Statement(
     update(api_keys)
     .where(
         api_keys.c.id == bindparam("key_id"),
@@ -44,7 +44,7 @@ _NOTE_USE = Query(
 )
 
 
-class Access(Limits):
+class AccessSection(Limits):
     """Implements `ports.AccessStore`."""
 
     async def rotate_key(self, key_id: str, successor: Key, until: int, entry: AuditEntry | None = None) -> bool:
@@ -63,7 +63,7 @@ class Access(Limits):
             await self._database.write(_note_uses, uses, key="last used")
 
 
-def _rotate(session: Session, key_id: str, successor: Key, until: int, entry: AuditEntry | None) -> bool:
+def _rotate(session: DatabaseSession, key_id: str, successor: Key, until: int, entry: AuditEntry | None) -> bool:
     if not session.run(_REPLACE, {"key_id": key_id, "successor": successor.id, "until": until}):
         return False
     add_keys(session, [successor])
@@ -72,7 +72,7 @@ def _rotate(session: Session, key_id: str, successor: Key, until: int, entry: Au
     return True
 
 
-def _note_uses(session: Session, batch: Sequence[Mapping[str, int]]) -> list[None]:
+def _note_uses(session: DatabaseSession, batch: Sequence[Mapping[str, int]]) -> list[None]:
     # In one order everywhere: two servers that lock the same rows wait for each other, and never in a circle.
     session.many(_NOTE_USE, [{"key_id": key_id, "at": at} for uses in batch for key_id, at in sorted(uses.items())])
     return [None] * len(batch)

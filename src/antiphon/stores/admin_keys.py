@@ -11,7 +11,7 @@ from antiphon.domain.organisation import Administrator, AuditEntry, User
 from antiphon.domain.records import Page
 from antiphon.domain.tenancy import AdminKey
 from antiphon.stores.audited import AuditedSection, page, record, row_of
-from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.query import DatabaseSession, Statement, insertion
 from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import admin_api_keys, users
 from antiphon.stores.users import HOLD_OWNERS, USER, roles_of
@@ -20,22 +20,22 @@ _KEY_FIELDS = tuple(AdminKey.__dataclass_fields__)
 _KEY = tuple(admin_api_keys.c[name] for name in _KEY_FIELDS)
 
 _ADD = insertion(admin_api_keys)
-_GET = Query(select(*_KEY).where(admin_api_keys.c.id == bindparam("key")))
-_FIND = Query(select(*_KEY).where(admin_api_keys.c.digest == bindparam("digest")))
-_FIND_ADMINISTRATOR = Query(
+_GET = Statement(select(*_KEY).where(admin_api_keys.c.id == bindparam("key")))
+_FIND = Statement(select(*_KEY).where(admin_api_keys.c.digest == bindparam("digest")))
+_FIND_ADMINISTRATOR = Statement(
     select(*_KEY, *USER)
     .outerjoin(users, users.c.id == admin_api_keys.c.user_id)
     .where(admin_api_keys.c.digest == bindparam("digest"))
 )
-_USED = Query(
+_USED = Statement(
     update(admin_api_keys).where(admin_api_keys.c.id == bindparam("key")).values(last_used_at=bindparam("at"))
 )
-_REVOKE = Query(
+_REVOKE = Statement(
     update(admin_api_keys)
     .where(admin_api_keys.c.id == bindparam("key"), admin_api_keys.c.revoked_at.is_(None))
     .values(revoked_at=bindparam("at"))
 )
-_VALID = Query(
+_VALID = Statement(
     select(func.count())
     .select_from(admin_api_keys)
     .where(
@@ -46,14 +46,14 @@ _VALID = Query(
 )
 
 
-class AdminKeys(AuditedSection):
+class AdminKeySection(AuditedSection):
     """Implements the admin keys' part of `ports.OrganisationStore`."""
 
     async def create_admin_key(self, key: AdminKey, entries: Sequence[AuditEntry] = ()) -> None:
         """Add an admin key. Raises `Conflict` if it is there already."""
         require_valid_id(key.id, key.name)
 
-        def change(session: Session) -> None:
+        def change(session: DatabaseSession) -> None:
             session.run(_ADD, row_of(key, _KEY_FIELDS))
             record(session, *entries)
 
@@ -89,7 +89,7 @@ class AdminKeys(AuditedSection):
     ) -> bool:
         """Revoke an admin key; see `ports`."""
 
-        def change(session: Session) -> bool:
+        def change(session: DatabaseSession) -> bool:
             session.run(HOLD_OWNERS, {})
             found = session.run(_REVOKE, {"key": key_id, "at": at}) > 0
             if found and keeps is not None and not _has_key(session, keeps, at):
@@ -101,22 +101,22 @@ class AdminKeys(AuditedSection):
         return is_valid_id(key_id) and await self._change(change)
 
 
-def _has_key(session: Session, user_id: str, at: int) -> bool:
+def _has_key(session: DatabaseSession, user_id: str, at: int) -> bool:
     row = session.one(_VALID, {"user": user_id, "at": at})
     return bool(row and row[0])
 
 
-def _get(session: Session, key_id: str) -> AdminKey | None:
+def _get(session: DatabaseSession, key_id: str) -> AdminKey | None:
     row = session.one(_GET, {"key": key_id})
     return AdminKey(*row) if row else None
 
 
-def _find(session: Session, digest: bytes) -> AdminKey | None:
+def _find(session: DatabaseSession, digest: bytes) -> AdminKey | None:
     row = session.one(_FIND, {"digest": digest})
     return AdminKey(*row) if row else None
 
 
-def _find_administrator(session: Session, digest: bytes) -> Administrator | None:
+def _find_administrator(session: DatabaseSession, digest: bytes) -> Administrator | None:
     row = session.one(_FIND_ADMINISTRATOR, {"digest": digest})
     if row is None:
         return None

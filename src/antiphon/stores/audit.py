@@ -11,17 +11,17 @@ from antiphon.domain.errors import NotFound
 from antiphon.domain.organisation import Actor, AuditEntry, AuditFilter
 from antiphon.domain.records import Page
 from antiphon.stores.audited import AuditedSection, Change, record
-from antiphon.stores.query import Query, Row, Session
+from antiphon.stores.query import DatabaseSession, Row, Statement
 from antiphon.stores.section import is_valid_id
 from antiphon.stores.tables import audit_logs
 
-__all__ = ["Audit", "Change", "record"]
+__all__ = ["AuditSection", "Change", "record"]
 
-_PLACE = Query(select(audit_logs.c.seq).where(audit_logs.c.id == bindparam("id")))
+_PLACE = Statement(select(audit_logs.c.seq).where(audit_logs.c.id == bindparam("id")))
 _COLUMNS = tuple(column for column in audit_logs.columns if column.name != "seq")
 
 
-class Audit(AuditedSection):
+class AuditSection(AuditedSection):
     """Implements `ports.AuditStore`."""
 
     async def add_audit(self, entry: AuditEntry) -> None:
@@ -49,7 +49,7 @@ def _entry(row: Row) -> AuditEntry:
     )
 
 
-def _list(session: Session, wanted: AuditFilter, limit: int) -> Page[AuditEntry]:
+def _list(session: DatabaseSession, wanted: AuditFilter, limit: int) -> Page[AuditEntry]:
     statement = _filtered(wanted)
     seq = audit_logs.c.seq
     backwards = wanted.before is not None
@@ -89,7 +89,7 @@ def _storable(values: tuple[str, ...]) -> list[str]:
     return [value for value in values if is_valid_id(value)]
 
 
-def _place(session: Session, name: str, param: str) -> int:
+def _place(session: DatabaseSession, name: str, param: str) -> int:
     row = session.one(_PLACE, {"id": name})
     if row is None:
         raise _unknown(name, param)

@@ -11,13 +11,13 @@ from sqlalchemy import ColumnElement, Table, select
 from antiphon.domain.errors import NotFound
 from antiphon.domain.organisation import AuditEntry
 from antiphon.domain.records import Page
-from antiphon.stores.query import Session, insertion
+from antiphon.stores.query import DatabaseSession, insertion
 from antiphon.stores.section import PageCursor, StoreSection, is_valid_id
 from antiphon.stores.tables import audit_logs
 
 T = TypeVar("T")
 #: Changes rows, and adds the rows of the audit log that describe the change.
-Change = Callable[[Session], T]
+Change = Callable[[DatabaseSession], T]
 
 _ADD = insertion(audit_logs)
 
@@ -30,14 +30,14 @@ class AuditedSection(StoreSection):
         return cast("T", await self._database.write(_changes, change, key="organisation"))
 
 
-def record(session: Session, *entries: AuditEntry) -> None:
+def record(session: DatabaseSession, *entries: AuditEntry) -> None:
     """Add rows to the audit log, in the transaction of the change that they describe."""
     for entry in entries:
         session.run(_ADD, _row(entry))
 
 
 def page(
-    session: Session,
+    session: DatabaseSession,
     table: Table,
     columns: Sequence[ColumnElement[Any]],
     where: Sequence[ColumnElement[bool]],
@@ -69,7 +69,7 @@ def row_of(record: object, names: Sequence[str]) -> dict[str, object]:
     return {name: getattr(record, name) for name in names}
 
 
-def _changes(session: Session, batch: Sequence[Change[Any]]) -> list[Any]:
+def _changes(session: DatabaseSession, batch: Sequence[Change[Any]]) -> list[Any]:
     return [change(session) for change in batch]
 
 

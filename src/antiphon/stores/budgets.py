@@ -31,15 +31,15 @@ from antiphon.domain.budgets import Budget, Reservation, Spending, window
 from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import Conflict
 from antiphon.stores.ledger import spent_since
-from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.query import DatabaseSession, Row, Statement, insertion
 from antiphon.stores.section import StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import UNFINISHED, budgets, reservations, responses
 
 _FIELDS = tuple(Budget.__dataclass_fields__)
 _BUDGET = tuple(budgets.c[name] for name in _FIELDS)
 _ADD = insertion(budgets)
-_LIST = Query(select(*_BUDGET).order_by(budgets.c.seq))
-_CHANGE = Query(
+_LIST = Statement(select(*_BUDGET).order_by(budgets.c.seq))
+_CHANGE = Statement(
     update(budgets)
     .where(budgets.c.id == bindparam("budget_id"))
     .values(
@@ -50,8 +50,8 @@ _CHANGE = Query(
         alerted=literal_column("0"),
     )
 )
-_REMOVE = Query(delete(budgets).where(budgets.c.id == bindparam("budget_id")))
-_PERIOD = Query(select(budgets.c.period).where(budgets.c.id == bindparam("budget_id")))
+_REMOVE = Statement(delete(budgets).where(budgets.c.id == bindparam("budget_id")))
+_PERIOD = Statement(select(budgets.c.period).where(budgets.c.id == bindparam("budget_id")))
 
 #: Sums stand still here: with a reservation (`limits.MAX_COST`) added, and another one, they fit into 64 bits.
 _MOST = 4 * limits.MAX_COST
@@ -69,7 +69,7 @@ _NOW: BindParameter[int] = bindparam("now", type_=BigInteger)
 _SPENT = case((budgets.c.window < _NOW, literal_column("0")), else_=budgets.c.spent)
 _TURNED = case((budgets.c.window < _NOW, _NOW), else_=budgets.c.window)
 #: The one conditional update: nobody else's money can come in between.
-_RESERVE = Query(
+_RESERVE = Statement(
     update(budgets)
     .where(
         budgets.c.id == bindparam("budget_id"),
@@ -80,7 +80,7 @@ _RESERVE = Query(
     )
     .values(spent=_SPENT, window=_TURNED, reserved=_plus(budgets.c.reserved, "more"))
 )
-_UNRESERVE = Query(
+_UNRESERVE = Statement(
     update(budgets)
     .where(budgets.c.id == bindparam("budget_id"))
     .values(
@@ -90,11 +90,11 @@ _UNRESERVE = Query(
         )
     )
 )
-_SPEND = Query(
+_SPEND = Statement(
     update(budgets).where(budgets.c.id == bindparam("budget_id")).values(spent=_plus(_SPENT, "more"), window=_TURNED)
 )
 #: Of a budget, once in each window: the moment in which it is reached.
-_ALERT = Query(
+_ALERT = Statement(
     update(budgets)
     .where(
         budgets.c.id == bindparam("budget_id"),
@@ -103,26 +103,26 @@ _ALERT = Query(
     )
     .values(alerted=budgets.c.window)
 )
-_GET = Query(select(*_BUDGET).where(budgets.c.id == bindparam("budget_id")))
+_GET = Statement(select(*_BUDGET).where(budgets.c.id == bindparam("budget_id")))
 
 _ADD_RESERVATION = insertion(reservations)
-_GET_RESERVATION = Query(
+_GET_RESERVATION = Statement(
     select(reservations.c.budgets, reservations.c.amount).where(reservations.c.id == bindparam("reservation_id"))
 )
-_REMOVE_RESERVATION = Query(delete(reservations).where(reservations.c.id == bindparam("reservation_id")))
-_RENEW = Query(
+_REMOVE_RESERVATION = Statement(delete(reservations).where(reservations.c.id == bindparam("reservation_id")))
+_RENEW = Statement(
     update(reservations).where(reservations.c.owner == bindparam("holder")).values(until=bindparam("new_until"))
 )
 #: What servers that are gone had reserved for a response.
-_LEFT = Query(
+_LEFT = Statement(
     select(reservations.c.id, reservations.c.budgets, reservations.c.amount).where(
         reservations.c.object_id == bindparam("response_id"), reservations.c.owner != bindparam("holder")
     )
 )
-_RESIZE = Query(
+_RESIZE = Statement(
     update(reservations).where(reservations.c.id == bindparam("reservation_id")).values(amount=bindparam("new_amount"))
 )
-_LAPSED = Query(
+_LAPSED = Statement(
     select(reservations.c.id)
     .where(
         reservations.c.until < bindparam("now"),
@@ -140,10 +140,10 @@ _OF_SUBJECT = and_(
     budgets.c.subject == bindparam("of_subject"),
     budgets.c.period == bindparam("of_period"),
 )
-_FIND_HARD = Query(select(*_BUDGET).where(_OF_SUBJECT, budgets.c.hard == literal_column("1")))
+_FIND_HARD = Statement(select(*_BUDGET).where(_OF_SUBJECT, budgets.c.hard == literal_column("1")))
 
 
-class Budgets(StoreSection):
+class BudgetSection(StoreSection):
     """Implements `ports.BudgetStore`."""
 
     async def put_budget(self, budget: Budget, now: float) -> Budget:
@@ -186,7 +186,7 @@ def _budget(row: Row) -> Budget:
     return Budget(**values)
 
 
-def _list(session: Session) -> list[Budget]:
+def _list(session: DatabaseSession) -> list[Budget]:
     return [_budget(row) for row in session.all(_LIST, {})]
 
 
@@ -199,11 +199,11 @@ class _Put(NamedTuple):
     last: int
 
 
-def _put(session: Session, batch: Sequence[_Put]) -> list[Budget]:
+def _put(session: DatabaseSession, batch: Sequence[_Put]) -> list[Budget]:
     return [_put_one(session, *each) for each in batch]
 
 
-def _put_one(session: Session, budget: Budget, now: float, spent: int, last: int) -> Budget:
+def _put_one(session: DatabaseSession, budget: Budget, now: float, spent: int, last: int) -> Budget:
     row = session.one(_GET, {"budget_id": budget.id})
     if row is None and budget.hard:
         place = {"of_scope": budget.scope, "of_subject": budget.subject, "of_period": budget.period}
@@ -232,21 +232,21 @@ def _put_one(session: Session, budget: Budget, now: float, spent: int, last: int
     return _budget(stored)
 
 
-def _remove(session: Session, batch: Sequence[str]) -> list[bool]:
+def _remove(session: DatabaseSession, batch: Sequence[str]) -> list[bool]:
     return [session.run(_REMOVE, {"budget_id": budget_id}) > 0 for budget_id in batch]
 
 
 # --- spending ---------------------------------------------------------------------------------------------------------
-def _begun(session: Session, budget_id: str, now: float) -> int:
+def _begun(session: DatabaseSession, budget_id: str, now: float) -> int:
     row = session.one(_PERIOD, {"budget_id": budget_id})
     return 0 if row is None else window(row[0], now)
 
 
-def _reserve(session: Session, batch: Sequence[tuple[Reservation, float]]) -> list[str | None]:
+def _reserve(session: DatabaseSession, batch: Sequence[tuple[Reservation, float]]) -> list[str | None]:
     return [_reserve_one(session, reservation, now) for reservation, now in batch]
 
 
-def _reserve_one(session: Session, reservation: Reservation, now: float) -> str | None:
+def _reserve_one(session: DatabaseSession, reservation: Reservation, now: float) -> str | None:
     reservation = replace(reservation, amount=amounts.cost(reservation.amount))
     left: Sequence[Row] = ()
     if reservation.object_id is not None:
@@ -271,7 +271,7 @@ def _reserve_one(session: Session, reservation: Reservation, now: float) -> str 
     return None
 
 
-def _take_over(session: Session, rows: Sequence[Row]) -> None:
+def _take_over(session: DatabaseSession, rows: Sequence[Row]) -> None:
     """Give back what other servers have reserved for a response that another one goes on with.
 
     Their rows stay until they lapse: a server that was only slow can still settle what it has spent.
@@ -281,18 +281,18 @@ def _take_over(session: Session, rows: Sequence[Row]) -> None:
         session.run(_RESIZE, {"reservation_id": reservation_id, "new_amount": 0})
 
 
-def _leave_be(session: Session, rows: Sequence[Row]) -> None:
+def _leave_be(session: DatabaseSession, rows: Sequence[Row]) -> None:
     """Undo that: it is not gone on with after all."""
     for reservation_id, held, amount in rows:
         _give_back(session, frozenset(held.split(",")) - {""}, -amount)
         session.run(_RESIZE, {"reservation_id": reservation_id, "new_amount": amount})
 
 
-def _spend(session: Session, batch: Sequence[tuple[Spending, float]]) -> list[list[Budget]]:
+def _spend(session: DatabaseSession, batch: Sequence[tuple[Spending, float]]) -> list[list[Budget]]:
     return [_spend_one(session, spending, now) for spending, now in batch]
 
 
-def _spend_one(session: Session, spending: Spending, now: float) -> list[Budget]:
+def _spend_one(session: DatabaseSession, spending: Spending, now: float) -> list[Budget]:
     held: frozenset[str] = frozenset()
     if spending.reservation is not None:
         row = session.one(_GET_RESERVATION, {"reservation_id": spending.reservation})
@@ -314,18 +314,18 @@ def _spend_one(session: Session, spending: Spending, now: float) -> list[Budget]
     return reached
 
 
-def _give_back(session: Session, budget_ids: frozenset[str], amount: int) -> None:
+def _give_back(session: DatabaseSession, budget_ids: frozenset[str], amount: int) -> None:
     for budget_id in sorted(budget_ids):
         session.run(_UNRESERVE, {"budget_id": budget_id, "less": amount})
 
 
-def _renew(session: Session, batch: Sequence[tuple[str, int]]) -> list[None]:
+def _renew(session: DatabaseSession, batch: Sequence[tuple[str, int]]) -> list[None]:
     for owner, until in batch:
         session.run(_RENEW, {"holder": owner, "new_until": until})
     return [None] * len(batch)
 
 
-def _settle_lapsed(session: Session, batch: Sequence[tuple[float, int]]) -> list[int]:
+def _settle_lapsed(session: DatabaseSession, batch: Sequence[tuple[float, int]]) -> list[int]:
     counts = []
     for now, limit in batch:
         rows = session.all(_LAPSED, {"now": milliseconds(now), "limit": limit})

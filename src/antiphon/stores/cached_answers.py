@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Integer, bindparam, delete, func, literal_col
 
 from antiphon.domain import limits
 from antiphon.domain.caching import OFF, CachedAnswer, CacheState
-from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.query import DatabaseSession, Row, Statement, insertion
 from antiphon.stores.section import StoreSection, is_valid_id
 from antiphon.stores.tables import cached_answers as answers
 from antiphon.stores.tables import caches
@@ -19,22 +19,22 @@ _ANSWER = tuple(answers.c[name] for name in CachedAnswer.__dataclass_fields__)
 _THIS = (answers.c.project_id == bindparam("project_id"), answers.c.key == bindparam("key"))
 _NAME = (answers.c.project_id, answers.c.key, answers.c.size)
 
-_GET = Query(select(*_ANSWER).where(*_THIS, answers.c.expires_at > bindparam("now")))
-_SIZE = Query(select(answers.c.size).where(*_THIS))
+_GET = Statement(select(*_ANSWER).where(*_THIS, answers.c.expires_at > bindparam("now")))
+_SIZE = Statement(select(answers.c.size).where(*_THIS))
 _PUT = insertion(answers, replace=("project_id", "key"))
-_DELETE = Query(delete(answers).where(*_THIS))
-_CLEAR = Query(delete(answers).where(answers.c.project_id == bindparam("project_id")))
-_OLDEST_OF_PROJECT = Query(
+_DELETE = Statement(delete(answers).where(*_THIS))
+_CLEAR = Statement(delete(answers).where(answers.c.project_id == bindparam("project_id")))
+_OLDEST_OF_PROJECT = Statement(
     select(*_NAME)
     .where(answers.c.project_id == bindparam("project_id"))
     .order_by(answers.c.created_at)
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
 )
-_OLDEST = Query(
+_OLDEST = Statement(
     select(*_NAME).order_by(answers.c.created_at).limit(bindparam("limit", type_=Integer)).offset(literal_column("0"))
 )
-_EXPIRED = Query(
+_EXPIRED = Statement(
     select(*_NAME)
     .where(answers.c.expires_at <= bindparam("now"))
     .order_by(answers.c.expires_at)
@@ -42,13 +42,13 @@ _EXPIRED = Query(
     .offset(literal_column("0"))
 )
 _THEIRS = caches.c.project_id == bindparam("wanted")
-_CACHE = Query(select(caches.c.ttl, caches.c.size).where(_THEIRS))
+_CACHE = Statement(select(caches.c.ttl, caches.c.size).where(_THEIRS))
 _NEW_CACHE = insertion(caches)
-_RESIZE = Query(update(caches).where(_THEIRS).values(size=caches.c.size + bindparam("change", type_=BigInteger)))
-_EMPTY = Query(update(caches).where(_THEIRS).values(size=literal_column("0")))
-_SET_TTL = Query(update(caches).where(_THEIRS).values(ttl=bindparam("new_ttl", type_=BigInteger)))
-_TOTAL = Query(select(func.coalesce(func.sum(caches.c.size), literal_column("0"))))
-_STATES = Query(
+_RESIZE = Statement(update(caches).where(_THEIRS).values(size=caches.c.size + bindparam("change", type_=BigInteger)))
+_EMPTY = Statement(update(caches).where(_THEIRS).values(size=literal_column("0")))
+_SET_TTL = Statement(update(caches).where(_THEIRS).values(ttl=bindparam("new_ttl", type_=BigInteger)))
+_TOTAL = Statement(select(func.coalesce(func.sum(caches.c.size), literal_column("0"))))
+_STATES = Statement(
     select(
         caches.c.project_id,
         caches.c.ttl,
@@ -65,7 +65,7 @@ class _Sweep(NamedTuple):
     limit: int
 
 
-class CachedAnswers(StoreSection):
+class CachedAnswerSection(StoreSection):
     """Implements `ports.CacheStore`."""
 
     async def get_cached(self, project_id: str, key: bytes, *, now: int) -> CachedAnswer | None:
@@ -103,21 +103,21 @@ def _order(project_id: str) -> tuple[str, str]:
     return ("cache", project_id)
 
 
-def _get(session: Session, project_id: str, key: bytes, now: int) -> CachedAnswer | None:
+def _get(session: DatabaseSession, project_id: str, key: bytes, now: int) -> CachedAnswer | None:
     row = session.one(_GET, {"project_id": project_id, "key": key, "now": now})
     return CachedAnswer(*row) if row else None
 
 
-def _ttl(session: Session, project_id: str) -> int | None:
+def _ttl(session: DatabaseSession, project_id: str) -> int | None:
     row = session.one(_CACHE, {"wanted": project_id})
     return row[0] if row else None
 
 
-def _states(session: Session) -> list[CacheState]:
+def _states(session: DatabaseSession) -> list[CacheState]:
     return [CacheState(*row) for row in session.all(_STATES, {})]
 
 
-def _put(session: Session, batch: Sequence[CachedAnswer]) -> list[None]:
+def _put(session: DatabaseSession, batch: Sequence[CachedAnswer]) -> list[None]:
     # In one order for all: two servers that write for the same projects must not wait for each other in a circle.
     for answer in sorted(batch, key=lambda each: each.project_id):
         _put_one(session, answer)
@@ -127,7 +127,7 @@ def _put(session: Session, batch: Sequence[CachedAnswer]) -> list[None]:
     return [None] * len(batch)
 
 
-def _put_one(session: Session, answer: CachedAnswer) -> None:
+def _put_one(session: DatabaseSession, answer: CachedAnswer) -> None:
     project_id, size = answer.project_id, len(answer.body)
     ttl, kept = _open_cache(session, project_id)
     if ttl == OFF:
@@ -143,7 +143,7 @@ def _put_one(session: Session, answer: CachedAnswer) -> None:
         _make_room(session, _OLDEST_OF_PROJECT, project_id, wanted)
 
 
-def _open_cache(session: Session, project_id: str) -> tuple[int | None, int]:
+def _open_cache(session: DatabaseSession, project_id: str) -> tuple[int | None, int]:
     """The rule and the size of a project's cache, which is begun if it has none.
 
     The row is written to before anything else is read: another server that keeps the same answer waits here, and its
@@ -156,7 +156,7 @@ def _open_cache(session: Session, project_id: str) -> tuple[int | None, int]:
     return ttl, size
 
 
-def _make_room(session: Session, oldest: Query, project_id: str | None, wanted: int) -> None:
+def _make_room(session: DatabaseSession, oldest: Statement, project_id: str | None, wanted: int) -> None:
     """Delete the oldest until `wanted` bytes are free."""
     parameters = {"limit": _STEP} if project_id is None else {"limit": _STEP, "project_id": project_id}
     while wanted > 0:
@@ -172,7 +172,7 @@ def _make_room(session: Session, oldest: Query, project_id: str | None, wanted: 
         _forget(session, doomed)
 
 
-def _forget(session: Session, rows: Iterable[Row]) -> None:
+def _forget(session: DatabaseSession, rows: Iterable[Row]) -> None:
     freed: dict[str, int] = {}
     for project_id, key, size in rows:
         # Another server may have been first.
@@ -182,7 +182,7 @@ def _forget(session: Session, rows: Iterable[Row]) -> None:
         session.run(_RESIZE, {"wanted": project_id, "change": -freed[project_id]})
 
 
-def _clear(session: Session, batch: Sequence[str]) -> list[int]:
+def _clear(session: DatabaseSession, batch: Sequence[str]) -> list[int]:
     counts = []
     for project_id in batch:
         counts.append(session.run(_CLEAR, {"project_id": project_id}))
@@ -190,7 +190,7 @@ def _clear(session: Session, batch: Sequence[str]) -> list[int]:
     return counts
 
 
-def _sweep(session: Session, batch: Sequence[_Sweep]) -> list[int]:
+def _sweep(session: DatabaseSession, batch: Sequence[_Sweep]) -> list[int]:
     counts = []
     for sweep in batch:
         expired = session.all(_EXPIRED, {"now": sweep.now, "limit": sweep.limit})
@@ -199,7 +199,7 @@ def _sweep(session: Session, batch: Sequence[_Sweep]) -> list[int]:
     return counts
 
 
-def _set_ttl(session: Session, batch: Sequence[tuple[str, int | None]]) -> list[None]:
+def _set_ttl(session: DatabaseSession, batch: Sequence[tuple[str, int | None]]) -> list[None]:
     for project_id, ttl in batch:
         _open_cache(session, project_id)
         session.run(_SET_TTL, {"wanted": project_id, "new_ttl": ttl})

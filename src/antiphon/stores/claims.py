@@ -18,7 +18,7 @@ from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import InvalidRequest, LeaseLost
 from antiphon.domain.jobs import RESPONSE, End, FreeJob, Job, PutBack
 from antiphon.stores.jobs import IS_OPEN, IS_QUEUED, THIS_JOB, job_named
-from antiphon.stores.query import Query, Session
+from antiphon.stores.query import DatabaseSession, Statement
 from antiphon.stores.section import StoreSection
 from antiphon.stores.tables import JOB_CANCELLED, JOB_HELD, JOB_LOST, JOB_QUEUED, UNFINISHED, jobs, responses, workers
 from antiphon.stores.times import database_now
@@ -40,7 +40,7 @@ def _limited(statement: Select[Any]) -> Select[Any]:
     return statement.limit(bindparam("limit", type_=Integer)).offset(literal_column("0"))
 
 
-def _due() -> Query:
+def _due() -> Statement:
     """The first `each` of each project that are due.
 
     A project is found by a jump in the index from the one before it, and its jobs stand there in their order: so this
@@ -67,23 +67,23 @@ def _due() -> Query:
     )
     of_projects = select(*_FREE).select_from(project.join(jobs, jobs.c.seq.in_(chosen)))
     place = func.row_number().over(partition_by=jobs.c.project_id, order_by=(jobs.c.rank, jobs.c.seq))
-    return Query(_limited(of_projects.order_by(place, jobs.c.seq)))
+    return Statement(_limited(of_projects.order_by(place, jobs.c.seq)))
 
 
 _DUE_JOBS = _due()
-_WITHOUT_WORKER = Query(
+_WITHOUT_WORKER = Statement(
     _limited(select(*_FREE).where(_OF_KIND, text(f"jobs.{JOB_HELD}"), IS_OPEN, _ITS_WORKER_IS_GONE)).order_by(
         jobs.c.rank, jobs.c.seq
     )
 )
-_SUSPECTS = Query(
+_SUSPECTS = Statement(
     _limited(
         select(*_FREE)
         .where(_OF_KIND, text(f"jobs.{JOB_LOST}"), jobs.c.losses >= bindparam("suspect"), _DUE)
         .order_by(jobs.c.seq)
     )
 )
-_FREE_CANCELLED = Query(
+_FREE_CANCELLED = Statement(
     _limited(
         select(*_FREE)
         .where(_OF_KIND, text(f"jobs.{JOB_CANCELLED}"), or_(jobs.c.holder.is_(None), _ITS_WORKER_IS_GONE))
@@ -94,7 +94,7 @@ _FREE_CANCELLED = Query(
 
 # That it is as it was seen matters on PostgreSQL: of two that claim it at once, the second looks again at the row, but
 # at the workers as they were before.
-_CLAIM = Query(
+_CLAIM = Statement(
     update(jobs)
     .where(
         *THIS_JOB,
@@ -111,7 +111,7 @@ _CLAIM = Query(
 )
 #: By kind: what names its owner, so that only the holder of the job may change it.
 _ABOUT = {
-    RESPONSE: Query(
+    RESPONSE: Statement(
         update(responses)
         .where(
             responses.c.project_id == bindparam("project_id"),
@@ -121,13 +121,13 @@ _ABOUT = {
         .values(owner=bindparam("worker"))
     )
 }
-_HELD = Query(select(jobs.c.project_id, jobs.c.id).where(jobs.c.holder == bindparam("worker"), IS_OPEN))
-_HELD_CANCELLED = Query(
+_HELD = Statement(select(jobs.c.project_id, jobs.c.id).where(jobs.c.holder == bindparam("worker"), IS_OPEN))
+_HELD_CANCELLED = Statement(
     select(jobs.c.project_id, jobs.c.id).where(jobs.c.holder == bindparam("worker"), IS_OPEN, _CANCELLED)
 )
 _MINE = (*THIS_JOB, IS_OPEN, jobs.c.holder == bindparam("worker"), jobs.c.attempts == bindparam("claim"))
-_NOTE = Query(update(jobs).where(*_MINE).values(progress=bindparam("note")))
-_PUT_BACK = Query(
+_NOTE = Statement(update(jobs).where(*_MINE).values(progress=bindparam("note")))
+_PUT_BACK = Statement(
     update(jobs)
     .where(*_MINE)
     .values(
@@ -140,7 +140,7 @@ _PUT_BACK = Query(
         error=func.coalesce(bindparam("reason"), jobs.c.error),
     )
 )
-_REPLACE_PAYLOAD = Query(update(jobs).where(*THIS_JOB, IS_OPEN).values(payload=bindparam("content")))
+_REPLACE_PAYLOAD = Statement(update(jobs).where(*THIS_JOB, IS_OPEN).values(payload=bindparam("content")))
 _ENDED = {
     "state": bindparam("ending"),
     "holder": null(),
@@ -148,8 +148,8 @@ _ENDED = {
     "error": bindparam("reason"),
     "result": bindparam("outcome"),
 }
-_END = Query(update(jobs).where(*_MINE).values(**_ENDED, payload=bindparam("nothing")))
-_BURY = Query(update(jobs).where(*_MINE).values(**_ENDED))
+_END = Statement(update(jobs).where(*_MINE).values(**_ENDED, payload=bindparam("nothing")))
+_BURY = Statement(update(jobs).where(*_MINE).values(**_ENDED))
 
 
 class _Claim(NamedTuple):
@@ -157,7 +157,7 @@ class _Claim(NamedTuple):
     free: Sequence[FreeJob]
 
 
-class Claims(StoreSection):
+class ClaimSection(StoreSection):
     """Implements the workers' part of `ports.JobStore`."""
 
     async def free_jobs(self, kind: str, *, each: int, limit: int) -> list[FreeJob]:
@@ -197,7 +197,7 @@ class Claims(StoreSection):
         await self._database.write(_end, (job, end), key=job.name)
 
 
-def _find_free(session: Session, kind: str, each: int, limit: int) -> list[FreeJob]:
+def _find_free(session: DatabaseSession, kind: str, each: int, limit: int) -> list[FreeJob]:
     which: dict[str, object] = {"kind": kind, "limit": limit}
     suspect = {"suspect": limits.SUSPECT_LOSSES}
     rows = session.all(_FREE_CANCELLED, which)
@@ -207,15 +207,15 @@ def _find_free(session: Session, kind: str, each: int, limit: int) -> list[FreeJ
     return [FreeJob(*row) for row in dict.fromkeys(rows)]
 
 
-def _find_cancelled(session: Session, kind: str, limit: int) -> list[FreeJob]:
+def _find_cancelled(session: DatabaseSession, kind: str, limit: int) -> list[FreeJob]:
     return [FreeJob(*row) for row in session.all(_FREE_CANCELLED, {"kind": kind, "limit": limit})]
 
 
-def _claim(session: Session, batch: Sequence[_Claim]) -> list[list[Job]]:
+def _claim(session: DatabaseSession, batch: Sequence[_Claim]) -> list[list[Job]]:
     return [_claim_all(session, claim) for claim in batch]
 
 
-def _claim_all(session: Session, claim: _Claim) -> list[Job]:
+def _claim_all(session: DatabaseSession, claim: _Claim) -> list[Job]:
     claimed = []
     for free in claim.free:
         name = {"project_id": free.project_id, "id": free.id, "worker": claim.worker}
@@ -228,7 +228,7 @@ def _claim_all(session: Session, claim: _Claim) -> list[Job]:
     return claimed
 
 
-def _names(session: Session, query: Query, worker: str) -> list[tuple[str, str]]:
+def _names(session: DatabaseSession, query: Statement, worker: str) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in session.all(query, {"worker": worker})]
 
 
@@ -241,13 +241,13 @@ def _require(changed: int) -> None:
         raise LeaseLost("The job has ended, or is another worker's now.")
 
 
-def _note(session: Session, batch: Sequence[tuple[Job, bytes]]) -> list[None]:
+def _note(session: DatabaseSession, batch: Sequence[tuple[Job, bytes]]) -> list[None]:
     for job, progress in batch:
         _require(session.run(_NOTE, {**_claim_of(job), "note": progress}))
     return [None] * len(batch)
 
 
-def _put_back(session: Session, batch: Sequence[tuple[Job, PutBack]]) -> list[None]:
+def _put_back(session: DatabaseSession, batch: Sequence[tuple[Job, PutBack]]) -> list[None]:
     for job, back in batch:
         pause = milliseconds(min(max(back.pause, 0.0), limits.MAX_JOB_DELAY))
         values = {
@@ -263,13 +263,13 @@ def _put_back(session: Session, batch: Sequence[tuple[Job, PutBack]]) -> list[No
     return [None] * len(batch)
 
 
-def _end(session: Session, batch: Sequence[tuple[Job, End]]) -> list[None]:
+def _end(session: DatabaseSession, batch: Sequence[tuple[Job, End]]) -> list[None]:
     for job, end in batch:
         end_claimed(session, job, end)
     return [None] * len(batch)
 
 
-def end_claimed(session: Session, job: Job, end: End) -> None:
+def end_claimed(session: DatabaseSession, job: Job, end: End) -> None:
     """End a job within a transaction that also ends what it is about. Raises `LeaseLost` if the claim is over."""
     values = {**_claim_of(job), "ending": end.state, "outcome": end.result, "reason": _shortened(end.error)}
     if end.state == "dead":

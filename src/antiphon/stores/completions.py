@@ -10,7 +10,7 @@ from sqlalchemy import Select, bindparam, delete, func, select, tuple_
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest, NotFound
 from antiphon.domain.records import Page, StoredCompletion
-from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.query import DatabaseSession, Row, Statement, insertion
 from antiphon.stores.section import PageCursor, StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import chat_completion_metadata as pairs
 from antiphon.stores.tables import chat_completions as completions
@@ -27,20 +27,20 @@ _COMPLETION = (
 _NAMED = (completions.c.project_id == bindparam("project_id"), completions.c.id == bindparam("id"))
 
 _PUT = insertion(completions, replace=("project_id", "id"))
-_GET = Query(select(*_COMPLETION).where(*_NAMED))
-_PLACE = Query(select(completions.c.created_at, completions.c.seq).where(*_NAMED))
+_GET = Statement(select(*_COMPLETION).where(*_NAMED))
+_PLACE = Statement(select(completions.c.created_at, completions.c.seq).where(*_NAMED))
 # The metadata goes by ON DELETE CASCADE.
-_DELETE = Query(delete(completions).where(*_NAMED))
+_DELETE = Statement(delete(completions).where(*_NAMED))
 _OF_COMPLETION = (
     pairs.c.project_id == bindparam("project_id"),
     pairs.c.completion_id == bindparam("completion_id"),
 )
-_PAIRS = Query(select(pairs.c.key, pairs.c.value).where(*_OF_COMPLETION).order_by(pairs.c.position))
+_PAIRS = Statement(select(pairs.c.key, pairs.c.value).where(*_OF_COMPLETION).order_by(pairs.c.position))
 _ADD_PAIR = insertion(pairs)
-_CLEAR_PAIRS = Query(delete(pairs).where(*_OF_COMPLETION))
+_CLEAR_PAIRS = Statement(delete(pairs).where(*_OF_COMPLETION))
 
 
-class Completions(StoreSection):
+class CompletionSection(StoreSection):
     """Implements `ports.CompletionStore`."""
 
     async def put_completion(self, completion: StoredCompletion) -> None:
@@ -93,7 +93,7 @@ class Completions(StoreSection):
         return await self._database.read(_list, project_id, model, metadata, PageCursor(after, limit, ascending))
 
 
-def _put(session: Session, batch: Sequence[StoredCompletion]) -> list[None]:
+def _put(session: DatabaseSession, batch: Sequence[StoredCompletion]) -> list[None]:
     session.many(
         _PUT,
         [
@@ -129,19 +129,19 @@ def _put(session: Session, batch: Sequence[StoredCompletion]) -> list[None]:
     return [None] * len(batch)
 
 
-def _get(session: Session, project_id: str, completion_id: str) -> StoredCompletion | None:
+def _get(session: DatabaseSession, project_id: str, completion_id: str) -> StoredCompletion | None:
     with session.snapshot():
         row = session.one(_GET, {"project_id": project_id, "id": completion_id})
         rows = session.all(_PAIRS, {"project_id": project_id, "completion_id": completion_id}) if row else []
     return _record(row, rows) if row else None
 
 
-def _delete(session: Session, batch: Sequence[tuple[str, str]]) -> list[bool]:
+def _delete(session: DatabaseSession, batch: Sequence[tuple[str, str]]) -> list[bool]:
     return [session.run(_DELETE, {"project_id": project, "id": completion}) > 0 for project, completion in batch]
 
 
 def _list(
-    session: Session, project_id: str, model: str | None, metadata: Mapping[str, str], cut: PageCursor
+    session: DatabaseSession, project_id: str, model: str | None, metadata: Mapping[str, str], cut: PageCursor
 ) -> Page[StoredCompletion]:
     after, limit, ascending = cut
     statement = _matching(project_id, model, metadata)
@@ -182,7 +182,7 @@ def _having_all(project_id: str, metadata: Mapping[str, str]) -> Select[Any]:
     )
 
 
-def _with_metadata(session: Session, project_id: str, rows: Sequence[Row]) -> list[StoredCompletion]:
+def _with_metadata(session: DatabaseSession, project_id: str, rows: Sequence[Row]) -> list[StoredCompletion]:
     if not rows:
         return []
     statement = (

@@ -16,29 +16,31 @@ from sqlalchemy import bindparam, null, select, text, update
 
 from antiphon.domain.errors import LeaseLost
 from antiphon.domain.records import ConversationItem, StoredResponse
-from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.query import DatabaseSession, Statement, insertion
 from antiphon.stores.tables import UNFINISHED, conversation_items, conversations, responses, workers
 
 THIS = (conversations.c.project_id == bindparam("project_id"), conversations.c.id == bindparam("conversation_id"))
 
 # FOR UPDATE (PostgreSQL; SQLite has one writer anyway): what is decided from this row holds until the commit, and what
 # is read after it is as new as the row.
-_HOLDER = Query(select(conversations.c.active_response_id, conversations.c.active_owner).where(*THIS).with_for_update())
-_WORKER = Query(select(workers.c.id).where(workers.c.id == bindparam("worker")))
-_UNFINISHED = Query(
+_HOLDER = Statement(
+    select(conversations.c.active_response_id, conversations.c.active_owner).where(*THIS).with_for_update()
+)
+_WORKER = Statement(select(workers.c.id).where(workers.c.id == bindparam("worker")))
+_UNFINISHED = Statement(
     select(responses.c.background).where(
         responses.c.project_id == bindparam("project_id"),
         responses.c.id == bindparam("response_id"),
         text(f"responses.{UNFINISHED}"),
     )
 )
-_LOCK = Query(
+_LOCK = Statement(
     update(conversations)
     .where(*THIS)
     .values(active_response_id=bindparam("response_id"), active_owner=bindparam("owner"))
 )
-_HAND_OVER = Query(update(conversations).where(*THIS).values(active_owner=null()))
-_UNLOCK = Query(
+_HAND_OVER = Statement(update(conversations).where(*THIS).values(active_owner=null()))
+_UNLOCK = Statement(
     update(conversations)
     .where(*THIS, conversations.c.active_response_id == bindparam("response_id"))
     .values(active_response_id=null(), active_owner=null())
@@ -84,12 +86,12 @@ class Appended(NamedTuple):
     items: Sequence[ConversationItem]
 
 
-def append(session: Session, name: Name, items: Sequence[ConversationItem]) -> None:
+def append(session: DatabaseSession, name: Name, items: Sequence[ConversationItem]) -> None:
     """Put items at the end of a conversation."""
     session.many(_APPEND, [{**name.parameters, "id": item.id, "body": item.body} for item in items])
 
 
-def state_of(session: Session, name: Name) -> Outcome:
+def state_of(session: DatabaseSession, name: Name) -> Outcome:
     """Whether the conversation is there and free. Nobody else can change that before the commit."""
     row = session.one(_HOLDER, name.parameters)
     if row is None:
@@ -103,7 +105,7 @@ def state_of(session: Session, name: Name) -> Outcome:
     return Outcome.DONE if unfinished is None else Outcome.LOCKED
 
 
-def lock(session: Session, batch: Sequence[Lock]) -> list[Outcome]:
+def lock(session: DatabaseSession, batch: Sequence[Lock]) -> list[Outcome]:
     """Give conversations to responses, where they are free."""
     outcomes = []
     for name, response_id, owner in batch:
@@ -114,7 +116,7 @@ def lock(session: Session, batch: Sequence[Lock]) -> list[Outcome]:
     return outcomes
 
 
-def unlock(session: Session, batch: Sequence[tuple[Name, str]]) -> list[None]:
+def unlock(session: DatabaseSession, batch: Sequence[tuple[Name, str]]) -> list[None]:
     """Free conversations. One that is held by a stored background response is freed with the end of that only."""
     for name, response_id in batch:
         held = session.one(_HOLDER, name.parameters)
@@ -125,14 +127,16 @@ def unlock(session: Session, batch: Sequence[tuple[Name, str]]) -> list[None]:
     return [None] * len(batch)
 
 
-def append_and_unlock(session: Session, batch: Sequence[Appended]) -> list[None]:
+def append_and_unlock(session: DatabaseSession, batch: Sequence[Appended]) -> list[None]:
     """Append these items and free the conversations."""
     for name, response_id, items in batch:
         _append_and_unlock_one(session, name, response_id, items)
     return [None] * len(batch)
 
 
-def _append_and_unlock_one(session: Session, name: Name, response_id: str, items: Sequence[ConversationItem]) -> None:
+def _append_and_unlock_one(
+    session: DatabaseSession, name: Name, response_id: str, items: Sequence[ConversationItem]
+) -> None:
     """Append and unlock. A conversation that was deleted meanwhile gains nothing."""
     row = session.one(_HOLDER, name.parameters)
     if row is None:
@@ -144,7 +148,7 @@ def _append_and_unlock_one(session: Session, name: Name, response_id: str, items
         raise LeaseLost("Another response has been given this conversation meanwhile.")
 
 
-def settle_lock(session: Session, response: StoredResponse, items: Sequence[ConversationItem]) -> None:
+def settle_lock(session: DatabaseSession, response: StoredResponse, items: Sequence[ConversationItem]) -> None:
     """Do for its conversation what storing a response means, in the same transaction.
 
     The conversation of one that has ended gains `items` and is free. One that has not must still hold it. A
@@ -166,7 +170,7 @@ def settle_lock(session: Session, response: StoredResponse, items: Sequence[Conv
         session.run(_HAND_OVER, name.parameters)
 
 
-def release_lock(session: Session, response: StoredResponse) -> None:
+def release_lock(session: DatabaseSession, response: StoredResponse) -> None:
     """Free the conversation of a response that is about to be deleted."""
     if response.conversation_id is not None:
         name = Name(response.project_id, response.conversation_id)

@@ -21,7 +21,7 @@ from antiphon.stores.conversation_locks import (
     state_of,
     unlock,
 )
-from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.query import DatabaseSession, Statement, insertion
 from antiphon.stores.section import PageCursor, StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import conversation_items, conversations
 
@@ -41,24 +41,24 @@ _ITS = (
 _THIS_ITEM = (*_ITS, conversation_items.c.id == bindparam("id"))
 
 _CREATE = insertion(conversations)
-_GET = Query(select(*_CONVERSATION).where(*THIS))
-_UPDATE = Query(update(conversations).where(*THIS).values(metadata=bindparam("new_metadata")))
+_GET = Statement(select(*_CONVERSATION).where(*THIS))
+_UPDATE = Statement(update(conversations).where(*THIS).values(metadata=bindparam("new_metadata")))
 # The items go by ON DELETE CASCADE.
-_DELETE = Query(delete(conversations).where(*THIS))
+_DELETE = Statement(delete(conversations).where(*THIS))
 
-_ITEM_SEQ = Query(select(conversation_items.c.seq).where(*_THIS_ITEM))
-_GET_ITEM = Query(select(*_ITEM).where(*_THIS_ITEM))
-_DELETE_ITEM = Query(delete(conversation_items).where(*_THIS_ITEM))
-_COUNT = Query(select(func.count()).select_from(conversation_items).where(*_ITS))
-_HISTORY = Query(select(*_ITEM).where(*_ITS).order_by(conversation_items.c.seq))
-_PAGE_UP = Query(
+_ITEM_SEQ = Statement(select(conversation_items.c.seq).where(*_THIS_ITEM))
+_GET_ITEM = Statement(select(*_ITEM).where(*_THIS_ITEM))
+_DELETE_ITEM = Statement(delete(conversation_items).where(*_THIS_ITEM))
+_COUNT = Statement(select(func.count()).select_from(conversation_items).where(*_ITS))
+_HISTORY = Statement(select(*_ITEM).where(*_ITS).order_by(conversation_items.c.seq))
+_PAGE_UP = Statement(
     select(*_ITEM)
     .where(*_ITS, conversation_items.c.seq > bindparam("after"))
     .order_by(conversation_items.c.seq)
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
 )
-_PAGE_DOWN = Query(
+_PAGE_DOWN = Statement(
     select(*_ITEM)
     .where(*_ITS, conversation_items.c.seq < bindparam("after"))
     .order_by(conversation_items.c.seq.desc())
@@ -83,7 +83,7 @@ class _DeleteItem(NamedTuple):
     item_id: str
 
 
-class Conversations(StoreSection):
+class ConversationSection(StoreSection):
     """Implements `ports.ConversationStore`."""
 
     async def create_conversation(
@@ -232,17 +232,17 @@ def _unknown_after(after: str) -> NotFound:
 
 
 # --- in the reader's threads ------------------------------------------------------------------------------------------
-def _get(session: Session, name: Name) -> StoredConversation | None:
+def _get(session: DatabaseSession, name: Name) -> StoredConversation | None:
     row = session.one(_GET, name.parameters)
     return StoredConversation(*row) if row else None
 
 
-def _get_item(session: Session, name: Name, item_id: str) -> ConversationItem | None:
+def _get_item(session: DatabaseSession, name: Name, item_id: str) -> ConversationItem | None:
     row = session.one(_GET_ITEM, {**name.parameters, "id": item_id})
     return ConversationItem(*row) if row else None
 
 
-def _list(session: Session, name: Name, cut: PageCursor) -> Page[ConversationItem]:
+def _list(session: DatabaseSession, name: Name, cut: PageCursor) -> Page[ConversationItem]:
     after, limit, ascending = cut
     with session.snapshot():
         if session.one(_GET, name.parameters) is None:
@@ -258,7 +258,7 @@ def _list(session: Session, name: Name, cut: PageCursor) -> Page[ConversationIte
     return Page([ConversationItem(*row) for row in rows[:limit]], has_more=len(rows) > limit)
 
 
-def _history(session: Session, name: Name, limit: int) -> list[ConversationItem]:
+def _history(session: DatabaseSession, name: Name, limit: int) -> list[ConversationItem]:
     with session.snapshot():
         if session.one(_GET, name.parameters) is None:
             raise unknown_conversation(name.conversation_id)
@@ -273,7 +273,7 @@ def _history(session: Session, name: Name, limit: int) -> list[ConversationItem]
 
 
 # --- in the writer's thread -------------------------------------------------------------------------------------------
-def _create(session: Session, batch: Sequence[_Create]) -> list[None]:
+def _create(session: DatabaseSession, batch: Sequence[_Create]) -> list[None]:
     for new in batch:
         row = {
             "project_id": new.conversation.project_id,
@@ -288,7 +288,7 @@ def _create(session: Session, batch: Sequence[_Create]) -> list[None]:
     return [None] * len(batch)
 
 
-def _update(session: Session, batch: Sequence[tuple[Name, bytes]]) -> list[StoredConversation | None]:
+def _update(session: DatabaseSession, batch: Sequence[tuple[Name, bytes]]) -> list[StoredConversation | None]:
     updated = []
     for name, metadata in batch:
         session.run(_UPDATE, {**name.parameters, "new_metadata": metadata})
@@ -296,16 +296,16 @@ def _update(session: Session, batch: Sequence[tuple[Name, bytes]]) -> list[Store
     return updated
 
 
-def _delete(session: Session, batch: Sequence[Name]) -> list[bool]:
+def _delete(session: DatabaseSession, batch: Sequence[Name]) -> list[bool]:
     return [session.run(_DELETE, name.parameters) > 0 for name in batch]
 
 
-def _add(session: Session, batch: Sequence[_Add]) -> list[Outcome | int]:
+def _add(session: DatabaseSession, batch: Sequence[_Add]) -> list[Outcome | int]:
     """What became of each; the index of an item that is there already."""
     return [_add_one(session, change) for change in batch]
 
 
-def _add_one(session: Session, change: _Add) -> Outcome | int:
+def _add_one(session: DatabaseSession, change: _Add) -> Outcome | int:
     state = state_of(session, change.name)
     if state is not Outcome.DONE:
         return state
@@ -316,7 +316,7 @@ def _add_one(session: Session, change: _Add) -> Outcome | int:
     return state
 
 
-def _delete_item(session: Session, batch: Sequence[_DeleteItem]) -> list[Outcome]:
+def _delete_item(session: DatabaseSession, batch: Sequence[_DeleteItem]) -> list[Outcome]:
     outcomes = []
     for name, item_id in batch:
         state = state_of(session, name)

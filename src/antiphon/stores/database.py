@@ -15,7 +15,7 @@ from antiphon.domain.errors import Overloaded, SetupError, ShuttingDown, StoreFa
 from antiphon.stores import schema
 from antiphon.stores.driver import Driver
 from antiphon.stores.health import Health
-from antiphon.stores.query import Query, Session
+from antiphon.stores.query import DatabaseSession, Statement
 from antiphon.stores.tables import probes
 from antiphon.stores.threads import CallQueue, DatabaseCall, DatabaseThread, Reader
 from antiphon.stores.writer import Writer
@@ -24,7 +24,7 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 P = ParamSpec("P")
 #: Does the same to many arguments, so that equal statements run together. Gives one result for each argument.
-Write = Callable[[Session, Sequence[Argument]], Sequence[Result]]
+Write = Callable[[DatabaseSession, Sequence[Argument]], Sequence[Result]]
 
 _SQLITE = "sqlite:///"
 
@@ -46,10 +46,10 @@ def driver_for(url: str) -> Driver:
     raise SetupError("The database must be sqlite:///path/to/antiphon.db or postgresql://user@host/name")
 
 
-_COUNT = Query(update(probes).values(count=probes.c.count + literal_column("1")))
+_COUNT = Statement(update(probes).values(count=probes.c.count + literal_column("1")))
 
 
-def _probe(session: Session, batch: Sequence[None]) -> list[None]:
+def _probe(session: DatabaseSession, batch: Sequence[None]) -> list[None]:
     session.check_room()
     session.run(_COUNT, {})
     return [None] * len(batch)
@@ -87,7 +87,9 @@ class Database:
         for thread in self._threads:
             await asyncio.shield(thread.stopped)
 
-    async def read(self, function: Callable[Concatenate[Session, P], Result], *args: P.args, **_: P.kwargs) -> Result:
+    async def read(
+        self, function: Callable[Concatenate[DatabaseSession, P], Result], *args: P.args, **_: P.kwargs
+    ) -> Result:
         """`function(session, *args)` in a reader's thread."""
         self._admit(self._reads, limits.MAX_PENDING_READS)
         future: asyncio.Future[Result] = self._running().create_future()

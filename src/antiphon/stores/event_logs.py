@@ -9,7 +9,7 @@ from sqlalchemy import Integer, and_, bindparam, delete, func, literal_column, s
 
 from antiphon.domain.records import EventBatch, EventPage
 from antiphon.stores.jobs import DELETE_JOB
-from antiphon.stores.query import Query, Session
+from antiphon.stores.query import DatabaseSession, Statement
 from antiphon.stores.section import StoreSection, is_valid_id
 from antiphon.stores.tables import HAS_LOG, response_events, responses
 
@@ -21,26 +21,26 @@ _LOG = (
     response_events.c.project_id == bindparam("project_id"),
     response_events.c.response_id == bindparam("response_id"),
 )
-_EVENTS = Query(
+_EVENTS = Statement(
     select(response_events.c.first, response_events.c.count, response_events.c.payload, response_events.c.progress)
     .where(*_LOG, response_events.c.first + response_events.c.count > bindparam("from"))
     .order_by(response_events.c.first)
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
 )
-_LOG_START = Query(select(func.min(response_events.c.first)).where(*_LOG))
-_STATUS = Query(select(responses.c.status).where(_THIS))
-_TRIM = Query(
+_LOG_START = Statement(select(func.min(response_events.c.first)).where(*_LOG))
+_STATUS = Statement(select(responses.c.status).where(_THIS))
+_TRIM = Statement(
     delete(response_events).where(*_LOG, response_events.c.first + response_events.c.count <= bindparam("before"))
 )
-_EXPIRED = Query(
+_EXPIRED = Statement(
     select(responses.c.project_id, responses.c.id)
     .where(responses.c.expires_at < bindparam("now"))
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
 )
-_DELETE = Query(delete(responses).where(_THIS))
-_OLD_LOGS = Query(
+_DELETE = Statement(delete(responses).where(_THIS))
+_OLD_LOGS = Statement(
     select(responses.c.project_id, responses.c.id)
     .where(
         text(f"responses.{HAS_LOG}"),
@@ -50,12 +50,12 @@ _OLD_LOGS = Query(
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
 )
-_DELETE_LOG = Query(
+_DELETE_LOG = Statement(
     delete(response_events).where(
         response_events.c.project_id == bindparam("project_id"), response_events.c.response_id == bindparam("id")
     )
 )
-_FORGET_LOG = Query(update(responses).where(_THIS).values(has_log=literal_column("0")))
+_FORGET_LOG = Statement(update(responses).where(_THIS).values(has_log=literal_column("0")))
 
 
 class _Sweep(NamedTuple):
@@ -64,7 +64,7 @@ class _Sweep(NamedTuple):
     limit: int
 
 
-class EventLogs(StoreSection):
+class EventLogSection(StoreSection):
     """Implements the event logs of `ports.ResponseStore`."""
 
     async def events(self, project_id: str, response_id: str, *, after: int, limit: int) -> EventPage | None:
@@ -86,7 +86,7 @@ class EventLogs(StoreSection):
         return await self._database.write(_sweep, _Sweep(now, logs_before, limit), key="sweep", erases=True)
 
 
-def _events(session: Session, project_id: str, response_id: str, after: int, limit: int) -> EventPage | None:
+def _events(session: DatabaseSession, project_id: str, response_id: str, after: int, limit: int) -> EventPage | None:
     log = {"project_id": project_id, "response_id": response_id}
     with session.snapshot():
         status = session.one(_STATUS, {"project_id": project_id, "id": response_id})
@@ -100,7 +100,7 @@ def _events(session: Session, project_id: str, response_id: str, after: int, lim
     )
 
 
-def _newest(session: Session, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+def _newest(session: DatabaseSession, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     for start in range(0, len(wanted), _AT_ONCE):
         ids = [response_id for _, response_id in wanted[start : start + _AT_ONCE]]
@@ -114,17 +114,17 @@ def _newest(session: Session, wanted: Sequence[tuple[str, str]]) -> dict[tuple[s
     return {name: first for name, first in found.items() if name in asked}
 
 
-def _trim(session: Session, batch: Sequence[tuple[str, str, int]]) -> list[None]:
+def _trim(session: DatabaseSession, batch: Sequence[tuple[str, str, int]]) -> list[None]:
     for project_id, response_id, before in batch:
         session.run(_TRIM, {"project_id": project_id, "response_id": response_id, "before": before})
     return [None] * len(batch)
 
 
-def _sweep(session: Session, batch: Sequence[_Sweep]) -> list[int]:
+def _sweep(session: DatabaseSession, batch: Sequence[_Sweep]) -> list[int]:
     return [_sweep_one(session, sweep) for sweep in batch]
 
 
-def _sweep_one(session: Session, sweep: _Sweep) -> int:
+def _sweep_one(session: DatabaseSession, sweep: _Sweep) -> int:
     expired = session.all(_EXPIRED, {"now": sweep.now, "limit": sweep.limit})
     names = [{"project_id": row[0], "id": row[1]} for row in expired]
     session.many(DELETE_JOB, names)

@@ -11,7 +11,7 @@ from sqlalchemy.sql import ClauseElement
 from antiphon.domain import limits
 from antiphon.domain.durations import milliseconds
 from antiphon.domain.records import KeyClaim, KeyState
-from antiphon.stores.query import Query, Session
+from antiphon.stores.query import DatabaseSession, Statement
 from antiphon.stores.section import StoreSection, is_valid_id
 from antiphon.stores.tables import idempotency_keys as keys
 
@@ -47,10 +47,10 @@ def _claiming(dialect: str) -> ClauseElement:
     return result
 
 
-_CLAIM = Query(_claiming)
-_GET = Query(select(keys.c.fingerprint, keys.c.status, keys.c.content_type, keys.c.body).where(*_THIS))
-_RENEW = Query(update(keys).where(*_MINE).values(locked_until=bindparam("until")))
-_SETTLE = Query(
+_CLAIM = Statement(_claiming)
+_GET = Statement(select(keys.c.fingerprint, keys.c.status, keys.c.content_type, keys.c.body).where(*_THIS))
+_RENEW = Statement(update(keys).where(*_MINE).values(locked_until=bindparam("until")))
+_SETTLE = Statement(
     update(keys)
     .where(*_MINE)
     .values(
@@ -60,20 +60,20 @@ _SETTLE = Query(
         object_id=bindparam("shown"),
     )
 )
-_RELEASE = Query(delete(keys).where(*_MINE))
-_FORGET = Query(
+_RELEASE = Statement(delete(keys).where(*_MINE))
+_FORGET = Statement(
     update(keys)
     .where(keys.c.project_id == bindparam("wanted"), keys.c.object_id == bindparam("shown"))
     .values(body=null(), object_id=null())
 )
-_OLD = Query(
+_OLD = Statement(
     select(keys.c.project_id, keys.c.key)
     .where(keys.c.created_at < bindparam("before"))
     .order_by(keys.c.created_at)
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
 )
-_DELETE = Query(delete(keys).where(*_THIS, keys.c.created_at < bindparam("before")))
+_DELETE = Statement(delete(keys).where(*_THIS, keys.c.created_at < bindparam("before")))
 
 
 class _Claim(NamedTuple):
@@ -90,7 +90,7 @@ class _Settled(NamedTuple):
     object_id: str | None
 
 
-class IdempotencyKeys(StoreSection):
+class IdempotencyKeySection(StoreSection):
     """Implements `ports.KeyStore`."""
 
     async def claim_key(self, claim: KeyClaim, *, now: float, until: int) -> KeyState | None:
@@ -136,11 +136,11 @@ def _mine(claim: KeyClaim) -> dict[str, object]:
     return {**_name(claim), "expected": claim.owner}
 
 
-def _claim(session: Session, batch: Sequence[_Claim]) -> list[KeyState | None]:
+def _claim(session: DatabaseSession, batch: Sequence[_Claim]) -> list[KeyState | None]:
     return [_claim_one(session, *entry) for entry in batch]
 
 
-def _claim_one(session: Session, claim: KeyClaim, now: float, until: int) -> KeyState | None:
+def _claim_one(session: DatabaseSession, claim: KeyClaim, now: float, until: int) -> KeyState | None:
     taken = session.run(
         _CLAIM,
         {
@@ -161,36 +161,36 @@ def _claim_one(session: Session, claim: KeyClaim, now: float, until: int) -> Key
     return KeyState(*row) if row is not None else KeyState(claim.fingerprint, None, None, None)
 
 
-def _renew(session: Session, batch: Sequence[tuple[KeyClaim, int]]) -> list[None]:
+def _renew(session: DatabaseSession, batch: Sequence[tuple[KeyClaim, int]]) -> list[None]:
     for claim, until in batch:
         session.run(_RENEW, {**_mine(claim), "until": until})
     return [None] * len(batch)
 
 
-def _settle(session: Session, batch: Sequence[_Settled]) -> list[None]:
+def _settle(session: DatabaseSession, batch: Sequence[_Settled]) -> list[None]:
     for claim, status, content_type, body, object_id in batch:
         values = {"new_status": status, "new_type": content_type, "new_body": body, "shown": object_id}
         session.run(_SETTLE, {**_mine(claim), **values})
     return [None] * len(batch)
 
 
-def _release(session: Session, batch: Sequence[KeyClaim]) -> list[None]:
+def _release(session: DatabaseSession, batch: Sequence[KeyClaim]) -> list[None]:
     for claim in batch:
         session.run(_RELEASE, _mine(claim))
     return [None] * len(batch)
 
 
-def _forget(session: Session, batch: Sequence[tuple[str, str]]) -> list[None]:
+def _forget(session: DatabaseSession, batch: Sequence[tuple[str, str]]) -> list[None]:
     for project_id, object_id in batch:
         session.run(_FORGET, {"wanted": project_id, "shown": object_id})
     return [None] * len(batch)
 
 
-def _sweep(session: Session, batch: Sequence[tuple[int, int]]) -> list[int]:
+def _sweep(session: DatabaseSession, batch: Sequence[tuple[int, int]]) -> list[int]:
     return [_sweep_one(session, before, limit) for before, limit in batch]
 
 
-def _sweep_one(session: Session, before: int, limit: int) -> int:
+def _sweep_one(session: DatabaseSession, before: int, limit: int) -> int:
     old = session.all(_OLD, {"before": before, "limit": limit})
     session.many(_DELETE, [{"project_id": row[0], "key": row[1], "before": before} for row in old])
     return len(old)

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, select, update
 from antiphon.domain.organisation import AuditEntry, Invite, Member, User
 from antiphon.domain.records import Page
 from antiphon.stores.audited import AuditedSection, page, record, row_of
-from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.query import DatabaseSession, Statement, insertion
 from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import invites
 from antiphon.stores.users import insert_member, insert_user
@@ -20,20 +20,20 @@ _INVITE = tuple(invites.c[name] for name in _FIELDS)
 _OPEN = (invites.c.id == bindparam("invite"), invites.c.accepted_at.is_(None))
 
 _ADD = insertion(invites)
-_GET = Query(select(*_INVITE).where(invites.c.id == bindparam("invite")))
-_FIND = Query(select(*_INVITE).where(invites.c.email == bindparam("address")).order_by(invites.c.seq.desc()))
-_ACCEPT = Query(update(invites).where(*_OPEN).values(accepted_at=bindparam("at")))
-_DELETE = Query(delete(invites).where(*_OPEN))
+_GET = Statement(select(*_INVITE).where(invites.c.id == bindparam("invite")))
+_FIND = Statement(select(*_INVITE).where(invites.c.email == bindparam("address")).order_by(invites.c.seq.desc()))
+_ACCEPT = Statement(update(invites).where(*_OPEN).values(accepted_at=bindparam("at")))
+_DELETE = Statement(delete(invites).where(*_OPEN))
 
 
-class Invites(AuditedSection):
+class InviteSection(AuditedSection):
     """Implements the invites' part of `ports.OrganisationStore`."""
 
     async def add_invite(self, invite: Invite, entries: Sequence[AuditEntry] = ()) -> None:
         """Add an invite."""
         require_valid_id(invite.id, invite.email)
 
-        def change(session: Session) -> None:
+        def change(session: DatabaseSession) -> None:
             session.run(_ADD, {**row_of(invite, _FIELDS), "projects": msgspec.json.encode(invite.projects)})
             record(session, *entries)
 
@@ -57,7 +57,7 @@ class Invites(AuditedSection):
     ) -> bool:
         """Make an invite a user with their places in projects; see `ports`."""
 
-        def change(session: Session) -> bool:
+        def change(session: DatabaseSession) -> bool:
             found = session.run(_ACCEPT, {"invite": invite_id, "at": at}) > 0
             if found:
                 insert_user(session, user)
@@ -71,7 +71,7 @@ class Invites(AuditedSection):
     async def delete_invite(self, invite_id: str, entries: Sequence[AuditEntry] = ()) -> bool:
         """Delete an invite that nobody has accepted; False if there is none."""
 
-        def change(session: Session) -> bool:
+        def change(session: DatabaseSession) -> bool:
             found = session.run(_DELETE, {"invite": invite_id}) > 0
             if found:
                 record(session, *entries)
@@ -80,12 +80,12 @@ class Invites(AuditedSection):
         return is_valid_id(invite_id) and await self._change(change)
 
 
-def _get(session: Session, invite_id: str) -> Invite | None:
+def _get(session: DatabaseSession, invite_id: str) -> Invite | None:
     row = session.one(_GET, {"invite": invite_id})
     return _invite(*row) if row else None
 
 
-def _find(session: Session, email: str) -> list[Invite]:
+def _find(session: DatabaseSession, email: str) -> list[Invite]:
     return [_invite(*row) for row in session.all(_FIND, {"address": email})]
 
 

@@ -11,7 +11,7 @@ from antiphon.domain import limits
 from antiphon.domain.durations import milliseconds
 from antiphon.domain.errors import InvalidRequest, RateLimited
 from antiphon.domain.jobs import Job, JobCount, JobState, NewJob
-from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.query import DatabaseSession, Row, Statement, insertion
 from antiphon.stores.section import StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import JOB_ENDED, JOB_HELD, JOB_OPEN, JOB_QUEUED, jobs
 from antiphon.stores.times import database_now
@@ -54,8 +54,8 @@ _ADD = insertion(
         **dict.fromkeys(("holder", "finished_at", "error", "progress", "result"), null()),
     },
 )
-_GET = Query(select(*_HEAD, jobs.c.payload).where(*THIS_JOB))
-_SAME = Query(
+_GET = Statement(select(*_HEAD, jobs.c.payload).where(*THIS_JOB))
+_SAME = Statement(
     select(jobs.c.id).where(
         jobs.c.project_id == bindparam("project_id"),
         jobs.c.kind == bindparam("kind"),
@@ -63,11 +63,11 @@ _SAME = Query(
         IS_OPEN,
     )
 )
-_QUEUED_OF_PROJECT = Query(
+_QUEUED_OF_PROJECT = Statement(
     select(func.count()).select_from(jobs).where(jobs.c.project_id == bindparam("project_id"), IS_QUEUED)
 )
-_CANCEL = Query(update(jobs).where(*THIS_JOB, IS_OPEN).values(cancel_requested=literal_column("1")))
-_RETRY = Query(
+_CANCEL = Statement(update(jobs).where(*THIS_JOB, IS_OPEN).values(cancel_requested=literal_column("1")))
+_RETRY = Statement(
     update(jobs)
     .where(*THIS_JOB, jobs.c.state == literal_column("'dead'"))
     .values(
@@ -79,17 +79,17 @@ _RETRY = Query(
         **dict.fromkeys(("failures", "losses", "waited", "cancel_requested"), literal_column("0")),
     )
 )
-_TIME = Query(select(database_now()))
+_TIME = Statement(select(database_now()))
 #: Each has an index that holds just these.
 _COUNTS = [
-    Query(select(jobs.c.kind, jobs.c.state, func.count()).where(*which).group_by(jobs.c.kind, jobs.c.state))
+    Statement(select(jobs.c.kind, jobs.c.state, func.count()).where(*which).group_by(jobs.c.kind, jobs.c.state))
     for which in (
         (IS_QUEUED,),
         (text(f"jobs.{JOB_HELD}"), IS_OPEN),
         (text(f"jobs.{JOB_ENDED}"), jobs.c.state == literal_column("'dead'")),
     )
 ]
-_OLD = Query(
+_OLD = Statement(
     select(jobs.c.project_id, jobs.c.id)
     .where(
         text(f"jobs.{JOB_ENDED}"),
@@ -101,7 +101,7 @@ _OLD = Query(
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
 )
-DELETE_JOB = Query(delete(jobs).where(*THIS_JOB))
+DELETE_JOB = Statement(delete(jobs).where(*THIS_JOB))
 
 
 class _Sweep(NamedTuple):
@@ -110,7 +110,7 @@ class _Sweep(NamedTuple):
     limit: int
 
 
-class Jobs(StoreSection):
+class JobSection(StoreSection):
     """Implements the first and the last part of `ports.JobStore`."""
 
     async def enqueue_job(self, job: NewJob) -> str:
@@ -173,7 +173,7 @@ class Jobs(StoreSection):
 class JobRoom:
     """How many more jobs projects may have, within one transaction."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: DatabaseSession) -> None:
         self._session = session
         self._queued: dict[str, int] = {}
 
@@ -208,7 +208,7 @@ def check_size(job: NewJob) -> None:
         raise InvalidRequest(f"A job may wait for at most {limits.MAX_JOB_DELAY:.0f} seconds.", code="job_too_late")
 
 
-def add_jobs(session: Session, new: Sequence[NewJob]) -> None:
+def add_jobs(session: DatabaseSession, new: Sequence[NewJob]) -> None:
     """Insert jobs. There must be room for them, and no others with their dedupe keys."""
     session.many(
         _ADD,
@@ -228,7 +228,7 @@ def add_jobs(session: Session, new: Sequence[NewJob]) -> None:
     )
 
 
-def job_named(session: Session, project_id: str, job_id: str) -> Job | None:
+def job_named(session: DatabaseSession, project_id: str, job_id: str) -> Job | None:
     """The job of this name, if there is one."""
     row = session.one(_GET, {"project_id": project_id, "id": job_id})
     return None if row is None else _job(row)
@@ -240,12 +240,12 @@ def _job(row: Row) -> Job:
     return Job(*values)
 
 
-def _enqueue(session: Session, batch: Sequence[NewJob]) -> list[str | None]:
+def _enqueue(session: DatabaseSession, batch: Sequence[NewJob]) -> list[str | None]:
     room = JobRoom(session)
     return [_enqueue_one(session, room, job) for job in batch]
 
 
-def _enqueue_one(session: Session, room: JobRoom, job: NewJob) -> str | None:
+def _enqueue_one(session: DatabaseSession, room: JobRoom, job: NewJob) -> str | None:
     if job.dedupe_key is not None:
         key = {"project_id": job.project_id, "kind": job.kind, "dedupe_key": job.dedupe_key}
         same = session.one(_SAME, key)
@@ -257,15 +257,15 @@ def _enqueue_one(session: Session, room: JobRoom, job: NewJob) -> str | None:
     return job.id
 
 
-def _list(session: Session, wanted: Select[Any]) -> list[Job]:
+def _list(session: DatabaseSession, wanted: Select[Any]) -> list[Job]:
     return [_job((*row, b"")) for row in session.select(wanted)]
 
 
-def _cancel(session: Session, batch: Sequence[tuple[str, str]]) -> list[bool]:
+def _cancel(session: DatabaseSession, batch: Sequence[tuple[str, str]]) -> list[bool]:
     return [session.run(_CANCEL, {"project_id": project_id, "id": job_id}) > 0 for project_id, job_id in batch]
 
 
-def _retry(session: Session, batch: Sequence[tuple[str, str]]) -> list[bool | None]:
+def _retry(session: DatabaseSession, batch: Sequence[tuple[str, str]]) -> list[bool | None]:
     room = JobRoom(session)
     return [
         session.run(_RETRY, {"project_id": project_id, "id": job_id}) > 0 if room.take(project_id) else None
@@ -273,21 +273,21 @@ def _retry(session: Session, batch: Sequence[tuple[str, str]]) -> list[bool | No
     ]
 
 
-def _time(session: Session) -> int:
+def _time(session: DatabaseSession) -> int:
     row = session.one(_TIME, {})
     assert row is not None
     return int(row[0])
 
 
-def _count(session: Session) -> list[JobCount]:
+def _count(session: DatabaseSession) -> list[JobCount]:
     return [JobCount(*row) for query in _COUNTS for row in session.all(query, {})]
 
 
-def _sweep(session: Session, batch: Sequence[_Sweep]) -> list[int]:
+def _sweep(session: DatabaseSession, batch: Sequence[_Sweep]) -> list[int]:
     return [_sweep_one(session, sweep) for sweep in batch]
 
 
-def _sweep_one(session: Session, sweep: _Sweep) -> int:
+def _sweep_one(session: DatabaseSession, sweep: _Sweep) -> int:
     old = session.all(_OLD, sweep._asdict())
     session.many(DELETE_JOB, [{"project_id": row[0], "id": row[1]} for row in old])
     return len(old)

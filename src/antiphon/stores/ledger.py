@@ -10,14 +10,14 @@ from sqlalchemy import ColumnElement, Integer, Select, bindparam, delete, func, 
 
 from antiphon.domain import amounts
 from antiphon.domain.ledger import Asked, Entry, Sum
-from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.query import DatabaseSession, Statement, insertion
 from antiphon.stores.section import StoreSection, is_valid_id
 from antiphon.stores.tables import ledger
 
 _COLUMNS = tuple(ledger.c[name] for name in Entry.__struct_fields__)
 #: An entry that is there already is the same one: a write whose end nobody learnt of was tried again.
 _ADD = insertion(ledger, replace=["id"])
-_FIND = Query(
+_FIND = Statement(
     select(*_COLUMNS)
     .where(or_(ledger.c.object_id == bindparam("wanted"), ledger.c.request_id == bindparam("wanted")))
     .order_by(ledger.c.at, ledger.c.seq)
@@ -29,7 +29,7 @@ _OLD = (
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
 )
-_SWEEP = Query(delete(ledger).where(ledger.c.seq.in_(_OLD.scalar_subquery())))
+_SWEEP = Statement(delete(ledger).where(ledger.c.seq.in_(_OLD.scalar_subquery())))
 _SUMS = (
     "input_tokens",
     "cached_tokens",
@@ -41,14 +41,14 @@ _SUMS = (
     "cost",
     "saved",
 )
-_LAST = Query(select(func.coalesce(func.max(ledger.c.seq), literal_column("0"))))
+_LAST = Statement(select(func.coalesce(func.max(ledger.c.seq), literal_column("0"))))
 _MILLISECONDS = 1000
 #: Where sums are halved.
 _HALF = 2**32
 _DAY = 86_400
 
 
-class Ledger(StoreSection):
+class LedgerSection(StoreSection):
     """Implements `ports.LedgerStore`."""
 
     async def add_entries(self, entries: Sequence[Entry]) -> None:
@@ -70,20 +70,20 @@ class Ledger(StoreSection):
         return await self._database.write(_sweep, (before * _MILLISECONDS, limit), key="sweep ledger")
 
 
-def _add(session: Session, batch: Sequence[Sequence[Entry]]) -> list[None]:
+def _add(session: DatabaseSession, batch: Sequence[Sequence[Entry]]) -> list[None]:
     session.many(_ADD, [msgspec.structs.asdict(entry) for entries in batch for entry in entries])
     return [None] * len(batch)
 
 
-def _find(session: Session, name: str) -> list[Entry]:
+def _find(session: DatabaseSession, name: str) -> list[Entry]:
     return [Entry(*row) for row in session.all(_FIND, {"wanted": name})]
 
 
-def _sweep(session: Session, batch: Sequence[tuple[int, int]]) -> list[int]:
+def _sweep(session: DatabaseSession, batch: Sequence[tuple[int, int]]) -> list[int]:
     return [session.run(_SWEEP, {"before": before, "limit": limit}) for before, limit in batch]
 
 
-def spent_since(session: Session, scope: str, subject: str, since: int, *, after: int = 0) -> tuple[int, int]:
+def spent_since(session: DatabaseSession, scope: str, subject: str, since: int, *, after: int = 0) -> tuple[int, int]:
     """What a key, a project or the organisation has spent since then (Unix seconds), in nano-dollars, where known.
 
     Counted are entries with a `seq` after `after`. Returned with it: the last `seq` there is.
@@ -108,7 +108,7 @@ def _joined(high: Any, low: Any) -> int:
     return amounts.total(int(high) * _HALF + int(low))
 
 
-def _usage(session: Session, asked: Asked) -> list[Sum]:
+def _usage(session: DatabaseSession, asked: Asked) -> list[Sum]:
     dimensions = [_dimension(name).label(f"group_{name}") for name in asked.group_by]
     bucket = (ledger.c.at // literal_column(str(asked.width * _MILLISECONDS))).label("bucket")
     sums = [half for name in _SUMS for half in _sum(ledger.c[name])]

@@ -12,7 +12,7 @@ from antiphon.domain.organisation import AuditEntry
 from antiphon.domain.rates import NO_LIMITS, RateLimit, RateLimits, Scope
 from antiphon.domain.tenancy import Key
 from antiphon.stores.audited import AuditedSection, record
-from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.query import DatabaseSession, Statement, insertion
 from antiphon.stores.section import is_valid_id, require_valid_id
 from antiphon.stores.tables import rate_limits
 
@@ -22,12 +22,14 @@ _PLACE = ("scope", "subject", "model")
 _SUBJECT = and_(rate_limits.c.scope == bindparam("scope"), rate_limits.c.subject == bindparam("subject"))
 _SORTED = (rate_limits.c.scope, rate_limits.c.subject, rate_limits.c.model)
 _PUT = insertion(rate_limits, replace=_PLACE)
-_REMOVE = Query(delete(rate_limits).where(_SUBJECT, rate_limits.c.model == bindparam("model")))
-_COUNT = Query(select(func.count()).select_from(rate_limits).where(_SUBJECT))
-_LIST = Query(select(*rate_limits.columns).order_by(*_SORTED))
-_LIST_SCOPE = Query(select(*rate_limits.columns).where(rate_limits.c.scope == bindparam("scope")).order_by(*_SORTED))
-_LIST_SUBJECT = Query(select(*rate_limits.columns).where(_SUBJECT).order_by(*_SORTED))
-_OF_CALLER = Query(
+_REMOVE = Statement(delete(rate_limits).where(_SUBJECT, rate_limits.c.model == bindparam("model")))
+_COUNT = Statement(select(func.count()).select_from(rate_limits).where(_SUBJECT))
+_LIST = Statement(select(*rate_limits.columns).order_by(*_SORTED))
+_LIST_SCOPE = Statement(
+    select(*rate_limits.columns).where(rate_limits.c.scope == bindparam("scope")).order_by(*_SORTED)
+)
+_LIST_SUBJECT = Statement(select(*rate_limits.columns).where(_SUBJECT).order_by(*_SORTED))
+_OF_CALLER = Statement(
     select(*rate_limits.columns)
     .where(
         or_(
@@ -61,14 +63,14 @@ class Limits(AuditedSection):
         return await self._database.read(limits_of, key)
 
 
-def limits_of(session: Session, key: Key) -> RateLimits:
+def limits_of(session: DatabaseSession, key: Key) -> RateLimits:
     """All limits that a key's calls come under."""
     subjects = {"organization": "", "project": key.project_id, "user": key.user_id or "", "key": key.id}
     rows = session.all(_OF_CALLER, {**subjects, **_SCOPES})
     return RateLimits(RateLimit(*row) for row in rows) if rows else NO_LIMITS
 
 
-def _put(session: Session, limit: RateLimit, entry: AuditEntry | None) -> None:
+def _put(session: DatabaseSession, limit: RateLimit, entry: AuditEntry | None) -> None:
     place = {name: getattr(limit, name) for name in _PLACE}
     session.run(_REMOVE, place)
     if not limit.empty:
@@ -83,7 +85,7 @@ def _put(session: Session, limit: RateLimit, entry: AuditEntry | None) -> None:
         record(session, entry)
 
 
-def _list(session: Session, scope: str | None, subject: str | None) -> list[RateLimit]:
+def _list(session: DatabaseSession, scope: str | None, subject: str | None) -> list[RateLimit]:
     if scope is None:
         rows = session.all(_LIST, {})
     elif subject is None:

@@ -10,21 +10,21 @@ from collections.abc import Sequence
 
 from sqlalchemy import bindparam, delete, literal_column, select, update
 
-from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.query import DatabaseSession, Statement, insertion
 from antiphon.stores.section import StoreSection
 from antiphon.stores.tables import workers
 
 _ENTER = insertion(workers)
-_BEAT = Query(
+_BEAT = Statement(
     update(workers).where(workers.c.id == bindparam("worker")).values(beat=workers.c.beat + literal_column("1"))
 )
-_ALL = Query(select(workers.c.id, workers.c.beat).order_by(workers.c.id))
-_REMOVE = Query(delete(workers).where(workers.c.id == bindparam("worker"), workers.c.beat == bindparam("seen")))
-_LEAVE = Query(delete(workers).where(workers.c.id == bindparam("worker")))
-_REMOVE_OTHERS = Query(delete(workers).where(workers.c.id != bindparam("worker")))
+_ALL = Statement(select(workers.c.id, workers.c.beat).order_by(workers.c.id))
+_REMOVE = Statement(delete(workers).where(workers.c.id == bindparam("worker"), workers.c.beat == bindparam("seen")))
+_LEAVE = Statement(delete(workers).where(workers.c.id == bindparam("worker")))
+_REMOVE_OTHERS = Statement(delete(workers).where(workers.c.id != bindparam("worker")))
 
 
-class Presence(StoreSection):
+class WorkerSection(StoreSection):
     """Implements `ports.WorkerStore`."""
 
     async def beat(self, worker: str) -> bool:
@@ -48,32 +48,32 @@ class Presence(StoreSection):
         await self._database.write(_leave, worker, key=("worker", worker))
 
 
-def _beat(session: Session, batch: Sequence[str]) -> list[bool]:
+def _beat(session: DatabaseSession, batch: Sequence[str]) -> list[bool]:
     return [_beat_one(session, worker) for worker in batch]
 
 
-def _beat_one(session: Session, worker: str) -> bool:
+def _beat_one(session: DatabaseSession, worker: str) -> bool:
     if session.run(_BEAT, {"worker": worker}):
         return True
     session.run(_ENTER, {"id": worker, "beat": 0})
     return False
 
 
-def _workers(session: Session) -> dict[str, int]:
+def _workers(session: DatabaseSession) -> dict[str, int]:
     return {row[0]: row[1] for row in session.all(_ALL, {})}
 
 
-def _remove(session: Session, batch: Sequence[tuple[str, int]]) -> list[bool]:
+def _remove(session: DatabaseSession, batch: Sequence[tuple[str, int]]) -> list[bool]:
     return [session.run(_REMOVE, {"worker": worker, "seen": beat}) > 0 for worker, beat in batch]
 
 
-def _remove_others(session: Session, batch: Sequence[str]) -> list[None]:
+def _remove_others(session: DatabaseSession, batch: Sequence[str]) -> list[None]:
     for worker in batch:
         session.run(_REMOVE_OTHERS, {"worker": worker})
     return [None] * len(batch)
 
 
-def _leave(session: Session, batch: Sequence[str]) -> list[None]:
+def _leave(session: DatabaseSession, batch: Sequence[str]) -> list[None]:
     for worker in batch:
         session.run(_LEAVE, {"worker": worker})
     return [None] * len(batch)

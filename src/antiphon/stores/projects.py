@@ -11,14 +11,14 @@ from antiphon.domain.organisation import AuditEntry
 from antiphon.domain.records import Page
 from antiphon.domain.tenancy import Key, Project
 from antiphon.stores.audited import AuditedSection, page, record
-from antiphon.stores.query import Query, Session
+from antiphon.stores.query import DatabaseSession, Statement
 from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import api_keys, projects
 from antiphon.stores.tenants import KEY, PROJECT, insert_key, insert_project, key_of, listed
 
 _NAMED = projects.c.id == bindparam("project")
-_RENAME = Query(update(projects).where(_NAMED).values(name=bindparam("new_name")))
-_ARCHIVE = Query(
+_RENAME = Statement(update(projects).where(_NAMED).values(name=bindparam("new_name")))
+_ARCHIVE = Statement(
     update(projects).where(_NAMED).values(archived_at=func.coalesce(projects.c.archived_at, bindparam("at")))
 )
 _KEPT = (
@@ -26,19 +26,21 @@ _KEPT = (
     api_keys.c.id == bindparam("key"),
     api_keys.c.revoked_at.is_(None),
 )
-_GET_KEY = Query(select(*KEY).where(*_KEPT))
-_REVOKE_KEY = Query(update(api_keys).where(*_KEPT).values(revoked_at=bindparam("at")))
-_UPDATE_KEY = Query(update(api_keys).where(*_KEPT).values(expires_at=bindparam("until"), scopes=bindparam("allowed")))
+_GET_KEY = Statement(select(*KEY).where(*_KEPT))
+_REVOKE_KEY = Statement(update(api_keys).where(*_KEPT).values(revoked_at=bindparam("at")))
+_UPDATE_KEY = Statement(
+    update(api_keys).where(*_KEPT).values(expires_at=bindparam("until"), scopes=bindparam("allowed"))
+)
 
 
-class Projects(AuditedSection):
+class ProjectSection(AuditedSection):
     """Implements the projects' part of `ports.OrganisationStore`."""
 
     async def add_project(self, project: Project, entries: Sequence[AuditEntry] = ()) -> None:
         """Add a project; see `ports`."""
         require_valid_id(project.id, project.name)
 
-        def change(session: Session) -> None:
+        def change(session: DatabaseSession) -> None:
             insert_project(session, project)
             record(session, *entries)
 
@@ -56,7 +58,7 @@ class Projects(AuditedSection):
         """Change a project's name; see `ports`."""
         require_valid_id(name)
 
-        def change(session: Session) -> bool:
+        def change(session: DatabaseSession) -> bool:
             found = session.run(_RENAME, {"project": project_id, "new_name": name}) > 0
             if found:
                 record(session, *entries)
@@ -70,7 +72,7 @@ class Projects(AuditedSection):
     async def archive_project(self, project_id: str, at: int, entries: Sequence[AuditEntry] = ()) -> bool:
         """Archive a project; see `ports`."""
 
-        def change(session: Session) -> bool:
+        def change(session: DatabaseSession) -> bool:
             found = session.run(_ARCHIVE, {"project": project_id, "at": at}) > 0
             if found:
                 record(session, *entries)
@@ -83,7 +85,7 @@ class Projects(AuditedSection):
         """Add a key of a project that is there."""
         require_valid_id(key.id, key.project_id, key.name)
 
-        def change(session: Session) -> None:
+        def change(session: DatabaseSession) -> None:
             insert_key(session, key)
             record(session, *entries)
 
@@ -105,7 +107,7 @@ class Projects(AuditedSection):
     ) -> bool:
         """Revoke a key; False if the project has none of that id that works."""
 
-        def change(session: Session) -> bool:
+        def change(session: DatabaseSession) -> bool:
             found = session.run(_REVOKE_KEY, {"project": project_id, "key": key_id, "at": at}) > 0
             if found:
                 record(session, *entries)
@@ -116,7 +118,7 @@ class Projects(AuditedSection):
     async def update_project_key(self, key: Key, entries: Sequence[AuditEntry] = ()) -> bool:
         """Change a key's expiry and scopes; False if the project has none of that id that works."""
 
-        def change(session: Session) -> bool:
+        def change(session: DatabaseSession) -> bool:
             values = {"project": key.project_id, "key": key.id, "until": key.expires_at, "allowed": listed(key.scopes)}
             found = session.run(_UPDATE_KEY, values) > 0
             if found:
@@ -126,7 +128,7 @@ class Projects(AuditedSection):
         return await self._change(change)
 
 
-def _get_key(session: Session, project_id: str, key_id: str) -> Key | None:
+def _get_key(session: DatabaseSession, project_id: str, key_id: str) -> Key | None:
     row = session.one(_GET_KEY, {"project": project_id, "key": key_id})
     return key_of(*row) if row else None
 

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, func, literal_column, select, update
 
 from antiphon.domain.errors import Conflict, NotFound
 from antiphon.domain.records import Page, StoredPrompt, StoredPromptVersion
-from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.query import DatabaseSession, Statement, insertion
 from antiphon.stores.section import PageCursor, StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import prompt_versions as versions
 from antiphon.stores.tables import prompts
@@ -28,20 +28,20 @@ _NUMBERED = (*_OF_PROMPT, versions.c.version == bindparam("number"))
 
 _ADD = insertion(prompts)
 _ADD_VERSION = insertion(versions)
-_GET = Query(select(*_PROMPT).where(*_NAMED))
+_GET = Statement(select(*_PROMPT).where(*_NAMED))
 # PostgreSQL: whoever numbers the next version holds the prompt's row until that version is there.
-_HOLD = Query(update(prompts).where(*_NAMED).values(name=prompts.c.name))
-_NEWEST = Query(select(func.max(versions.c.version)).where(*_OF_PROMPT))
-_RENAME = Query(update(prompts).where(*_NAMED).values(name=bindparam("new_name")))
+_HOLD = Statement(update(prompts).where(*_NAMED).values(name=prompts.c.name))
+_NEWEST = Statement(select(func.max(versions.c.version)).where(*_OF_PROMPT))
+_RENAME = Statement(update(prompts).where(*_NAMED).values(name=bindparam("new_name")))
 # The versions go by ON DELETE CASCADE.
-_DELETE = Query(delete(prompts).where(*_NAMED))
-_PUBLISH = Query(
+_DELETE = Statement(delete(prompts).where(*_NAMED))
+_PUBLISH = Statement(
     update(prompts)
     .where(*_NAMED, select(literal_column("1")).where(*_NUMBERED).exists())
     .values(published=bindparam("number"))
 )
-_GET_VERSION = Query(select(*_VERSION).where(*_NUMBERED))
-_PLACE = Query(select(prompts.c.seq).where(*_NAMED))
+_GET_VERSION = Statement(select(*_VERSION).where(*_NUMBERED))
+_PLACE = Statement(select(prompts.c.seq).where(*_NAMED))
 
 
 class _New(NamedTuple):
@@ -57,7 +57,7 @@ class _NewVersion(NamedTuple):
     publish: bool
 
 
-class Prompts(StoreSection):
+class PromptSection(StoreSection):
     """Implements `ports.PromptStore`."""
 
     async def create_prompt(self, prompt: StoredPrompt, body: bytes) -> None:
@@ -129,7 +129,7 @@ def _order(project_id: str, prompt_id: str) -> tuple[str, str, str]:
     return ("prompt", project_id, prompt_id)
 
 
-def _create(session: Session, batch: Sequence[_New]) -> list[None]:
+def _create(session: DatabaseSession, batch: Sequence[_New]) -> list[None]:
     for prompt, body in batch:
         row = {"project_id": prompt.project_id, "id": prompt.id, "name": prompt.name}
         session.run(_ADD, {**row, "created_at": prompt.created_at, "published": prompt.published})
@@ -137,7 +137,7 @@ def _create(session: Session, batch: Sequence[_New]) -> list[None]:
     return [None] * len(batch)
 
 
-def _insert_version(session: Session, new: _NewVersion, number: int) -> None:
+def _insert_version(session: DatabaseSession, new: _NewVersion, number: int) -> None:
     session.run(
         _ADD_VERSION,
         {
@@ -150,11 +150,11 @@ def _insert_version(session: Session, new: _NewVersion, number: int) -> None:
     )
 
 
-def _add_versions(session: Session, batch: Sequence[_NewVersion]) -> list[int | None]:
+def _add_versions(session: DatabaseSession, batch: Sequence[_NewVersion]) -> list[int | None]:
     return [_add_version(session, new) for new in batch]
 
 
-def _add_version(session: Session, new: _NewVersion) -> int | None:
+def _add_version(session: DatabaseSession, new: _NewVersion) -> int | None:
     name = {"project_id": new.project_id, "id": new.prompt_id}
     if not session.run(_HOLD, name):
         return None
@@ -167,12 +167,12 @@ def _add_version(session: Session, new: _NewVersion) -> int | None:
     return number
 
 
-def _get(session: Session, project_id: str, prompt_id: str) -> StoredPrompt | None:
+def _get(session: DatabaseSession, project_id: str, prompt_id: str) -> StoredPrompt | None:
     row = session.one(_GET, {"project_id": project_id, "id": prompt_id})
     return StoredPrompt(*row) if row else None
 
 
-def _list(session: Session, project_id: str, cut: PageCursor) -> Page[StoredPrompt]:
+def _list(session: DatabaseSession, project_id: str, cut: PageCursor) -> Page[StoredPrompt]:
     after, limit, ascending = cut
     statement = select(*_PROMPT).where(prompts.c.project_id == project_id)
     with session.snapshot():
@@ -186,31 +186,31 @@ def _list(session: Session, project_id: str, cut: PageCursor) -> Page[StoredProm
     return Page([StoredPrompt(*row) for row in rows[:limit]], has_more=len(rows) > limit)
 
 
-def _rename(session: Session, batch: Sequence[tuple[str, str, str]]) -> list[bool]:
+def _rename(session: DatabaseSession, batch: Sequence[tuple[str, str, str]]) -> list[bool]:
     return [
         session.run(_RENAME, {"project_id": project, "id": prompt, "new_name": name}) > 0
         for project, prompt, name in batch
     ]
 
 
-def _delete(session: Session, batch: Sequence[tuple[str, str]]) -> list[bool]:
+def _delete(session: DatabaseSession, batch: Sequence[tuple[str, str]]) -> list[bool]:
     return [session.run(_DELETE, {"project_id": project, "id": prompt}) > 0 for project, prompt in batch]
 
 
-def _publish(session: Session, batch: Sequence[tuple[str, str, int]]) -> list[bool]:
+def _publish(session: DatabaseSession, batch: Sequence[tuple[str, str, int]]) -> list[bool]:
     return [
         session.run(_PUBLISH, {"project_id": project, "id": prompt, "number": number}) > 0
         for project, prompt, number in batch
     ]
 
 
-def _get_version(session: Session, project_id: str, prompt_id: str, number: int) -> StoredPromptVersion | None:
+def _get_version(session: DatabaseSession, project_id: str, prompt_id: str, number: int) -> StoredPromptVersion | None:
     row = session.one(_GET_VERSION, {"project_id": project_id, "id": prompt_id, "number": number})
     return StoredPromptVersion(*row) if row else None
 
 
 def _list_versions(
-    session: Session, project_id: str, prompt_id: str, after: int | None, limit: int, ascending: bool
+    session: DatabaseSession, project_id: str, prompt_id: str, after: int | None, limit: int, ascending: bool
 ) -> Page[StoredPromptVersion]:
     number = versions.c.version
     statement = select(*_VERSION).where(versions.c.project_id == project_id, versions.c.prompt_id == prompt_id)

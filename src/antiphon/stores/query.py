@@ -18,8 +18,8 @@ from antiphon.stores.driver import Cursor, Driver, Parameters
 Row = tuple[Any, ...]
 
 
-class Query:
-    """A statement whose parameters are all named (`bindparam`), for `Session`."""
+class Statement:
+    """A statement whose parameters are all named (`bindparam`), for `DatabaseSession`."""
 
     __slots__ = ("_build", "_texts")
 
@@ -43,7 +43,7 @@ class Query:
 
 def insertion(
     table: Table, *, replace: Sequence[str] = (), computed: Mapping[str, ColumnElement[Any]] | None = None
-) -> Query:
+) -> Statement:
     """INSERT of a whole row (without `seq`, which counts by itself).
 
     A row with the same `replace` columns, where given, is updated instead and keeps its `seq`. `computed`: columns that
@@ -68,10 +68,10 @@ def insertion(
         result: ClauseElement = statement
         return result
 
-    return Query(build)
+    return Statement(build)
 
 
-class Session:
+class DatabaseSession:
     """A cursor that runs queries. It belongs to one connection and one thread."""
 
     __slots__ = ("_cursor", "_dialect", "_driver")
@@ -81,12 +81,12 @@ class Session:
         self._driver = driver
         self._dialect = driver.dialect
 
-    def all(self, query: Query, parameters: Parameters) -> list[Row]:
+    def all(self, query: Statement, parameters: Parameters) -> list[Row]:
         """All rows of a SELECT."""
         self._cursor.execute(query.text(self._dialect), parameters)
         return self._cursor.fetchall()
 
-    def one(self, query: Query, parameters: Parameters) -> Row | None:
+    def one(self, query: Statement, parameters: Parameters) -> Row | None:
         """The first row of a SELECT.
 
         All rows are fetched: a statement left half-read would keep SQLite's read transaction open.
@@ -94,12 +94,12 @@ class Session:
         rows = self.all(query, parameters)
         return rows[0] if rows else None
 
-    def run(self, query: Query, parameters: Parameters) -> int:
+    def run(self, query: Statement, parameters: Parameters) -> int:
         """Run a writing statement. Returns the number of rows it changed."""
         self._cursor.execute(query.text(self._dialect), parameters)
         return self._cursor.rowcount
 
-    def many(self, query: Query, rows: Sequence[Parameters]) -> None:
+    def many(self, query: Statement, rows: Sequence[Parameters]) -> None:
         """Run a writing statement once for each row of parameters."""
         if rows:
             self._cursor.executemany(query.text(self._dialect), rows)

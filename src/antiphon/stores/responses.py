@@ -12,7 +12,7 @@ from antiphon.domain.jobs import NewJob
 from antiphon.domain.records import ConversationItem, EventBatch, Page, StoredItem, StoredResponse
 from antiphon.stores.conversation_locks import release_lock, settle_lock
 from antiphon.stores.jobs import DELETE_JOB, JobRoom, add_jobs, check_size, no_room
-from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.query import DatabaseSession, Row, Statement, insertion
 from antiphon.stores.section import PageCursor, StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import conversation_items, items, response_events, responses
 
@@ -44,24 +44,24 @@ _OF_RESPONSE = (
 _INPUT = items.c.direction == text("'input'")
 
 _PUT = insertion(responses, replace=("project_id", "id"))
-_GET = Query(select(*RESPONSE).where(_OF_PROJECT, responses.c.id == bindparam("id")))
+_GET = Statement(select(*RESPONSE).where(_OF_PROJECT, responses.c.id == bindparam("id")))
 # The items go by ON DELETE CASCADE.
-_DELETE = Query(delete(responses).where(_OF_PROJECT, responses.c.id == bindparam("id")))
+_DELETE = Statement(delete(responses).where(_OF_PROJECT, responses.c.id == bindparam("id")))
 _ADD_EVENTS = insertion(response_events)
 _PUT_ITEM = insertion(items, replace=("project_id", "response_id", "direction", "position"))
 
 # An id that a client sent twice in one input stands at two positions. Going on from the further one never loops.
-_AFTER_UP = Query(select(func.max(items.c.position)).where(*_OF_RESPONSE, _INPUT, items.c.id == bindparam("id")))
-_AFTER_DOWN = Query(select(func.min(items.c.position)).where(*_OF_RESPONSE, _INPUT, items.c.id == bindparam("id")))
+_AFTER_UP = Statement(select(func.max(items.c.position)).where(*_OF_RESPONSE, _INPUT, items.c.id == bindparam("id")))
+_AFTER_DOWN = Statement(select(func.min(items.c.position)).where(*_OF_RESPONSE, _INPUT, items.c.id == bindparam("id")))
 # OFFSET is said because SQLAlchemy writes one for SQLite anyway, with a parameter.
-_PAGE_UP = Query(
+_PAGE_UP = Statement(
     select(*_ITEM)
     .where(*_OF_RESPONSE, _INPUT, items.c.position > bindparam("after"))
     .order_by(items.c.position)
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
 )
-_PAGE_DOWN = Query(
+_PAGE_DOWN = Statement(
     select(*_ITEM)
     .where(*_OF_RESPONSE, _INPUT, items.c.position < bindparam("after"))
     .order_by(items.c.position.desc())
@@ -92,8 +92,8 @@ def _ancestry() -> CTE:
 
 
 _CHAIN = _ancestry()
-_CHAIN_IDS = Query(select(_CHAIN.c.id, _CHAIN.c.previous_response_id, _CHAIN.c.status).order_by(_CHAIN.c.depth))
-_ITEMS_OF = Query(select(*_ITEM).where(*_OF_RESPONSE).order_by(items.c.direction, items.c.position))
+_CHAIN_IDS = Statement(select(_CHAIN.c.id, _CHAIN.c.previous_response_id, _CHAIN.c.status).order_by(_CHAIN.c.depth))
+_ITEMS_OF = Statement(select(*_ITEM).where(*_OF_RESPONSE).order_by(items.c.direction, items.c.position))
 
 
 class _Put(NamedTuple):
@@ -104,7 +104,7 @@ class _Put(NamedTuple):
     job: NewJob | None
 
 
-class Responses(StoreSection):
+class ResponseSection(StoreSection):
     """Implements `ports.ResponseStore`."""
 
     async def put_response(
@@ -174,7 +174,7 @@ class Responses(StoreSection):
         return await self._database.read(_get_items, project_id, wanted)
 
 
-def _put(session: Session, batch: Sequence[_Put]) -> list[bool]:
+def _put(session: DatabaseSession, batch: Sequence[_Put]) -> list[bool]:
     room = JobRoom(session)
     fits = [put.job is None or room.take(put.response.project_id) for put in batch]
     puts = [put for put, its_job_fits in zip(batch, fits, strict=True) if its_job_fits]
@@ -213,7 +213,7 @@ def response_of(row: Row) -> StoredResponse:
     return StoredResponse(*values)
 
 
-def add_items(session: Session, batch: Sequence[tuple[StoredResponse, Sequence[StoredItem]]]) -> None:
+def add_items(session: DatabaseSession, batch: Sequence[tuple[StoredResponse, Sequence[StoredItem]]]) -> None:
     """Put items at their places."""
     session.many(
         _PUT_ITEM,
@@ -232,7 +232,7 @@ def add_items(session: Session, batch: Sequence[tuple[StoredResponse, Sequence[S
     )
 
 
-def add_events(session: Session, batch: Sequence[tuple[StoredResponse, EventBatch]]) -> None:
+def add_events(session: DatabaseSession, batch: Sequence[tuple[StoredResponse, EventBatch]]) -> None:
     """Append to event logs. The same first number twice is refused by the database."""
     session.many(
         _ADD_EVENTS,
@@ -250,16 +250,16 @@ def add_events(session: Session, batch: Sequence[tuple[StoredResponse, EventBatc
     )
 
 
-def _get(session: Session, project_id: str, response_id: str) -> StoredResponse | None:
+def _get(session: DatabaseSession, project_id: str, response_id: str) -> StoredResponse | None:
     row = session.one(_GET, {"project_id": project_id, "id": response_id})
     return response_of(row) if row else None
 
 
-def _delete(session: Session, batch: Sequence[tuple[str, str]]) -> list[bool]:
+def _delete(session: DatabaseSession, batch: Sequence[tuple[str, str]]) -> list[bool]:
     return [_delete_one(session, project_id, response_id) for project_id, response_id in batch]
 
 
-def _delete_one(session: Session, project_id: str, response_id: str) -> bool:
+def _delete_one(session: DatabaseSession, project_id: str, response_id: str) -> bool:
     response = _get(session, project_id, response_id)
     if response is None:
         return False
@@ -270,7 +270,7 @@ def _delete_one(session: Session, project_id: str, response_id: str) -> bool:
     return session.run(_DELETE, name) > 0
 
 
-def _list_items(session: Session, project_id: str, response_id: str, cut: PageCursor) -> Page[StoredItem]:
+def _list_items(session: DatabaseSession, project_id: str, response_id: str, cut: PageCursor) -> Page[StoredItem]:
     after, limit, ascending = cut
     owner = {"project_id": project_id, "response_id": response_id}
     with session.snapshot():
@@ -289,7 +289,7 @@ def _unknown_after(after: str) -> NotFound:
     return NotFound(f"No item with id '{after[:100]}' found.", param="after")
 
 
-def _chain(session: Session, project_id: str, response_id: str, limit: int) -> list[tuple[str, str]]:
+def _chain(session: DatabaseSession, project_id: str, response_id: str, limit: int) -> list[tuple[str, str]]:
     rows = session.all(_CHAIN_IDS, {"project_id": project_id, "id": response_id, "limit": limit})
     if not rows:
         return []
@@ -309,7 +309,7 @@ def _chain(session: Session, project_id: str, response_id: str, limit: int) -> l
     return [(row[0], row[2]) for row in reversed(rows)]
 
 
-def _items_of(session: Session, project_id: str, response_ids: Sequence[str]) -> dict[str, list[StoredItem]]:
+def _items_of(session: DatabaseSession, project_id: str, response_ids: Sequence[str]) -> dict[str, list[StoredItem]]:
     with session.snapshot():
         found = {
             response_id: session.all(_ITEMS_OF, {"project_id": project_id, "response_id": response_id})
@@ -318,7 +318,7 @@ def _items_of(session: Session, project_id: str, response_ids: Sequence[str]) ->
     return {response_id: [StoredItem(*row) for row in rows] for response_id, rows in found.items() if rows}
 
 
-def _get_items(session: Session, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
+def _get_items(session: DatabaseSession, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
     found: dict[str, StoredItem] = {}
     for start in range(0, len(item_ids), _IDS_AT_ONCE):
         some = item_ids[start : start + _IDS_AT_ONCE]
@@ -334,7 +334,7 @@ def _get_items(session: Session, project_id: str, item_ids: Sequence[str]) -> di
     return found
 
 
-def _conversation_items(session: Session, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
+def _conversation_items(session: DatabaseSession, project_id: str, item_ids: Sequence[str]) -> dict[str, StoredItem]:
     item = conversation_items.c
     statement = select(item.id, item.body).where(item.project_id == project_id, item.id.in_(item_ids))
     return {row[0]: StoredItem(row[0], 0, "input", row[1]) for row in session.select(statement.order_by(item.seq))}

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.sql import ClauseElement
 
 from antiphon.domain.retirement import Use
-from antiphon.stores.query import Query, Session
+from antiphon.stores.query import DatabaseSession, Statement
 from antiphon.stores.section import StoreSection
 from antiphon.stores.tables import retiring_uses as uses
 
@@ -40,11 +40,11 @@ def _noting(dialect: str) -> ClauseElement:
     return result
 
 
-_NOTE = Query(_noting)
-_LIST = Query(select(*_USE).order_by(uses.c.last_day.desc(), uses.c.project_id, uses.c.key_id, uses.c.subject))
+_NOTE = Statement(_noting)
+_LIST = Statement(select(*_USE).order_by(uses.c.last_day.desc(), uses.c.project_id, uses.c.key_id, uses.c.subject))
 
 
-class RetiringUses(StoreSection):
+class RetiringUseSection(StoreSection):
     """Implements `ports.UseStore`."""
 
     async def note_use(self, use: Use) -> None:
@@ -56,12 +56,12 @@ class RetiringUses(StoreSection):
         return await self._database.read(_list)
 
 
-def _note(session: Session, batch: Sequence[Use]) -> list[None]:
+def _note(session: DatabaseSession, batch: Sequence[Use]) -> list[None]:
     # In one order for all: two servers must not wait for each other in a circle.
     rows = sorted(batch, key=lambda use: (use.project_id, use.key_id, use.subject))
     session.many(_NOTE, [{column.name: getattr(use, column.name) for column in _USE} for use in rows])
     return [None] * len(batch)
 
 
-def _list(session: Session) -> list[Use]:
+def _list(session: DatabaseSession) -> list[Use]:
     return [Use(*row) for row in session.all(_LIST, {})]

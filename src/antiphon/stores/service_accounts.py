@@ -10,7 +10,7 @@ from antiphon.domain.organisation import AuditEntry, ServiceAccount
 from antiphon.domain.records import Page
 from antiphon.domain.tenancy import Key
 from antiphon.stores.audited import AuditedSection, page, record, row_of
-from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.query import DatabaseSession, Statement, insertion
 from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import api_keys, service_accounts
 from antiphon.stores.tenants import insert_key
@@ -23,10 +23,12 @@ _NAMED = (
 )
 
 _ADD = insertion(service_accounts)
-_GET = Query(select(*_ACCOUNT).where(*_NAMED))
-_UPDATE = Query(update(service_accounts).where(*_NAMED).values(name=bindparam("new_name"), role=bindparam("new_role")))
-_DELETE = Query(delete(service_accounts).where(*_NAMED))
-_REVOKE_KEYS = Query(
+_GET = Statement(select(*_ACCOUNT).where(*_NAMED))
+_UPDATE = Statement(
+    update(service_accounts).where(*_NAMED).values(name=bindparam("new_name"), role=bindparam("new_role"))
+)
+_DELETE = Statement(delete(service_accounts).where(*_NAMED))
+_REVOKE_KEYS = Statement(
     update(api_keys)
     .where(
         api_keys.c.project_id == bindparam("project"),
@@ -37,7 +39,7 @@ _REVOKE_KEYS = Query(
 )
 
 
-class ServiceAccounts(AuditedSection):
+class ServiceAccountSection(AuditedSection):
     """Implements the service accounts' part of `ports.OrganisationStore`."""
 
     async def add_service_account(
@@ -46,7 +48,7 @@ class ServiceAccounts(AuditedSection):
         """Add a service account, with its first key where one is given."""
         require_valid_id(account.id, account.project_id, account.name)
 
-        def change(session: Session) -> None:
+        def change(session: DatabaseSession) -> None:
             session.run(_ADD, row_of(account, _FIELDS))
             if key is not None:
                 insert_key(session, key)
@@ -69,7 +71,7 @@ class ServiceAccounts(AuditedSection):
     async def update_service_account(self, account: ServiceAccount, entries: Sequence[AuditEntry] = ()) -> bool:
         """Change name and role; False if there is no such service account."""
 
-        def change(session: Session) -> bool:
+        def change(session: DatabaseSession) -> bool:
             values = {"project": account.project_id, "account": account.id}
             found = session.run(_UPDATE, {**values, "new_name": account.name, "new_role": account.role}) > 0
             if found:
@@ -83,7 +85,7 @@ class ServiceAccounts(AuditedSection):
     ) -> bool:
         """Delete a service account, and revoke its keys; see `ports`."""
 
-        def change(session: Session) -> bool:
+        def change(session: DatabaseSession) -> bool:
             found = session.run(_DELETE, {"project": project_id, "account": account_id}) > 0
             if found:
                 session.run(_REVOKE_KEYS, {"project": project_id, "account": account_id, "at": at})
@@ -93,6 +95,6 @@ class ServiceAccounts(AuditedSection):
         return is_valid_id(project_id, account_id) and await self._change(change)
 
 
-def _get(session: Session, project_id: str, account_id: str) -> ServiceAccount | None:
+def _get(session: DatabaseSession, project_id: str, account_id: str) -> ServiceAccount | None:
     row = session.one(_GET, {"project": project_id, "account": account_id})
     return ServiceAccount(*row) if row else None

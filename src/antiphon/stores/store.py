@@ -6,61 +6,61 @@ from pathlib import Path
 
 from sqlalchemy import literal_column, select
 
-from antiphon.stores.access import Access
-from antiphon.stores.admin_keys import AdminKeys
-from antiphon.stores.audit import Audit
-from antiphon.stores.budgets import Budgets
-from antiphon.stores.cached_answers import CachedAnswers
-from antiphon.stores.claims import Claims
-from antiphon.stores.completions import Completions
-from antiphon.stores.conversations import Conversations
+from antiphon.stores.access import AccessSection
+from antiphon.stores.admin_keys import AdminKeySection
+from antiphon.stores.audit import AuditSection
+from antiphon.stores.budgets import BudgetSection
+from antiphon.stores.cached_answers import CachedAnswerSection
+from antiphon.stores.claims import ClaimSection
+from antiphon.stores.completions import CompletionSection
+from antiphon.stores.conversations import ConversationSection
 from antiphon.stores.database import Database, driver_for
-from antiphon.stores.event_logs import EventLogs
-from antiphon.stores.idempotency import IdempotencyKeys
-from antiphon.stores.invites import Invites
-from antiphon.stores.jobs import Jobs
-from antiphon.stores.ledger import Ledger
-from antiphon.stores.presence import Presence
-from antiphon.stores.projects import Projects
-from antiphon.stores.prompts import Prompts
-from antiphon.stores.query import Query, Session
-from antiphon.stores.responses import Responses
-from antiphon.stores.retiring_uses import RetiringUses
-from antiphon.stores.service_accounts import ServiceAccounts
-from antiphon.stores.sessions import Sessions
-from antiphon.stores.tenants import Tenants
-from antiphon.stores.unfinished import UnfinishedResponses
-from antiphon.stores.users import Users
+from antiphon.stores.event_logs import EventLogSection
+from antiphon.stores.idempotency import IdempotencyKeySection
+from antiphon.stores.invites import InviteSection
+from antiphon.stores.jobs import JobSection
+from antiphon.stores.ledger import LedgerSection
+from antiphon.stores.presence import WorkerSection
+from antiphon.stores.projects import ProjectSection
+from antiphon.stores.prompts import PromptSection
+from antiphon.stores.query import DatabaseSession, Statement
+from antiphon.stores.responses import ResponseSection
+from antiphon.stores.retiring_uses import RetiringUseSection
+from antiphon.stores.service_accounts import ServiceAccountSection
+from antiphon.stores.sessions import SessionSection
+from antiphon.stores.tenants import TenantSection
+from antiphon.stores.unfinished import UnfinishedResponseSection
+from antiphon.stores.users import UserSection
 
-_PING = Query(select(literal_column("1")))
+_PING = Statement(select(literal_column("1")))
 
 
-class Organisation(Users, ServiceAccounts, Invites, AdminKeys, Projects, Audit):
+class Organisation(UserSection, ServiceAccountSection, InviteSection, AdminKeySection, ProjectSection, AuditSection):
     """Implements `ports.OrganisationStore` and `ports.AuditStore`."""
 
 
-class Accounts(Ledger, Budgets, CachedAnswers, RetiringUses):
+class Accounts(LedgerSection, BudgetSection, CachedAnswerSection, RetiringUseSection):
     """Implements `ports.LedgerStore`, `ports.BudgetStore`, `ports.CacheStore` and `ports.UseStore`."""
 
 
-class Work(Responses, UnfinishedResponses, EventLogs):
+class Work(ResponseSection, UnfinishedResponseSection, EventLogSection):
     """Implements `ports.ResponseStore`."""
 
 
-class JobQueue(Jobs, Claims, Presence):
+class JobQueue(JobSection, ClaimSection, WorkerSection):
     """Implements `ports.JobStore` and `ports.WorkerStore`."""
 
 
 class SqlStore(
-    Tenants,
-    Sessions,
+    TenantSection,
+    SessionSection,
     Work,
     JobQueue,
-    Conversations,
-    Completions,
-    Prompts,
-    IdempotencyKeys,
-    Access,
+    ConversationSection,
+    CompletionSection,
+    PromptSection,
+    IdempotencyKeySection,
+    AccessSection,
     Organisation,
     Accounts,
 ):
@@ -100,5 +100,5 @@ class SqlStore(
         return self._database.writes_waiting
 
 
-def _ping(session: Session) -> None:
+def _ping(session: DatabaseSession) -> None:
     session.all(_PING, {})

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, func, or_, select, update
 from antiphon.domain.errors import Conflict, NotFound
 from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.stores.limits import limits_of
-from antiphon.stores.query import Query, Row, Session, insertion
+from antiphon.stores.query import DatabaseSession, Row, Statement, insertion
 from antiphon.stores.section import StoreSection, is_valid_id, require_valid_id
 from antiphon.stores.tables import api_keys, projects
 
@@ -24,38 +24,38 @@ _LISTS = ("scopes", "models", "addresses")
 _NOBODY = Key("", "", "", b"", "", 0)
 
 _ADD_PROJECT = insertion(projects)
-_GET_PROJECT = Query(
+_GET_PROJECT = Statement(
     select(*_PROJECT)
     .where(or_(projects.c.id == bindparam("wanted"), projects.c.name == bindparam("wanted")))
     # A project may be named like another one's id: the id goes first.
     .order_by((projects.c.id == bindparam("wanted")).desc())
 )
-_SET_RESPONSE_TTL = Query(
+_SET_RESPONSE_TTL = Statement(
     update(projects).where(projects.c.id == bindparam("project_id")).values(response_ttl=bindparam("ttl"))
 )
-_LIST_PROJECTS = Query(select(*_PROJECT).order_by(projects.c.created_at, projects.c.seq))
+_LIST_PROJECTS = Statement(select(*_PROJECT).order_by(projects.c.created_at, projects.c.seq))
 _ADD_KEY = insertion(api_keys)
-_FIND_KEY = Query(select(*_KEY).where(api_keys.c.digest == bindparam("digest")))
-_GET_KEY = Query(select(*_KEY).where(api_keys.c.id == bindparam("key_id")))
-_FIND_CALLER = Query(
+_FIND_KEY = Statement(select(*_KEY).where(api_keys.c.digest == bindparam("digest")))
+_GET_KEY = Statement(select(*_KEY).where(api_keys.c.id == bindparam("key_id")))
+_FIND_CALLER = Statement(
     select(*_KEY, *_PROJECT)
     .join(projects, projects.c.id == api_keys.c.project_id)
     .where(api_keys.c.digest == bindparam("digest"))
 )
-_LIST_KEYS = Query(select(*_KEY).order_by(api_keys.c.created_at, api_keys.c.seq))
-_LIST_PROJECTS_KEYS = Query(
+_LIST_KEYS = Statement(select(*_KEY).order_by(api_keys.c.created_at, api_keys.c.seq))
+_LIST_PROJECTS_KEYS = Statement(
     select(*_KEY)
     .where(api_keys.c.project_id == bindparam("project_id"))
     .order_by(api_keys.c.created_at, api_keys.c.seq)
 )
-_REVOKE_KEY = Query(
+_REVOKE_KEY = Statement(
     update(api_keys)
     .where(api_keys.c.id == bindparam("key_id"))
     .values(revoked_at=func.coalesce(api_keys.c.revoked_at, bindparam("at")))
 )
 
 
-class Tenants(StoreSection):
+class TenantSection(StoreSection):
     """Implements `ports.TenantStore`."""
 
     async def create_project(self, project: Project) -> None:
@@ -115,7 +115,7 @@ class Tenants(StoreSection):
         return await self._database.read(_get_key, key_id) if is_valid_id(key_id) else None
 
 
-def _create_projects(session: Session, batch: Sequence[Project]) -> list[None]:
+def _create_projects(session: DatabaseSession, batch: Sequence[Project]) -> list[None]:
     session.many(
         _ADD_PROJECT,
         [{name: getattr(project, name) for name in _PROJECT_FIELDS} for project in batch],
@@ -123,25 +123,25 @@ def _create_projects(session: Session, batch: Sequence[Project]) -> list[None]:
     return [None] * len(batch)
 
 
-def _set_response_ttl(session: Session, batch: Sequence[tuple[str, int | None]]) -> list[bool]:
+def _set_response_ttl(session: DatabaseSession, batch: Sequence[tuple[str, int | None]]) -> list[bool]:
     return [session.run(_SET_RESPONSE_TTL, {"project_id": project, "ttl": ttl}) > 0 for project, ttl in batch]
 
 
-def _get_project(session: Session, name_or_id: str) -> Project | None:
+def _get_project(session: DatabaseSession, name_or_id: str) -> Project | None:
     row = session.one(_GET_PROJECT, {"wanted": name_or_id})
     return Project(*row) if row else None
 
 
-def _list_projects(session: Session) -> list[Project]:
+def _list_projects(session: DatabaseSession) -> list[Project]:
     return [Project(*row) for row in session.all(_LIST_PROJECTS, {})]
 
 
-def _create_keys(session: Session, batch: Sequence[Key]) -> list[None]:
+def _create_keys(session: DatabaseSession, batch: Sequence[Key]) -> list[None]:
     add_keys(session, batch)
     return [None] * len(batch)
 
 
-def add_keys(session: Session, keys: Sequence[Key]) -> None:
+def add_keys(session: DatabaseSession, keys: Sequence[Key]) -> None:
     """Add rows."""
     rows = [{name: getattr(key, name) for name in _KEY_FIELDS} for key in keys]
     session.many(_ADD_KEY, [{**row, **{name: _as_text(row[name]) for name in _LISTS}} for row in rows])
@@ -159,17 +159,17 @@ def _key(row: Row) -> Key:
     return Key(**fields)
 
 
-def _find_key(session: Session, digest: bytes) -> Key | None:
+def _find_key(session: DatabaseSession, digest: bytes) -> Key | None:
     row = session.one(_FIND_KEY, {"digest": digest})
     return _key(row) if row else None
 
 
-def _get_key(session: Session, key_id: str) -> Key | None:
+def _get_key(session: DatabaseSession, key_id: str) -> Key | None:
     row = session.one(_GET_KEY, {"key_id": key_id})
     return _key(row) if row else None
 
 
-def _find_caller(session: Session, digest: bytes) -> Caller | None:
+def _find_caller(session: DatabaseSession, digest: bytes) -> Caller | None:
     row = session.one(_FIND_CALLER, {"digest": digest})
     # Asked for in any case: how long this takes must not tell whether there is such a key.
     key = _key(row[: len(_KEY)]) if row else _NOBODY
@@ -177,7 +177,7 @@ def _find_caller(session: Session, digest: bytes) -> Caller | None:
     return Caller(key, Project(*row[len(_KEY) :]), found) if row else None
 
 
-def _list_keys(session: Session, project_id: str | None) -> list[Key]:
+def _list_keys(session: DatabaseSession, project_id: str | None) -> list[Key]:
     if project_id is None:
         rows = session.all(_LIST_KEYS, {})
     else:
@@ -185,7 +185,7 @@ def _list_keys(session: Session, project_id: str | None) -> list[Key]:
     return [_key(row) for row in rows]
 
 
-def _revoke_keys(session: Session, batch: Sequence[tuple[str, int]]) -> list[bool]:
+def _revoke_keys(session: DatabaseSession, batch: Sequence[tuple[str, int]]) -> list[bool]:
     return [session.run(_REVOKE_KEY, {"key_id": key_id, "at": at}) > 0 for key_id, at in batch]
 
 
@@ -194,12 +194,12 @@ PROJECT = _PROJECT
 KEY = _KEY
 
 
-def insert_project(session: Session, project: Project) -> None:
+def insert_project(session: DatabaseSession, project: Project) -> None:
     """Add a project, as part of a change."""
     session.run(_ADD_PROJECT, {name: getattr(project, name) for name in _PROJECT_FIELDS})
 
 
-def insert_key(session: Session, key: Key) -> None:
+def insert_key(session: DatabaseSession, key: Key) -> None:
     """Add a key, as part of a change."""
     add_keys(session, [key])
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from antiphon.domain.errors import Unstorable
 from antiphon.stores.driver import Connection, Driver
-from antiphon.stores.query import Session
+from antiphon.stores.query import DatabaseSession
 
 
 class DatabaseCall:
@@ -71,7 +71,7 @@ class DatabaseThread(ABC):
         self.stopped: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._connection: Connection | None = None
-        self._session: Session | None = None
+        self._session: DatabaseSession | None = None
         # A daemon: a program that forgets to close the store still ends; what was acknowledged is durable.
         self._thread = threading.Thread(target=self._main, name=f"antiphon-{type(self).__name__}", daemon=True)
         self._thread.start()
@@ -85,11 +85,11 @@ class DatabaseThread(ABC):
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    def session(self) -> Session:
+    def session(self) -> DatabaseSession:
         """A session on a live connection. Raises the driver's error if there is none to be had."""
         if self._session is None:
             self._connection = self.driver.connect(read_only=self.read_only)
-            self._session = Session(self._connection.cursor(), self.driver)
+            self._session = DatabaseSession(self._connection.cursor(), self.driver)
         return self._session
 
     def lost(self, error: Exception) -> bool:

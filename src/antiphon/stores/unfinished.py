@@ -10,7 +10,7 @@ from sqlalchemy import Integer, and_, bindparam, delete, func, literal_column, n
 from antiphon.domain.errors import LeaseLost
 from antiphon.domain.records import ConversationItem, EventBatch, StoredItem, StoredResponse
 from antiphon.stores.conversation_locks import settle_lock
-from antiphon.stores.query import Query, Session
+from antiphon.stores.query import DatabaseSession, Statement
 from antiphon.stores.responses import RESPONSE, add_events, add_items, response_of
 from antiphon.stores.section import StoreSection, require_valid_id
 from antiphon.stores.tables import JOB_OPEN, UNFINISHED, jobs, responses, workers
@@ -20,10 +20,10 @@ _THIS = and_(responses.c.project_id == bindparam("project_id"), responses.c.id =
 _UNFINISHED = text(f"responses.{UNFINISHED}")
 _MINE = responses.c.owner == bindparam("expected")
 
-_ADVANCE = Query(
+_ADVANCE = Statement(
     update(responses).where(_THIS, _MINE, _UNFINISHED).values(status=bindparam("status"), body=bindparam("body"))
 )
-_END = Query(
+_END = Statement(
     update(responses)
     .where(_THIS, _MINE, _UNFINISHED)
     .values(status=bindparam("status"), body=bindparam("body"), owner=null())
@@ -33,13 +33,13 @@ _THEIR_WORKER_IS_GONE = or_(
     responses.c.owner.is_(None),
     ~select(literal_column("1")).where(workers.c.id == responses.c.owner).correlate(responses).exists(),
 )
-_INTERRUPTED = Query(
+_INTERRUPTED = Statement(
     select(*RESPONSE)
     .where(_UNFINISHED, responses.c.background == literal_column("0"), _THEIR_WORKER_IS_GONE)
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
 )
-_ADOPT = Query(
+_ADOPT = Statement(
     update(responses)
     .where(
         _THIS,
@@ -49,14 +49,14 @@ _ADOPT = Query(
     )
     .values(owner=bindparam("worker"))
 )
-_HELD = Query(
+_HELD = Statement(
     select(responses.c.project_id, responses.c.id).where(
         _UNFINISHED, responses.c.background == literal_column("0"), responses.c.owner == bindparam("worker")
     )
 )
 _OPEN_JOB = (jobs.c.project_id == bindparam("project_id"), jobs.c.id == bindparam("id"), text(f"jobs.{JOB_OPEN}"))
-_END_JOB = Query(delete(jobs).where(*_OPEN_JOB))
-_BURY_JOB = Query(
+_END_JOB = Statement(delete(jobs).where(*_OPEN_JOB))
+_BURY_JOB = Statement(
     update(jobs)
     .where(*_OPEN_JOB)
     .values(state=literal_column("'dead'"), holder=null(), finished_at=database_now(), error=bindparam("reason"))
@@ -71,7 +71,7 @@ class _Advance(NamedTuple):
     dead: str | None
 
 
-class UnfinishedResponses(StoreSection):
+class UnfinishedResponseSection(StoreSection):
     """Implements what `ports.ResponseStore` says of responses that are being made."""
 
     async def advance_response(
@@ -101,7 +101,7 @@ class UnfinishedResponses(StoreSection):
         return await self._database.read(_held, worker)
 
 
-def _advance(session: Session, batch: Sequence[_Advance]) -> list[None]:
+def _advance(session: DatabaseSession, batch: Sequence[_Advance]) -> list[None]:
     for response, _, _, appended, dead in batch:
         changed = session.run(
             _END if response.ended else _ADVANCE,
@@ -123,7 +123,7 @@ def _advance(session: Session, batch: Sequence[_Advance]) -> list[None]:
     return [None] * len(batch)
 
 
-def _end_job(session: Session, response: StoredResponse, dead: str | None) -> None:
+def _end_job(session: DatabaseSession, response: StoredResponse, dead: str | None) -> None:
     """The job of a background response has ended with it."""
     name = {"project_id": response.project_id, "id": response.id}
     if response.background and dead is None:
@@ -132,18 +132,18 @@ def _end_job(session: Session, response: StoredResponse, dead: str | None) -> No
         session.run(_BURY_JOB, {**name, "reason": dead})
 
 
-def _interrupted(session: Session, limit: int) -> list[StoredResponse]:
+def _interrupted(session: DatabaseSession, limit: int) -> list[StoredResponse]:
     return [response_of(row) for row in session.all(_INTERRUPTED, {"limit": limit})]
 
 
-def _held(session: Session, worker: str) -> list[tuple[str, str]]:
+def _held(session: DatabaseSession, worker: str) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in session.all(_HELD, {"worker": worker})]
 
 
-def _adopt(session: Session, batch: Sequence[tuple[StoredResponse, str]]) -> list[bool]:
+def _adopt(session: DatabaseSession, batch: Sequence[tuple[StoredResponse, str]]) -> list[bool]:
     return [_adopt_one(session, response, worker) for response, worker in batch]
 
 
-def _adopt_one(session: Session, response: StoredResponse, worker: str) -> bool:
+def _adopt_one(session: DatabaseSession, response: StoredResponse, worker: str) -> bool:
     name = {"project_id": response.project_id, "id": response.id}
     return session.run(_ADOPT, {**name, "worker": worker, "seen": response.owner or ""}) > 0

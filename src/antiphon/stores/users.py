@@ -10,7 +10,7 @@ from antiphon.domain.errors import Conflict
 from antiphon.domain.organisation import AuditEntry, Member, User
 from antiphon.domain.records import Page
 from antiphon.stores.audited import AuditedSection, page, record, row_of
-from antiphon.stores.query import Query, Session, insertion
+from antiphon.stores.query import DatabaseSession, Statement, insertion
 from antiphon.stores.section import PageCursor, is_valid_id, require_valid_id
 from antiphon.stores.tables import admin_api_keys, api_keys, project_users, users
 
@@ -20,13 +20,13 @@ _MEMBER = (project_users.c.project_id, *USER, project_users.c.role, project_user
 _PLACED = (project_users.c.project_id == bindparam("project"), project_users.c.user_id == bindparam("user"))
 
 _ADD = insertion(users)
-_GET = Query(select(*USER).where(users.c.id == bindparam("user")))
-_FIND = Query(select(*USER).where(users.c.email == bindparam("address")))
-_FIRST = Query(select(*USER).where(users.c.seq == select(func.min(users.c.seq)).scalar_subquery()))
+_GET = Statement(select(*USER).where(users.c.id == bindparam("user")))
+_FIND = Statement(select(*USER).where(users.c.email == bindparam("address")))
+_FIRST = Statement(select(*USER).where(users.c.seq == select(func.min(users.c.seq)).scalar_subquery()))
 # PostgreSQL: whoever may take an owner away holds all owners until that is done, so that two cannot take one each.
-HOLD_OWNERS = Query(update(users).where(users.c.role == literal_column("'owner'")).values(name=users.c.name))
-_OWNERS = Query(select(func.count()).select_from(users).where(users.c.role == literal_column("'owner'")))
-_UPDATE = Query(
+HOLD_OWNERS = Statement(update(users).where(users.c.role == literal_column("'owner'")).values(name=users.c.name))
+_OWNERS = Statement(select(func.count()).select_from(users).where(users.c.role == literal_column("'owner'")))
+_UPDATE = Statement(
     update(users)
     .where(users.c.id == bindparam("user"))
     .values(
@@ -36,18 +36,18 @@ _UPDATE = Query(
     )
 )
 # Places in projects go by ON DELETE CASCADE.
-_DELETE = Query(delete(users).where(users.c.id == bindparam("user")))
-_REVOKE_ADMIN_KEYS = Query(
+_DELETE = Statement(delete(users).where(users.c.id == bindparam("user")))
+_REVOKE_ADMIN_KEYS = Statement(
     update(admin_api_keys)
     .where(admin_api_keys.c.user_id == bindparam("user"), admin_api_keys.c.revoked_at.is_(None))
     .values(revoked_at=bindparam("at"))
 )
-_REVOKE_KEYS = Query(
+_REVOKE_KEYS = Statement(
     update(api_keys)
     .where(api_keys.c.user_id == bindparam("user"), api_keys.c.revoked_at.is_(None))
     .values(revoked_at=bindparam("at"))
 )
-_REVOKE_PROJECTS_KEYS = Query(
+_REVOKE_PROJECTS_KEYS = Statement(
     update(api_keys)
     .where(
         api_keys.c.project_id == bindparam("project"),
@@ -58,22 +58,22 @@ _REVOKE_PROJECTS_KEYS = Query(
 )
 
 _ADD_MEMBER = insertion(project_users)
-_GET_MEMBER = Query(select(*_MEMBER).join(users, users.c.id == project_users.c.user_id).where(*_PLACED))
-_ROLES = Query(
+_GET_MEMBER = Statement(select(*_MEMBER).join(users, users.c.id == project_users.c.user_id).where(*_PLACED))
+_ROLES = Statement(
     select(project_users.c.project_id, project_users.c.role).where(project_users.c.user_id == bindparam("user"))
 )
-_SET_ROLE = Query(update(project_users).where(*_PLACED).values(role=bindparam("new_role")))
-_DELETE_MEMBER = Query(delete(project_users).where(*_PLACED))
+_SET_ROLE = Statement(update(project_users).where(*_PLACED).values(role=bindparam("new_role")))
+_DELETE_MEMBER = Statement(delete(project_users).where(*_PLACED))
 
 
-class Users(AuditedSection):
+class UserSection(AuditedSection):
     """Implements the users' and members' part of `ports.OrganisationStore`."""
 
     async def add_user(self, user: User, entries: Sequence[AuditEntry] = ()) -> None:
         """Add a user; see `ports`."""
         require_valid_id(user.id, user.email)
 
-        def change(session: Session) -> None:
+        def change(session: DatabaseSession) -> None:
             insert_user(session, user)
             record(session, *entries)
 
@@ -105,7 +105,7 @@ class Users(AuditedSection):
     async def update_user(self, user: User, entries: Sequence[AuditEntry] = ()) -> bool:
         """Change a user; see `ports`."""
 
-        def change(session: Session) -> bool:
+        def change(session: DatabaseSession) -> bool:
             session.run(HOLD_OWNERS, {})
             values = {
                 "user": user.id,
@@ -124,7 +124,7 @@ class Users(AuditedSection):
     async def delete_user(self, user_id: str, at: int, entries: Sequence[AuditEntry] = ()) -> bool:
         """Delete a user with their places and keys; see `ports`."""
 
-        def change(session: Session) -> bool:
+        def change(session: DatabaseSession) -> bool:
             session.run(HOLD_OWNERS, {})
             found = session.run(_DELETE, {"user": user_id}) > 0
             if found:
@@ -140,7 +140,7 @@ class Users(AuditedSection):
     async def add_member(self, member: Member, entries: Sequence[AuditEntry] = ()) -> None:
         """Give a user a place in a project; see `ports`."""
 
-        def change(session: Session) -> None:
+        def change(session: DatabaseSession) -> None:
             insert_member(session, member)
             record(session, *entries)
 
@@ -170,7 +170,7 @@ class Users(AuditedSection):
     ) -> bool:
         """Change a member's role; False if there is no such member."""
 
-        def change(session: Session) -> bool:
+        def change(session: DatabaseSession) -> bool:
             found = session.run(_SET_ROLE, {"project": project_id, "user": user_id, "new_role": role}) > 0
             if found:
                 record(session, *entries)
@@ -181,7 +181,7 @@ class Users(AuditedSection):
     async def delete_member(self, project_id: str, user_id: str, at: int, entries: Sequence[AuditEntry] = ()) -> bool:
         """Take a user's place in a project; see `ports`."""
 
-        def change(session: Session) -> bool:
+        def change(session: DatabaseSession) -> bool:
             found = session.run(_DELETE_MEMBER, {"project": project_id, "user": user_id}) > 0
             if found:
                 session.run(_REVOKE_PROJECTS_KEYS, {"project": project_id, "user": user_id, "at": at})
@@ -191,49 +191,49 @@ class Users(AuditedSection):
         return await self._change(change)
 
 
-def insert_user(session: Session, user: User) -> None:
+def insert_user(session: DatabaseSession, user: User) -> None:
     """Add a user, as part of a change."""
     session.run(_ADD, row_of(user, _USER_FIELDS))
 
 
-def insert_member(session: Session, member: Member) -> None:
+def insert_member(session: DatabaseSession, member: Member) -> None:
     """Add a member, as part of a change."""
     row = {"project_id": member.project_id, "user_id": member.user.id, "role": member.role}
     session.run(_ADD_MEMBER, {**row, "added_at": member.added_at})
 
 
-def roles_of(session: Session, user_id: str) -> dict[str, str]:
+def roles_of(session: DatabaseSession, user_id: str) -> dict[str, str]:
     """See `member_roles`."""
     return dict(session.all(_ROLES, {"user": user_id}))
 
 
-def _require_owner(session: Session) -> None:
+def _require_owner(session: DatabaseSession) -> None:
     row = session.one(_OWNERS, {})
     if not row or not row[0]:
         raise Conflict("The organisation must keep an owner: make somebody else one first.", code="last_owner")
 
 
-def _get(session: Session, user_id: str) -> User | None:
+def _get(session: DatabaseSession, user_id: str) -> User | None:
     row = session.one(_GET, {"user": user_id})
     return User(*row) if row else None
 
 
-def _find(session: Session, email: str) -> User | None:
+def _find(session: DatabaseSession, email: str) -> User | None:
     row = session.one(_FIND, {"address": email})
     return User(*row) if row else None
 
 
-def _first(session: Session) -> User | None:
+def _first(session: DatabaseSession) -> User | None:
     row = session.one(_FIRST, {})
     return User(*row) if row else None
 
 
-def _get_member(session: Session, project_id: str, user_id: str) -> Member | None:
+def _get_member(session: DatabaseSession, project_id: str, user_id: str) -> Member | None:
     row = session.one(_GET_MEMBER, {"project": project_id, "user": user_id})
     return _member(*row) if row else None
 
 
-def _list_members(session: Session, where: Sequence[ColumnElement[bool]], cut: PageCursor) -> Page[Member]:
+def _list_members(session: DatabaseSession, where: Sequence[ColumnElement[bool]], cut: PageCursor) -> Page[Member]:
     return page(session, project_users, _MEMBER, where, cut, _member, cursor=project_users.c.user_id)
 
 

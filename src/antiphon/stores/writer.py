@@ -15,7 +15,7 @@ from typing import Any
 from antiphon.domain import limits
 from antiphon.domain.errors import StoreUnavailable, fresh
 from antiphon.stores.driver import Driver
-from antiphon.stores.query import Session
+from antiphon.stores.query import DatabaseSession
 from antiphon.stores.threads import CallQueue, DatabaseCall, DatabaseThread
 
 
@@ -113,7 +113,7 @@ class Writer(DatabaseThread):
                 self._fail(group[number + 1 :], error)
                 return
 
-    def _begin(self) -> Session:
+    def _begin(self) -> DatabaseSession:
         try:
             session = self._in_time()
             session.begin()
@@ -124,14 +124,14 @@ class Writer(DatabaseThread):
             session.begin()
         return session
 
-    def _in_time(self) -> Session:
+    def _in_time(self) -> DatabaseSession:
         """A session that waits for locks for as long as it now should."""
         if self._hurries != self.hurried:
             self._hurries = self.hurried
             self.session().hurry(hurried=self._hurries)
         return self.session()
 
-    def _roll_back(self, session: Session) -> None:
+    def _roll_back(self, session: DatabaseSession) -> None:
         try:
             session.rollback()
         except self.driver.error as error:
@@ -154,7 +154,7 @@ class Writer(DatabaseThread):
         self._tidy_at = None if done else time.monotonic() + limits.STORE_ERASE_WITHIN
 
 
-def _run(session: Session, group: Sequence[DatabaseCall]) -> None:
+def _run(session: DatabaseSession, group: Sequence[DatabaseCall]) -> None:
     for wave in waves(group):
         for function, calls in wave.items():
             results = function(session, [call.argument for call in calls])

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from antiphon.stores.query import Session
+from antiphon.stores.query import DatabaseSession
 from antiphon.stores.threads import DatabaseCall
 from antiphon.stores.writer import waves
 
 
-def put(_session: Session, batch: Sequence[str]) -> list[None]:
+def put(_session: DatabaseSession, batch: Sequence[str]) -> list[None]:
     """A kind of write."""
     return [None] * len(batch)
 
 
-def delete(_session: Session, batch: Sequence[str]) -> list[None]:
+def delete(_session: DatabaseSession, batch: Sequence[str]) -> list[None]:
     """Another kind of write."""
     return [None] * len(batch)
 
