@@ -213,7 +213,7 @@ class Exchange:
         if self.call is not None:
             self._headers_sent = len(self.call.headers)
             headers += self.call.headers
-            headers += self.call.rates
+            headers += self.call.rate_headers
             headers += self.call.trailers
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 

@@ -15,12 +15,12 @@ class Durable:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def enter(self, admission: GenerationContext) -> None:
+    async def enter(self, context: GenerationContext) -> None:
         """Raise `StoreUnavailable` before anything is paid for."""
         await self._store.check_writable()
 
-    def finish(self, admission: GenerationContext) -> None:
+    def finish(self, context: GenerationContext) -> None:
         """Nothing."""
 
-    def leave(self, admission: GenerationContext) -> None:
+    def leave(self, context: GenerationContext) -> None:
         """Nothing."""

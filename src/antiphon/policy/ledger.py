@@ -28,7 +28,7 @@ _DAY = 86_400
 
 
 class Ledger:
-    """A witness of all calls (`policy.stage.CallListener`), and the task that writes what it has seen."""
+    """A listener of all calls (`policy.stage.CallListener`), and the task that writes what it has seen."""
 
     def __init__(self, store: LedgerStore, pricing: Pricing, clock: Clock, *, days: int = limits.LEDGER_DAYS) -> None:
         """`days`: how long entries are kept."""
@@ -42,9 +42,9 @@ class Ledger:
         self._lost = 0
         self._tasks: list[asyncio.Task[None]] = []
 
-    def closed(self, call: Call) -> None:
+    def call_ended(self, call: Call) -> None:
         """Note a call that is over. What asked no model for anything has no entry."""
-        if not call.admissions and not (call.model is not None and call.status >= 400):
+        if not call.generations and not (call.model is not None and call.status >= 400):
             return
         if len(self._waiting) >= limits.LEDGER_QUEUE:
             self._lost += 1
@@ -131,12 +131,12 @@ class Ledger:
 
     # --- the entry ----------------------------------------------------------------------------------------------------
     def _entry(self, call: Call) -> Entry:
-        admissions = call.admissions
+        generations = call.generations
         cost = costs.of_call(self._pricing, call)
-        usage, estimated = costs.total(admissions)
-        last = admissions[-1] if admissions else None
+        usage, estimated = costs.total(generations)
+        last = generations[-1] if generations else None
         target = last.trace.target if last is not None else None
-        first = next((admission.first_at for admission in admissions if admission.first_at is not None), None)
+        first = next((context.first_at for context in generations if context.first_at is not None), None)
         attempts, tried = _attempts(call)
         key = call.caller.key
         return Entry(
@@ -151,8 +151,8 @@ class Ledger:
             route=None if last is None else shortened(last.route.name, limits.MAX_LABEL),
             targets=shortened(tried, limits.MAX_TARGETS_TEXT),
             attempts=amounts.count(attempts),
-            fallback=int(any(admission.trace.fallback for admission in admissions)),
-            kept=int(any(admission.cached for admission in admissions)),
+            fallback=int(any(context.trace.fallback for context in generations)),
+            kept=int(any(context.cached for context in generations)),
             status=call.status,
             error=_error(call, last),
             input_tokens=usage.input_tokens,
@@ -179,10 +179,10 @@ class Ledger:
 
 def _attempts(call: Call) -> tuple[int, str]:
     """How often a target was tried, and which ones. A route with one engine behind it notes no attempts."""
-    count = call.refused.attempts
-    targets = dict.fromkeys(map(str, call.refused.tries))
-    for admission in call.admissions:
-        trace = admission.trace
+    count = call.refused_generations.attempts
+    targets = dict.fromkeys(map(str, call.refused_generations.tries))
+    for context in call.generations:
+        trace = context.trace
         for attempt in trace.attempts:
             targets[str(attempt.target)] = None
         if trace.target is not None:
@@ -198,5 +198,5 @@ def _error(call: Call, last: GenerationContext | None) -> str | None:
         return last.error
     if call.status < 400:
         return None
-    codes = [admission.error for admission in call.admissions if admission.error is not None]
+    codes = [context.error for context in call.generations if context.error is not None]
     return codes[-1] if codes else "refused"

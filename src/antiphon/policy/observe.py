@@ -68,9 +68,9 @@ class ModelRow:
     unmet: int = 0
     total: Histogram = field(default_factory=Histogram)
 
-    def add(self, admission: GenerationContext) -> None:
+    def add(self, context: GenerationContext) -> None:
         """Add the tokens of one generation."""
-        usage = admission.consumed
+        usage = context.total_usage
         if usage is None:
             return
         self.input += usage.input_tokens
@@ -136,9 +136,9 @@ class Gauge(NamedTuple):
 
 
 class Observer:
-    """Counts requests and calls, and writes their lines. A witness and a stage of the gate.
+    """Counts requests and calls, and writes their lines. A listener and a stage of the gate.
 
-    As a stage it must be the first, as a witness the last: then it sees what all others have made of a call.
+    As a stage it must be the first, as a listener the last: then it sees what all others have made of a call.
     """
 
     def __init__(
@@ -168,14 +168,14 @@ class Observer:
         self.cache: Table[str, Count] = Table(Count, OTHER, most=limits.MAX_SERIES)
 
     # --- a stage ------------------------------------------------------------------------------------------------------
-    async def enter(self, admission: GenerationContext) -> None:
+    async def enter(self, context: GenerationContext) -> None:
         """One more is being made."""
         self.generating += 1
 
-    def finish(self, admission: GenerationContext) -> None:
+    def finish(self, context: GenerationContext) -> None:
         """Nothing: the call's end tells."""
 
-    def leave(self, admission: GenerationContext) -> None:
+    def leave(self, context: GenerationContext) -> None:
         """One less is."""
         self.generating -= 1
 
@@ -211,17 +211,17 @@ class Observer:
             logs.line("debug" if quiet else "info", "request", "http", {**fields, "request_id": request_id})
             logs.flush()
 
-    def closed(self, call: Call) -> None:
+    def call_ended(self, call: Call) -> None:
         """A call is over."""
         seconds = call.ended - call.began
         model = self._model(call)
         # What broke a stream off is not the error of an HTTP answer.
-        facts = CallSummary(error=call.error or (call.admissions[-1].error if call.admissions else None))
+        facts = CallSummary(error=call.error or (call.generations[-1].error if call.generations else None))
         self._count(call.endpoint, call.method, call.status, model, seconds, facts.error)
         by_key = self.keys[KeyLabel(call.caller.project.id, call.caller.key.id)]
         by_key.calls += 1
         by_key.errors += call.status >= 400
-        if call.admissions:
+        if call.generations:
             self._generated(call, model, seconds, facts, by_key)
         facts.cache = _cache_outcome(call)
         if facts.cache is not None:
@@ -237,8 +237,8 @@ class Observer:
 
     def _model(self, call: Call) -> str:
         """The call's route as it was configured, which is not always what the client has called it."""
-        if call.admissions:
-            route = call.admissions[-1].route
+        if call.generations:
+            route = call.generations[-1].route
             return route.name if route.spec is None else route.spec.name
         if call.model is None:
             return ""
@@ -248,15 +248,15 @@ class Observer:
         row = self.models[model]
         row.calls += 1
         row.total.observe(seconds)
-        facts.attempts = call.refused.attempts
-        for target, count in call.refused.tries.items():
+        facts.attempts = call.refused_generations.attempts
+        for target, count in call.refused_generations.tries.items():
             refused = self.targets[_target(target, model)]
             refused.attempts += count
             refused.failed += count
-        for admission in call.admissions:
-            row.add(admission)
-            row.unmet += admission.unmet
-            self._tried(admission, model, call.began, facts)
+        for context in call.generations:
+            row.add(context)
+            row.unmet += context.unmet
+            self._tried(context, model, call.began, facts)
         by_key.input += facts.input
         by_key.output += facts.output
         if self.cost is not None:
@@ -267,10 +267,10 @@ class Observer:
                 row.cost += facts.cost
                 by_key.cost += facts.cost
 
-    def _tried(self, admission: GenerationContext, model: str, began: float, facts: CallSummary) -> None:
+    def _tried(self, context: GenerationContext, model: str, began: float, facts: CallSummary) -> None:
         """Note what one generation used, and what became of each attempt at a target."""
-        facts.add(admission, began)
-        trace = admission.trace
+        facts.add(context, began)
+        trace = context.trace
         for attempt in trace.attempts:
             row = self.targets[_target(attempt.target, model)]
             row.attempts += 1
@@ -283,9 +283,9 @@ class Observer:
         row.fallbacks += trace.fallback
         if not trace.attempts:
             row.attempts += 1
-            row.failed += admission.error is not None and admission.error != "cancelled"
-        if admission.first_at is not None:
-            self.first_token[Served(model, facts.target)].observe(admission.first_at - began)
+            row.failed += context.error is not None and context.error != "cancelled"
+        if context.first_at is not None:
+            self.first_token[Served(model, facts.target)].observe(context.first_at - began)
 
 
 @dataclass(slots=True)
@@ -305,19 +305,19 @@ class CallSummary:
     cost: int | None = None
     cache: str | None = None
 
-    def add(self, admission: GenerationContext, began: float) -> None:
+    def add(self, context: GenerationContext, began: float) -> None:
         """Add one generation."""
-        usage = admission.consumed
+        usage = context.total_usage
         if usage is not None:
             self.used = True
             self.input += usage.input_tokens
             self.output += usage.output_tokens
             self.cached += usage.cached_tokens
             self.estimated |= usage.estimated
-        self.attempts += len(admission.trace.attempts) or (admission.trace.target is not None)
-        self.fallback |= admission.trace.fallback
-        if admission.first_at is not None and (self.first is None or admission.first_at - began < self.first):
-            self.first = admission.first_at - began
+        self.attempts += len(context.trace.attempts) or (context.trace.target is not None)
+        self.fallback |= context.trace.fallback
+        if context.first_at is not None and (self.first is None or context.first_at - began < self.first):
+            self.first = context.first_at - began
 
 
 def _known(method: str) -> str:
@@ -351,7 +351,7 @@ def _fields(call: Call, model: str, seconds: float, facts: CallSummary) -> dict[
         fields["model"] = model
     if call.streamed:
         fields["stream"] = True
-    if call.admissions:
+    if call.generations:
         _add_generated(fields, facts)
     if facts.cache is not None:
         fields["cache"] = facts.cache

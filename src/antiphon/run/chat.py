@@ -38,7 +38,7 @@ class Chat:
     async def create(self, call: Call, body: Json, unknown: Unknown) -> ChatRun:
         """Admit a request: everything that can be refused is refused here, before anything is made."""
         request = requests.parse(body, unknown.fields)
-        call.asks(request.model, body)
+        call.note_request(request.model, body)
         call.streamed = request.stream
         engine = self._gate.bound(call, self._routes.find(request.model, call.project_id))
         if not engine.capabilities.passes_extra:

@@ -65,14 +65,14 @@ class Store:
         return 0
 
 
-def call(*admissions: Usage | None, status: int = 200) -> Call:
+def call(*generations: Usage | None, status: int = 200) -> Call:
     made = Call(CALLER, "/v1/responses", "req_1", 1_700_000_000.5, model="m")
     made.status = status
-    for usage in admissions:
-        admission = GenerationContext(made, ROUTE, Generation("m", ()))
-        admission.usage = usage
-        admission.finished = usage is not None
-        made.admissions.append(admission)
+    for usage in generations:
+        context = GenerationContext(made, ROUTE, Generation("m", ()))
+        context.usage = usage
+        context.finished = usage is not None
+        made.generations.append(context)
     return made
 
 
@@ -89,11 +89,11 @@ def test_a_failed_write_is_tried_again_and_nothing_is_lost(monkeypatch: pytest.M
         writer = ledger(store)
         await writer.start()
         for _ in range(3):
-            writer.closed(call(Usage(1)))
+            writer.call_ended(call(Usage(1)))
         await store.tries(3)
         store.failing = RuntimeError("and not even politely")
         await store.tries(2)
-        writer.closed(call(Usage(2)))
+        writer.call_ended(call(Usage(2)))
         store.failing = None
         await store.tries(1)
         await writer.stop()
@@ -112,7 +112,7 @@ def test_an_entry_that_no_database_takes_harms_no_other(monkeypatch: pytest.Monk
         writer = ledger(store)
         await writer.start()
         for number in range(7):
-            writer.closed(call(Usage(number)))
+            writer.call_ended(call(Usage(number)))
         while len(store.entries) < 5:  # noqa: ASYNC110  (nothing tells)
             await asyncio.sleep(0.001)
         await writer.stop()
@@ -126,14 +126,14 @@ def test_an_entry_has_no_text_and_no_number_that_a_database_cannot_hold() -> Non
         store = Store()
         writer = ledger(store)
         made = call(Usage(2**70, 2**71, 2**72, 2**73))
-        made.asks("x" * 20_000_000, {"service_tier": "a\x00"})
+        made.note_request("x" * 20_000_000, {"service_tier": "a\x00"})
         made.object_id, made.request_id = "chatcmpl\x00", "r" * 10_000
-        made.admissions[0].trace.target = TargetName("up", "m\ud800" + "m" * 10_000)
-        made.admissions[0].tier = "\x00"
-        writer.closed(made)
+        made.generations[0].trace.target = TargetName("up", "m\ud800" + "m" * 10_000)
+        made.generations[0].tier = "\x00"
+        writer.call_ended(made)
         refused = call(status=404)
-        refused.asks("a\x00b", {})
-        writer.closed(refused)
+        refused.note_request("a\x00b", {})
+        writer.call_ended(refused)
         await writer.stop()
         [entry] = store.entries
         assert (entry.model, entry.object_id, entry.service_tier) == (None, None, "default")
@@ -150,7 +150,7 @@ def test_what_waits_is_written_at_the_end() -> None:
         writer = ledger(store)
         await writer.start()
         for _ in range(limits.LEDGER_BATCH * 2 + 1):
-            writer.closed(call(Usage(1)))
+            writer.call_ended(call(Usage(1)))
         await writer.stop()
         assert (len(store.entries), store.writes) == (limits.LEDGER_BATCH * 2 + 1, 3)
 
@@ -164,7 +164,7 @@ def test_the_queue_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         store = Store()
         writer = ledger(store)
         for _ in range(9):
-            writer.closed(call(Usage(1)))
+            writer.call_ended(call(Usage(1)))
         await writer.stop()
         assert len(store.entries) == 5
 
@@ -176,14 +176,14 @@ def test_an_entry_says_what_happened_on_the_way() -> None:
         store = Store()
         writer = ledger(store)
         made = call(Usage(10, 1, 5, 2), Usage(20, 0, 7, 0, estimated=True))
-        first, second = made.admissions
+        first, second = made.generations
         one, two = TargetName("a", "m1"), TargetName("b", "m2")
         first.trace.attempts += [Attempt(one, "upstream_error", 3), Attempt(two, None, 5)]
         first.trace.target, first.trace.fallback = two, True
         second.trace.attempts.append(Attempt(two, None, 5))
         second.trace.target = two
         first.first_at = made.began + 0.25
-        writer.closed(made)
+        writer.call_ended(made)
         await writer.stop()
         [entry] = store.entries
         assert (entry.attempts, entry.targets, entry.served, entry.fallback) == (3, "a/m1,b/m2", "m2", 1)
@@ -201,10 +201,10 @@ def test_a_kept_answer_costs_nothing_and_says_what_it_saved() -> None:
         store = Store()
         writer = ledger(store)
         made = call(Usage())
-        [admission] = made.admissions
-        admission.route = PricedRoute("scripted", ScriptedEngine(), DOLLAR_A_TOKEN)
-        admission.cached, admission.saved = True, Usage(10, 0, 3)
-        writer.closed(made)
+        [context] = made.generations
+        context.route = PricedRoute("scripted", ScriptedEngine(), DOLLAR_A_TOKEN)
+        context.cached, context.saved_usage = True, Usage(10, 0, 3)
+        writer.call_ended(made)
         await writer.stop()
         [entry] = store.entries
         assert (entry.cost, entry.saved, entry.kept, entry.attempts) == (0, 3 * 10**9, 1, 0)
@@ -216,10 +216,10 @@ def test_an_entry_is_cheap() -> None:
     async def main() -> None:
         writer = ledger(Store())
         made = call(Usage(10, 1, 5, 2))
-        writer.closed(made)
+        writer.call_ended(made)
         began = time.perf_counter()
         for _ in range(1000):
-            writer.closed(made)
+            writer.call_ended(made)
         assert (time.perf_counter() - began) / 1000 < 200e-6  # it takes some 10: this fails only if it waits
 
     asyncio.run(main())

@@ -35,11 +35,11 @@ def made(name: str = "gpt-5", **fields: Any) -> Call:
 def generated(
     call: Call, trace: RouteTrace, *, usage: Usage | None = None, route: SingleRoute | None = None
 ) -> GenerationContext:
-    admission = GenerationContext(call, route or SingleRoute("gpt-5", ScriptedEngine(), 1), ASKED, trace=trace)
-    admission.usage = usage
-    admission.first_at = call.began + 0.2
-    call.admissions.append(admission)
-    return admission
+    context = GenerationContext(call, route or SingleRoute("gpt-5", ScriptedEngine(), 1), ASKED, trace=trace)
+    context.usage = usage
+    context.first_at = call.began + 0.2
+    call.generations.append(context)
+    return context
 
 
 def test_a_call_is_counted_everywhere() -> None:
@@ -49,7 +49,7 @@ def test_a_call_is_counted_everywhere() -> None:
     generated(call, trace, usage=Usage(10, 4, 20, 5, 1, 2, 3))
     call.headers.append((b"x-antiphon-cache", b"miss"))
     with logged() as lines:
-        observer.closed(call)
+        observer.call_ended(call)
     assert dict(observer.requests)[Request("/v1/chat/completions", "POST", "2xx", "gpt-5")].value == 1
     row = dict(observer.models)["gpt-5"]
     assert (row.calls, row.input, row.output, row.cached) == (1, 10, 20, 4)
@@ -93,7 +93,7 @@ def test_several_generations_are_one_call() -> None:
     for _ in range(3):
         generated(call, RouteTrace(target=LOCAL), usage=Usage(10, 0, 5))
     with logged() as lines:
-        observer.closed(call)
+        observer.call_ended(call)
     row = dict(observer.models)["gpt-5"]
     assert (row.calls, row.input, row.output) == (1, 30, 15)
     assert dict(observer.targets)["local/small"].attempts == 3
@@ -107,7 +107,7 @@ def test_a_cost_that_is_not_known_is_counted_as_such() -> None:
     call = made()
     generated(call, RouteTrace(target=LOCAL), usage=Usage(10, 0, 5))
     with logged() as lines:
-        observer.closed(call)
+        observer.call_ended(call)
     row = dict(observer.models)["gpt-5"]
     assert (row.cost, row.unknown_cost) == (0, 1)
     assert "cost_usd" not in lines.all()[0]
@@ -120,14 +120,14 @@ def test_names_that_clients_make_up_are_no_labels() -> None:
     with logged() as lines:
         unknown = made("a secret name")
         unknown.status, unknown.error = 404, "model_not_found"
-        observer.closed(unknown)
+        observer.call_ended(unknown)
         call = made("openai/made-up")
         generated(
             call,
             RouteTrace([Attempt(TargetName("openai", "made-up"), None, 1)], TargetName("openai", "made-up")),
             route=star,
         )
-        observer.closed(call)
+        observer.call_ended(call)
         observer.answered("/healthz", "A-METHOD", 405, 0.1, "req_2", "method_not_allowed", quiet=False)
     labels = {each.model for each, _ in observer.requests}
     assert labels == {"other", "openai/*", ""}
@@ -143,7 +143,7 @@ def test_the_number_of_series_is_bounded() -> None:
         call = made()
         call.caller = Caller(Key(f"key_{number}", "proj_1", "", b"", "", 1), call.caller.project)
         call.error = f"code_{number}"
-        observer.closed(call)
+        observer.call_ended(call)
     assert len(observer.keys) == len(observer.errors) == limits.MAX_SERIES + 1
     assert dict(observer.keys)[KeyLabel("other", "other")].calls == 50
     assert dict(observer.errors)["other"].value == 50
@@ -154,7 +154,7 @@ def test_any_status_can_be_counted(status: int) -> None:
     observer = Observer()
     call = made()
     call.status = status
-    observer.closed(call)
+    observer.call_ended(call)
     assert len(observer.requests) == 1
 
 
@@ -163,7 +163,7 @@ def test_what_broke_a_stream_off_is_told() -> None:
     call = made(streamed=True)
     generated(call, RouteTrace(target=LOCAL)).error = "upstream_error"
     with logged() as lines:
-        observer.closed(call)
+        observer.call_ended(call)
     assert lines.all()[0]["error"] == "upstream_error"
     row = dict(observer.targets)["local/small"]
     assert (row.attempts, row.failed) == (1, 1)
@@ -173,7 +173,7 @@ def test_a_client_that_hung_up_does_not_blame_the_target() -> None:
     observer = Observer(["gpt-5"])
     call = made(streamed=True)
     generated(call, RouteTrace(target=LOCAL)).error = "cancelled"
-    observer.closed(call)
+    observer.call_ended(call)
     assert dict(observer.targets)["local/small"].failed == 0
 
 
@@ -214,5 +214,5 @@ def test_a_call_costs_a_few_microseconds() -> None:
 def _timed(observer: Observer, call: Call) -> float:
     began = time.perf_counter()
     for _ in range(100):
-        observer.closed(call)
+        observer.call_ended(call)
     return (time.perf_counter() - began) / 100

@@ -40,22 +40,22 @@ class Keys:
     def __init__(self, server_secret: bytes) -> None:
         self._secret = hmac.digest(server_secret, b"antiphon cached answers", "sha256")
 
-    async def key(self, admission: GenerationContext) -> bytes:
+    async def key(self, context: GenerationContext) -> bytes:
         """32 bytes, equal for equal generations of one project on one route.
 
         Several of one call that are equal (the choices of a chat completion) are meant to differ: each has its own key.
         """
-        project_id, route = admission.call.project_id, admission.route
-        generation = _canonical(admission.generation)
-        content = _ENCODER.encode((_FORMAT, project_id, route.name, _targets(admission), generation))
+        project_id, route = context.call.project_id, context.route
+        generation = _canonical(context.generation)
+        content = _ENCODER.encode((_FORMAT, project_id, route.name, _targets(context), generation))
         if len(content) > limits.MIB:
             # Images, files: others need not wait for those.
             asked = await asyncio.to_thread(self._digest, content)
         else:
             asked = self._digest(content)
-        admission.asked = asked
-        # In the order of their admission, whichever comes here first: the second choice is the second again.
-        earlier = takewhile(lambda each: each is not admission, admission.call.admissions)
+        context.cache_key = asked
+        # In the order of their context, whichever comes here first: the second choice is the second again.
+        earlier = takewhile(lambda each: each is not context, context.call.generations)
         ordinal = sum(_is_twin(each, asked) for each in earlier)
         return self._digest(b"%b %d" % (asked, ordinal)) if ordinal else asked
 
@@ -71,7 +71,7 @@ def _is_twin(earlier: GenerationContext, asked: bytes) -> bool:
     """
     if earlier.error is not None:
         return False
-    return earlier.asked == asked or (earlier.asked is None and not earlier.finished)
+    return earlier.cache_key == asked or (earlier.cache_key is None and not earlier.finished)
 
 
 def cacheable(generation: Generation) -> bool:
@@ -97,9 +97,9 @@ def plain(generation: Generation) -> Generation:
     return generation if generation.passthrough is None else msgspec.structs.replace(generation, passthrough=None)
 
 
-def _targets(admission: GenerationContext) -> list[tuple[str, str | None]]:
+def _targets(context: GenerationContext) -> list[tuple[str, str | None]]:
     """What may answer: with other targets behind its name, a route gives other answers."""
-    spec = admission.route.spec
+    spec = context.route.spec
     return [] if spec is None else [(target.upstream, target.model) for target in (*spec.targets, *spec.fallbacks)]
 
 

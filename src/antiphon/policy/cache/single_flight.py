@@ -26,17 +26,17 @@ class SharedGeneration:
     """
 
     def __init__(
-        self, admission: GenerationContext, completed: Callable[[SharedGeneration], Coroutine[Any, Any, None]]
+        self, context: GenerationContext, completed: Callable[[SharedGeneration], Coroutine[Any, Any, None]]
     ) -> None:
-        """`admission`: the first call's. `completed` is awaited when the answer is whole, before the flight is over."""
+        """`context`: the first call's. `completed` is awaited when the answer is whole, before the flight is over."""
         self.deltas: list[Delta] = []
         #: Whether its `Finish` is here, so that nothing more can go wrong.
         self.finished = False
         #: Whether nothing more will come, for whatever reason.
         self.over = False
         self.error: BaseException | None = None
-        self.trace: RouteTrace = admission.trace
-        self._admission = admission
+        self.trace: RouteTrace = context.trace
+        self._context = context
         self._landed = completed
         self._listeners: list[Subscriber] = []
         self._payer: Subscriber | None = None
@@ -54,15 +54,15 @@ class SharedGeneration:
 
     def begin(self, over: Callable[[], None]) -> Subscriber:
         """Ask the engine; the listener is the first call's. `over` is called when nobody may join any more."""
-        listener = self._payer = self.listen(self._admission)
+        listener = self._payer = self.listen(self._context)
         self._pump = asyncio.create_task(self._run())
         # Not in the task itself: one that is cancelled before its first step does nothing at all.
         self._pump.add_done_callback(lambda _: self._end(over))
         return listener
 
-    def listen(self, admission: GenerationContext) -> Subscriber:
+    def listen(self, context: GenerationContext) -> Subscriber:
         """One more call listens, from the beginning."""
-        listener = Subscriber(self, admission)
+        listener = Subscriber(self, context)
         self._listeners.append(listener)
         return listener
 
@@ -89,8 +89,8 @@ class SharedGeneration:
         self.tell()
 
     async def _fly(self) -> None:
-        admission = self._admission
-        stream = await admission.route.generate(admission.generation, self.trace)
+        context = self._context
+        stream = await context.route.generate(context.generation, self.trace)
         async with aclosing(stream):
             self.begun = True
             self.tell()
@@ -148,27 +148,27 @@ class SharedGeneration:
 
     def _settle(self, payer: Subscriber) -> None:
         """The payer leaves before it has taken all that was made: that is billed all the same."""
-        admission = payer.admission
+        context = payer.context
         for delta in self.deltas[payer.at :]:
-            admission.first_at = admission.first_at or time.monotonic()
+            context.first_at = context.first_at or time.monotonic()
             if isinstance(delta, Finish):
-                admission.usage = delta.usage.bounded()
+                context.usage = delta.usage.bounded()
             else:
-                admission.said.add(getattr(delta, "text", ""))
+                context.generated_text.add(getattr(delta, "text", ""))
 
     def _hand_over(self, leaver: Subscriber) -> None:
         """The next listener pays for the whole, and who leaves for nothing: so it is billed once."""
         next_payer = self._payer = self._listeners[0]
-        leaver.admission.usage = Usage()
-        next_payer.admission.cached = False
-        next_payer.admission.usage = None
+        leaver.context.usage = Usage()
+        next_payer.context.cached = False
+        next_payer.context.usage = None
 
 
 class Subscriber(Stream[Delta]):
     """One call's view of a flight: all its deltas, from the first."""
 
-    def __init__(self, flight: SharedGeneration, admission: GenerationContext) -> None:
-        self.admission = admission
+    def __init__(self, flight: SharedGeneration, context: GenerationContext) -> None:
+        self.context = context
         #: How many deltas it has taken.
         self.at = 0
         self._flight = flight
@@ -194,7 +194,7 @@ class Subscriber(Stream[Delta]):
         while not self._closed:
             if self.at < len(flight.deltas):
                 delta = self._take()
-                if isinstance(delta, Progress) and not self.admission.generation.track:
+                if isinstance(delta, Progress) and not self.context.generation.track:
                     continue
                 return delta
             if flight.over or flight.finished:
@@ -206,12 +206,12 @@ class Subscriber(Stream[Delta]):
 
     def _take(self) -> Delta:
         """What is next; all that is there at once, for who can take that."""
-        deltas, generation = self._flight.deltas, self.admission.generation
+        deltas, generation = self._flight.deltas, self.context.generation
         count = whole(deltas, self.at) if generation.batches else 1
         piece = deltas[self.at : self.at + count]
         self.at += count
         self._flight.taken(self.at)
-        return joined(map(as_new, piece) if self.admission.cached else piece)
+        return joined(map(as_new, piece) if self.context.cached else piece)
 
     async def aclose(self) -> None:
         """Listen no more. Safe to call twice."""

@@ -70,38 +70,38 @@ class Cache:
         """End what is shared and still under way. What is finished is kept first."""
         await asyncio.gather(*(flight.close(limits.CLOSE_TIMEOUT * flight.finished) for flight in self._all))
 
-    async def answer(self, admission: GenerationContext) -> AsyncGenerator[Delta, None] | None:
+    async def answer(self, context: GenerationContext) -> AsyncGenerator[Delta, None] | None:
         """The answer that was kept, or one that others listen to as well; None to ask on."""
-        terms = await self._terms(admission)
+        terms = await self._terms(context)
         if terms is None:
             return None
-        if not terms.allowed or not cacheable(admission.generation):
-            _tell(admission.call, b"bypass")
+        if not terms.allowed or not cacheable(context.generation):
+            _tell(context.call, b"bypass")
             return None
-        asked = admission.generation
-        admission.generation = plain(asked)
-        stream = await self._shared(admission, terms)
+        asked = context.generation
+        context.generation = plain(asked)
+        stream = await self._shared(context, terms)
         if stream is None:
-            admission.generation = asked
+            context.generation = asked
         return stream
 
-    async def _shared(self, admission: GenerationContext, terms: Terms) -> AsyncGenerator[Delta, None] | None:
-        key = await self._keys.key(admission)
+    async def _shared(self, context: GenerationContext, terms: Terms) -> AsyncGenerator[Delta, None] | None:
+        key = await self._keys.key(context)
         if not terms.read:
-            return await self._ask(key, admission, terms)
+            return await self._ask(key, context, terms)
         if key not in self._flights:
-            kept = await self._kept(key, admission, terms)
+            kept = await self._kept(key, context, terms)
             if kept is not None:
                 return kept
         flight = self._flights.get(key)
         if flight is None or not flight.joinable:
-            return await self._ask(key, admission, terms)
-        return await self._join(flight, admission)
+            return await self._ask(key, context, terms)
+        return await self._join(flight, context)
 
     # --- what is asked of it ------------------------------------------------------------------------------------------
-    async def _terms(self, admission: GenerationContext) -> Terms | None:
+    async def _terms(self, context: GenerationContext) -> Terms | None:
         """What holds for this generation; None: nobody has asked for the cache."""
-        call, spec = admission.call, admission.route.spec
+        call, spec = context.call, context.route.spec
         wish = call.cache_control
         wanted = wish is not None and wish.wanted
         rule = await self._rule(call.project_id)
@@ -144,10 +144,10 @@ class Cache:
         return rule
 
     # --- what was kept ------------------------------------------------------------------------------------------------
-    async def _kept(self, key: bytes, admission: GenerationContext, terms: Terms) -> AsyncGenerator[Delta, None] | None:
+    async def _kept(self, key: bytes, context: GenerationContext, terms: Terms) -> AsyncGenerator[Delta, None] | None:
         now = int(self._clock.now())
         try:
-            kept = await self._store.get_cached(admission.call.project_id, key, now=now)
+            kept = await self._store.get_cached(context.call.project_id, key, now=now)
         except AntiphonError as error:
             _log.warning("the cache could not be looked at", reason=error.message)
             return None
@@ -158,43 +158,43 @@ class Cache:
         except msgspec.MsgspecError:
             # Another version's: it is written anew.
             return None
-        admission.cached = True
-        admission.usage = Usage()
-        admission.trace.target = TargetName(kept.upstream, kept.model)
-        _tell(admission.call, b"hit", max(0, now - kept.created_at))
-        return _replay(deltas, batches=admission.generation.batches)
+        context.cached = True
+        context.usage = Usage()
+        context.trace.target = TargetName(kept.upstream, kept.model)
+        _tell(context.call, b"hit", max(0, now - kept.created_at))
+        return _replay(deltas, batches=context.generation.batches)
 
     # --- what is made now ---------------------------------------------------------------------------------------------
-    async def _join(self, flight: SharedGeneration, admission: GenerationContext) -> AsyncGenerator[Delta, None]:
+    async def _join(self, flight: SharedGeneration, context: GenerationContext) -> AsyncGenerator[Delta, None]:
         """Listen to what another call has asked for; if nothing comes of that, ask alone."""
-        listener = flight.listen(admission)
-        admission.cached = True
-        admission.usage = Usage()
+        listener = flight.listen(context)
+        context.cached = True
+        context.usage = Usage()
         try:
             under_way = await listener.under_way()
         except BaseException:
             await listener.aclose()
             raise
         if under_way:
-            admission.trace.target = flight.trace.target
+            context.trace.target = flight.trace.target
             # Who has become the payer meanwhile is not given anything: it is made for him.
-            _tell(admission.call, b"hit" if admission.cached else b"miss", 0)
+            _tell(context.call, b"hit" if context.cached else b"miss", 0)
             return listener
         await listener.aclose()
-        admission.cached = False
-        admission.usage = None
-        _tell(admission.call, b"miss")
-        return await admission.route.generate(admission.generation, admission.trace)
+        context.cached = False
+        context.usage = None
+        _tell(context.call, b"miss")
+        return await context.route.generate(context.generation, context.trace)
 
-    async def _ask(self, key: bytes, admission: GenerationContext, terms: Terms) -> Subscriber | None:
+    async def _ask(self, key: bytes, context: GenerationContext, terms: Terms) -> Subscriber | None:
         if len(self._all) >= limits.CACHE_FLIGHTS:
-            _tell(admission.call, b"bypass")
+            _tell(context.call, b"bypass")
             return None
 
         async def completed(flight: SharedGeneration) -> None:
-            await self._keep(key, flight, admission.call.project_id, terms)
+            await self._keep(key, flight, context.call.project_id, terms)
 
-        flight = SharedGeneration(admission, completed)
+        flight = SharedGeneration(context, completed)
         # One that does not read what others have made replaces it for those who come; both may be under way at once.
         self._flights[key] = flight
         self._all.add(flight)
@@ -204,7 +204,7 @@ class Cache:
         except BaseException:
             await listener.aclose()
             raise
-        _tell(admission.call, b"miss")
+        _tell(context.call, b"miss")
         return listener
 
     def _forget(self, key: bytes, flight: SharedGeneration) -> None:

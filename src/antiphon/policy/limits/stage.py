@@ -29,63 +29,63 @@ class Limits:
     def __init__(self, counters: RateCounters) -> None:
         self._counters = counters
 
-    async def enter(self, admission: GenerationContext) -> None:
+    async def enter(self, context: GenerationContext) -> None:
         """Let it pass, or raise `RateLimited` (`NeverFits`: it is larger than a whole limit). All or nothing."""
-        call = admission.call
+        call = context.call
         if not call.caller.limits:
             return
-        route = admission.route
+        route = context.route
         # An alias of a route is a route of its own, with the other's configuration.
         configured = None if route.spec is None else route.spec.name
         applying = call.caller.limits.applying(call.model, route.name, route.model, configured)
         requests = () if call.counted else applying.requests
-        places = () if call.places else applying.concurrent
-        amount = most_tokens(admission) if applying.tokens else 0
+        places = () if call.held_places else applying.concurrent
+        amount = most_tokens(context) if applying.tokens else 0
         tokens = tuple([Demand(meter, amount) for meter in applying.tokens])
-        if admission.trial:
+        if context.trial:
             refused, readings = await self._counters.take(requests, (), (*places, *tokens))
         else:
             refused, readings = await self._counters.take(requests, (*places, *tokens))
-        told = _told(readings, refused)
-        if call.rates:  # a further generation takes no request: what was said of those stays said
-            names = {name for name, _ in told}
-            told = [*(pair for pair in call.rates if pair[0] not in names), *told]
-        call.rates = told
+        headers = _headers(readings, refused)
+        if call.rate_headers:  # a further generation takes no request: what was said of those stays said
+            names = {name for name, _ in headers}
+            headers = [*(pair for pair in call.rate_headers if pair[0] not in names), *headers]
+        call.rate_headers = headers
         if refused is not None:
             raise _refusal(refused, call, applying)
         call.counted = True
-        if not admission.trial:
-            call.places = call.places or places
-            admission.held = tokens
+        if not context.trial:
+            call.held_places = call.held_places or places
+            context.held_tokens = tokens
 
-    def finish(self, admission: GenerationContext) -> None:
+    def finish(self, context: GenerationContext) -> None:
         """Count what was used."""
-        held, admission.held = admission.held, ()
+        held, context.held_tokens = context.held_tokens, ()
         if held:
             # What the cache answers costs nothing: it has used nothing either.
-            usage = admission.consumed
+            usage = context.total_usage
             used = 0 if usage is None else usage.input_tokens + usage.output_tokens
             self._counters.give_back(held, used)
 
-    def leave(self, admission: GenerationContext) -> None:
+    def leave(self, context: GenerationContext) -> None:
         """The same, for what did not come to its end."""
-        self.finish(admission)
+        self.finish(context)
 
-    def closed(self, call: Call) -> None:
+    def call_ended(self, call: Call) -> None:
         """The call is over: its place is free."""
-        places, call.places = call.places, ()
+        places, call.held_places = call.held_places, ()
         if places:
             self._counters.give_back(places, 0)
 
 
-def most_tokens(admission: GenerationContext) -> int:
+def most_tokens(context: GenerationContext) -> int:
     """Tokens that a generation may come to use, as far as can be told before: its input, and what it asks for."""
-    generation, asked = admission.generation, admission.outputs
+    generation, asked = context.generation, context.outputs
     output = generation.sampling.max_tokens
     output = max(limits.RATE_OUTPUT_DEFAULT if output is None else output, asked.tokens)
     # A request that is passed on as it came may ask for several choices at once.
     choices = 1 if generation.passthrough is None else generation.passthrough.body.get("n") or 1
-    most = choices * asked.times * (admission.expected_input + min(output, limits.RATE_OUTPUT_CAP))
+    most = choices * asked.times * (context.expected_input + min(output, limits.RATE_OUTPUT_CAP))
     return min(most, limits.MAX_TOKENS)
 
 
@@ -96,14 +96,14 @@ def _refusal(refused: Refusal, call: Call, applying: Applying) -> RateLimited:
     kind = "tokens" if meter in applying.tokens else "requests"
     if refused.wait is None:
         # Kinder than to let it be sent again and again.
-        call.rates.append((b"x-should-retry", b"false"))
+        call.rate_headers.append((b"x-should-retry", b"false"))
         return NeverFits(
             f"Request too large for {call.model} in {meter.owner} on {meter.unit}: Limit {meter.limit}, "
             f"Requested {amount}. The input or output tokens must be reduced in order to run successfully.",
             kind=kind,
         )
     milliseconds = max(1, -(-refused.wait // 1_000_000))
-    call.rates.append((b"retry-after-ms", b"%d" % milliseconds))
+    call.rate_headers.append((b"retry-after-ms", b"%d" % milliseconds))
     return RateLimited(
         f"Rate limit reached for {call.model} in {meter.owner} on {meter.unit}: Limit {meter.limit}, "
         f"Used {meter.limit - refused.remaining}, Requested {amount}. Please try again in {duration(refused.wait)}.",
@@ -112,7 +112,7 @@ def _refusal(refused: Refusal, call: Call, applying: Applying) -> RateLimited:
     )
 
 
-def _told(readings: Sequence[Reading], refused: Refusal | None) -> Headers:
+def _headers(readings: Sequence[Reading], refused: Refusal | None) -> Headers:
     """Headers of the tightest counter of each kind: the one that refuses, or else the one with the least left."""
     tightest: dict[tuple[bytes, ...], Reading] = {}
     for reading in readings:

@@ -29,7 +29,7 @@ ALERT = b"x-antiphon-budget-alert"
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What was taken for an admission: a reservation (None: nothing hard is about it), and the alerts to tell."""
+    """What was taken for an context: a reservation (None: nothing hard is about it), and the alerts to tell."""
 
     reservation: Reservation | None
     alerts: tuple[str, ...]
@@ -52,32 +52,32 @@ class BudgetStage:
         self._stopping = False
 
     # --- the stage ----------------------------------------------------------------------------------------------------
-    async def enter(self, admission: GenerationContext) -> None:
+    async def enter(self, context: GenerationContext) -> None:
         """Reserve what it may come to cost.
 
         Raises `SpendLimitReached`, and `PermissionDenied` (code "price_unknown").
         """
-        budgets = await self._applicable(admission.call.caller)
+        budgets = await self._applicable(context.call.caller)
         if not budgets:
             return
-        if not admission.call.alerted:
-            admission.call.alerted = True
-            self._tell(admission, budgets)
+        if not context.call.alerted:
+            context.call.alerted = True
+            self._tell(context, budgets)
         hard = [budget for budget in budgets if budget.hard]
         alerts = tuple(budget.id for budget in budgets if not budget.hard)
-        reservation = await self._reserve(admission, hard, alerts) if hard else None
-        self._held[id(admission)] = _Held(reservation, alerts)
+        reservation = await self._reserve(context, hard, alerts) if hard else None
+        self._held[id(context)] = _Held(reservation, alerts)
 
-    def finish(self, admission: GenerationContext) -> None:
+    def finish(self, context: GenerationContext) -> None:
         """Settled when it is left."""
 
-    def leave(self, admission: GenerationContext) -> None:
+    def leave(self, context: GenerationContext) -> None:
         """Settle with what it did cost."""
-        held = self._held.pop(id(admission), None)
+        held = self._held.pop(id(context), None)
         if held is None:
             return
         try:
-            cost = costs.of_admission(self._pricing, admission)
+            cost = costs.of_generation(self._pricing, context)
         except Exception as error:  # whatever a list of prices trips over: what is reserved must not stay so for ever
             _log.error("what a call cost could not be reckoned", error=type(error).__name__, exc_info=error)
             cost = None
@@ -94,14 +94,14 @@ class BudgetStage:
         task.add_done_callback(self._settling.discard)
 
     async def _reserve(
-        self, admission: GenerationContext, hard: list[Budget], alerts: tuple[str, ...]
+        self, context: GenerationContext, hard: list[Budget], alerts: tuple[str, ...]
     ) -> Reservation | None:
-        call, spec = admission.call, admission.route.spec
-        model = call.model or admission.generation.model
-        guess = expected(admission)
+        call, spec = context.call, context.route.spec
+        model = call.model or context.generation.model
+        guess = expected(context)
         amount = self._pricing.most(spec, model, guess, tier=call.service_tier, batch=call.batch)
         if amount is None and not all(budget.allow_unknown for budget in hard):
-            call.say(b"x-should-retry", b"false")
+            call.set_header(b"x-should-retry", b"false")
             raise PermissionDenied(
                 f"The price of the model '{model[:100]}' is not known, and a spend limit applies to this call. Set a "
                 "price for the route's targets, or let the budget allow unknown prices.",
@@ -109,9 +109,9 @@ class BudgetStage:
             )
         if amount == 0:
             return None  # what costs nothing needs no money
-        if amount and admission.generation.sampling.max_tokens is None:
+        if amount and context.generation.sampling.max_tokens is None:
             # No more may come than what money is reserved for.
-            admission.generation = limited(admission.generation, limits.BUDGET_OUTPUT_TOKENS)
+            context.generation = limited(context.generation, limits.BUDGET_OUTPUT_TOKENS)
         now = self._clock.now()
         reservation = Reservation(
             id=new_id("res_"),
@@ -129,7 +129,7 @@ class BudgetStage:
             self._settle_soon(Spending((), 0, reservation.id))
             raise
         if full is not None:
-            call.say(b"x-should-retry", b"false")
+            call.set_header(b"x-should-retry", b"false")
             raise _reached(next(budget for budget in hard if budget.id == full))
         return reservation
 
@@ -161,13 +161,13 @@ class BudgetStage:
             )
             self.changed()
 
-    def _tell(self, admission: GenerationContext, budgets: list[Budget]) -> None:
+    def _tell(self, context: GenerationContext, budgets: list[Budget]) -> None:
         """An alert that is reached stands on every answer until its window ends."""
         now = self._clock.now()
         for budget in budgets:
             if not budget.hard and budget.alerted >= window(budget.period, now):
                 text = f"{budget.scope}; {budget.period}; amount={money.to_dollars(budget.amount)}"
-                admission.call.headers.append((ALERT, text.encode()))
+                context.call.headers.append((ALERT, text.encode()))
 
     # --- what is known ------------------------------------------------------------------------------------------------
     def changed(self) -> None:
@@ -225,13 +225,13 @@ class BudgetStage:
             pass
 
 
-def expected(admission: GenerationContext) -> Usage:
+def expected(context: GenerationContext) -> Usage:
     """What a generation may come to use: its input at a guess, and all the output that it may have."""
-    asked, most = admission.outputs, admission.generation.sampling.max_tokens
+    asked, most = context.outputs, context.generation.sampling.max_tokens
     most = limits.BUDGET_OUTPUT_TOKENS if most is None else most
-    if most < limits.LEAST_OUTPUT and "responses" in admission.route.capabilities.passthrough:
+    if most < limits.LEAST_OUTPUT and "responses" in context.route.capabilities.passthrough:
         most = limits.LEAST_OUTPUT
-    return Usage(admission.expected_input * asked.times, output_tokens=max(most, asked.tokens) * asked.times).bounded()
+    return Usage(context.expected_input * asked.times, output_tokens=max(most, asked.tokens) * asked.times).bounded()
 
 
 def _reached(budget: Budget) -> SpendLimitReached:

@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator
 from antiphon.domain import limits
 from antiphon.domain.errors import used_by
 from antiphon.domain.routing import LOCAL
-from antiphon.policy.call import GenerationContext, Spent
-from antiphon.policy.pipeline.stages import Stage, code_of, leave
+from antiphon.policy.call import GenerationContext, TargetUsage
+from antiphon.policy.pipeline.stages import Stage, error_code, leave
 from antiphon.protocol.generation import (
     Batch,
     CallArguments,
@@ -32,11 +32,11 @@ _SAYS = (TextDelta, PassthroughDelta, ReasoningDelta, CallArguments, RefusalDelt
 class MeteredStream(Stream[Delta]):
     """A generation's stream that notes what came of it, and leaves the stages at its end, however that comes."""
 
-    def __init__(self, admission: GenerationContext, entered: list[Stage], stream: AsyncGenerator[Delta, None]) -> None:
-        self._admission = admission
+    def __init__(self, context: GenerationContext, entered: list[Stage], stream: AsyncGenerator[Delta, None]) -> None:
+        self._context = context
         self._entered = entered
         self._stream = stream
-        self._say = admission.said.add
+        self._say = context.generated_text.add
         self._left = False
 
     async def __anext__(self) -> Delta:
@@ -46,37 +46,35 @@ class MeteredStream(Stream[Delta]):
             self._leave()
             raise
         except BaseException as error:
-            self._admission.error = code_of(error)
+            self._context.error = error_code(error)
             used = used_by(error)
-            if isinstance(used, Usage) and not self._admission.finished:
-                self._admission.usage = used.bounded()
+            if isinstance(used, Usage) and not self._context.finished:
+                self._context.usage = used.bounded()
             self._leave()
             raise
         self._note(delta)
         return delta
 
     def _note(self, delta: Delta) -> None:
-        admission = self._admission
-        if admission.first_at is None:
-            admission.first_at = time.monotonic()
+        context = self._context
+        if context.first_at is None:
+            context.first_at = time.monotonic()
         if isinstance(delta, Batch):
             for each in delta.deltas:
                 self._note(each)
             return
-        if admission.kept is not None:
-            admission.kept.append(delta)
         if isinstance(delta, Finish):
-            if admission.cached:
-                admission.saved = delta.usage.bounded()
+            if context.cached:
+                context.saved_usage = delta.usage.bounded()
             else:
-                admission.usage = delta.usage.bounded()
-            admission.tier = delta.tier
-            admission.finished = True
-            if delta.unmet and not admission.unmet:
-                admission.unmet = True
-                admission.call.trailers.append(UNMET)
+                context.usage = delta.usage.bounded()
+            context.tier = delta.tier
+            context.finished = True
+            if delta.unmet and not context.unmet:
+                context.unmet = True
+                context.call.trailers.append(UNMET)
             for stage in self._entered:
-                stage.finish(admission)
+                stage.finish(context)
         elif isinstance(delta, _SAYS):
             self._say(delta.text)
 
@@ -84,21 +82,21 @@ class MeteredStream(Stream[Delta]):
         if self._left:
             return
         self._left = True
-        admission = self._admission
-        if admission.usage is None:
-            admission.usage = estimated(admission)
-        leave(self._entered, admission)
+        context = self._context
+        if context.usage is None:
+            context.usage = estimated(context)
+        leave(self._entered, context)
 
     async def aclose(self) -> None:
         """End the generation now."""
-        admission = self._admission
+        context = self._context
         try:
-            if not (self._left or admission.finished or admission.generation.streamed):
+            if not (self._left or context.finished or context.generation.streamed):
                 await self._take_what_is_there()
             await self._stream.aclose()
         finally:
-            if not admission.finished and admission.error is None:
-                admission.error = "cancelled"
+            if not context.finished and context.error is None:
+                context.error = "cancelled"
             self._leave()
 
     async def _take_what_is_there(self) -> None:
@@ -111,39 +109,39 @@ class MeteredStream(Stream[Delta]):
             return
 
 
-def estimated(admission: GenerationContext) -> Usage | None:
+def estimated(context: GenerationContext) -> Usage | None:
     """What an answer that was broken off has used, as far as that can be told from outside.
 
     An upstream that was asked for the whole of an answer has worked on it, and nobody can say how far: it counts as
     long as it might have been. None: nothing was generated.
     """
-    target, said = admission.trace.target, admission.said
+    target, said = context.trace.target, context.generated_text
     elsewhere = target is not None and target.upstream != LOCAL
     if said.pieces:
         output = said.tokens(None if target is None else target.model)
-    elif elsewhere and not admission.generation.streamed:
-        output = _unknown_output(admission)
-    elif elsewhere or admission.first_at is not None:
+    elif elsewhere and not context.generation.streamed:
+        output = _unknown_output(context)
+    elif elsewhere or context.first_at is not None:
         output = 0
     else:
         return None
-    return Usage(admission.expected_input, output_tokens=output, estimated=True).bounded()
+    return Usage(context.expected_input, output_tokens=output, estimated=True).bounded()
 
 
-def _unknown_output(admission: GenerationContext) -> int:
+def _unknown_output(context: GenerationContext) -> int:
     """Output tokens of an answer of which nothing is known: as many as it might have had."""
-    most = admission.generation.sampling.max_tokens
+    most = context.generation.sampling.max_tokens
     return limits.BUDGET_OUTPUT_TOKENS if most is None else most
 
 
-def wasted(admission: GenerationContext) -> list[Spent]:
+def wasted(context: GenerationContext) -> list[TargetUsage]:
     """What targets used that were asked and gave no answer, where they may have to be paid for it all the same."""
-    spent: list[Spent] = []
-    for attempt in admission.trace.attempts:
+    spent: list[TargetUsage] = []
+    for attempt in context.trace.attempts:
         if isinstance(attempt.used, Usage):
-            spent.append(Spent(attempt.target, attempt.used.bounded()))
+            spent.append(TargetUsage(attempt.target, attempt.used.bounded()))
         elif attempt.paid and attempt.target.upstream != LOCAL:
-            output = 0 if admission.generation.streamed else _unknown_output(admission)
-            usage = Usage(admission.expected_input, output_tokens=output, estimated=True)
-            spent.append(Spent(attempt.target, usage.bounded()))
+            output = 0 if context.generation.streamed else _unknown_output(context)
+            usage = Usage(context.expected_input, output_tokens=output, estimated=True)
+            spent.append(TargetUsage(attempt.target, usage.bounded()))
     return spent

@@ -15,7 +15,7 @@ from antiphon.domain.texts import label
 from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.keys.permit import permit_model
 from antiphon.policy.pipeline.metered import MeteredStream, wasted
-from antiphon.policy.pipeline.stages import Answerer, CallListener, Stage, StartListener, code_of, leave
+from antiphon.policy.pipeline.stages import Answerer, CallListener, Stage, StartListener, error_code, leave
 from antiphon.ports import Capabilities, Route
 from antiphon.protocol.generation import Delta, Generation
 from antiphon.telemetry import logs
@@ -53,10 +53,10 @@ class Pipeline:
         within `limits.CALLS_TICK`: what they do costs half as much then.
         """
         self._stages = tuple(stages)
-        self._witnesses = tuple(call_listeners)
+        self._call_listeners = tuple(call_listeners)
         self._answerer = answerer
-        self._heralds = tuple(start_listeners)
-        self._chroniclers = tuple(deferred_listeners)
+        self._start_listeners = tuple(start_listeners)
+        self._deferred_listeners = tuple(deferred_listeners)
 
     def bound(self, call: Call, route: Route) -> PipelineEngine:
         """The route as an engine for this call: whatever it generates goes through the stages.
@@ -66,49 +66,49 @@ class Pipeline:
         permit_model(call.caller, call.model, route.name)
         return PipelineEngine(self, call, route)
 
-    async def begin(self, call: Call, route: Route, generation: Generation) -> AsyncGenerator[Delta, None]:
+    async def generate(self, call: Call, route: Route, generation: Generation) -> AsyncGenerator[Delta, None]:
         """Admit a generation, and give its stream. Raises what a stage or the engine refuses it with."""
         WHOSE.set(call.project_id)
-        admission = GenerationContext(call, route, generation, tier=call.service_tier)
-        call.admit(admission)
+        context = GenerationContext(call, route, generation, tier=call.service_tier)
+        call.add_generation(context)
         entered: list[Stage] = []
         try:
             for stage in self._stages:
-                await stage.enter(admission)
+                await stage.enter(context)
                 entered.append(stage)
-            stream = await self._answerer.answer(admission) if self._answerer is not None else None
+            stream = await self._answerer.answer(context) if self._answerer is not None else None
             if stream is None:
-                stream = await route.generate(admission.generation, admission.trace)
+                stream = await route.generate(context.generation, context.trace)
         except BaseException as error:
-            admission.error = code_of(error)
-            admission.wasted = wasted(admission)
-            leave(entered, admission)
-            tell(admission)
+            context.error = error_code(error)
+            context.failed_usage = wasted(context)
+            leave(entered, context)
+            tell(context)
             raise
-        admission.wasted = wasted(admission)
-        tell(admission)
-        for herald in self._heralds:
+        context.failed_usage = wasted(context)
+        tell(context)
+        for listener in self._start_listeners:
             try:
-                herald.begun(admission)
+                listener.answer_started(context)
             except Exception as broken:  # an answer is there, and worth more than what is said of it
-                _log.error("an answer's headers are not complete", herald=type(herald).__name__, exc_info=broken)
-        return MeteredStream(admission, entered, stream)
+                _log.error("an answer's headers are not complete", listener=type(listener).__name__, exc_info=broken)
+        return MeteredStream(context, entered, stream)
 
     async def check(self, call: Call, route: Route, generation: Generation) -> None:
         """Raise what a stage or the engine would refuse this with now. Nothing is generated.
 
-        It is an admission that is marked as a trial, and not one of the call's. That the call is a request is counted.
+        It is an context that is marked as a trial, and not one of the call's. That the call is a request is counted.
         """
         WHOSE.set(call.project_id)
-        admission = GenerationContext(call, route, generation, trial=True)
+        context = GenerationContext(call, route, generation, trial=True)
         entered: list[Stage] = []
         try:
             for stage in self._stages:
-                await stage.enter(admission)
+                await stage.enter(context)
                 entered.append(stage)
             await route.check(generation)
         finally:
-            leave(entered, admission)
+            leave(entered, context)
 
     def close(self, call: Call, status: int, error: str | None = None) -> None:
         """The call is over. Safe to call twice; the first time counts."""
@@ -118,7 +118,7 @@ class Pipeline:
         call.status = status
         call.error = call.error or (None if error is None else label(error) or "other")
         call.ended = time.monotonic()
-        _tell_of(call, self._witnesses)
+        _tell_of(call, self._call_listeners)
         self._over.append(call)
         if len(self._over) == 1:
             try:
@@ -132,29 +132,29 @@ class Pipeline:
         What it held, such as a place among those that run, is let go of. If something of it was paid for before it was
         refused, such as a summary, it is told of nevertheless.
         """
-        if any(admission.consumed is not None for admission in call.admissions):
+        if any(context.total_usage is not None for context in call.generations):
             self.close(call, error.status, error.code)
         elif not call.closed:
             call.closed = True
-            _tell_of(call, self._witnesses)
-            call.admissions = []
+            _tell_of(call, self._call_listeners)
+            call.generations = []
 
     def settle(self) -> None:
         """Tell the deferred_listeners of all calls that are over."""
         calls, self._over = self._over, []
         for call in calls:
-            _tell_of(call, self._chroniclers)
+            _tell_of(call, self._deferred_listeners)
             # Calls and their generations know each other: parted, they go at once, and the collector has nothing to do.
-            call.admissions = []
+            call.generations = []
         logs.flush()
 
 
 def _tell_of(call: Call, call_listeners: Sequence[CallListener]) -> None:
-    for witness in call_listeners:
+    for listener in call_listeners:
         try:
-            witness.closed(call)
+            listener.call_ended(call)
         except Exception as broken:  # what is over cannot be refused any more
-            _log.error("a call could not be noted", witness=type(witness).__name__, exc_info=broken)
+            _log.error("a call could not be noted", listener=type(listener).__name__, exc_info=broken)
 
 
 class PipelineEngine:
@@ -179,7 +179,7 @@ class PipelineEngine:
         """Through the stages, on the route."""
         if self._call.upstream_headers:
             generation = msgspec.structs.replace(generation, headers=self._call.upstream_headers)
-        return await self._gate.begin(self._call, self.route, generation)
+        return await self._gate.generate(self._call, self.route, generation)
 
     async def check(self, generation: Generation) -> None:
         """Raise what would refuse it, and count nothing."""
@@ -203,22 +203,22 @@ class PipelineEngine:
 _TOLD = (b"x-antiphon-target", b"x-antiphon-attempts", b"x-antiphon-fallback")
 
 
-def tell(admission: GenerationContext) -> None:
+def tell(context: GenerationContext) -> None:
     """Put into the call's headers which target serves it, after how many tries, and whether it is a fallback.
 
     Only for routes that were configured: the built-in model alone has nothing to tell. Of several generations, the last
     one's target is told, and the tries of all.
     """
-    call, trace = admission.call, admission.trace
+    call, trace = context.call, context.trace
     call.attempts += len(trace.attempts)
     if not call.attempts:
         return
     headers = call.headers
     fallback = trace.fallback
-    if call.told:
+    if call.has_target_headers:
         fallback = fallback or (_TOLD[2], b"true") in headers
         headers[:] = [header for header in headers if header[0] not in _TOLD]
-    call.told = True
+    call.has_target_headers = True
     headers.append((_TOLD[1], b"%d" % call.attempts))
     if trace.target is not None:
         headers.append((_TOLD[0], str(trace.target).encode("ascii", "backslashreplace")))

@@ -58,13 +58,13 @@ class Shutdowns:
         found = self.known.endpoint(path)
         return [] if found is None else self.headers(found)
 
-    def begun(self, admission: GenerationContext) -> None:
+    def answer_started(self, context: GenerationContext) -> None:
         """Say it in the call's headers, if the target that answers goes. Of several dates, the first one is told."""
-        target = admission.trace.target
+        target = context.trace.target
         found = None if target is None else self.target(target)
         if found is None:
             return
-        headers, new = admission.call.headers, self.headers(found)
+        headers, new = context.call.headers, self.headers(found)
         said = next((value for name, value in headers if name == _SUNSET), None)
         if said is None or _moment(said) > found.shutdown:
             headers[:] = [*(header for header in headers if header[0] not in _NAMES), *new]

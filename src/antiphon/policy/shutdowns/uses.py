@@ -36,12 +36,12 @@ class UseLog:
         await self._writing.stop()
         await self.write()
 
-    def closed(self, call: Call) -> None:
+    def call_ended(self, call: Call) -> None:
         """A call is over."""
         subject = self._endpoint(call.endpoint)
         subjects = set() if subject is None else {subject}
-        for admission in call.admissions:
-            target = admission.trace.target
+        for context in call.generations:
+            target = context.trace.target
             if target is not None and (found := self._shutdowns.target(target)) is not None:
                 subjects.add(found.subject)
         for each in subjects:

@@ -18,10 +18,10 @@ def keys_of(order: Sequence[int]) -> list[bytes]:
 
     async def main() -> list[bytes]:
         keys, call, route = Keys(b"s" * 32), a_call(), ScriptedRoute(ScriptedEngine(saying("words")))
-        admissions = [GenerationContext(call, route, asking()) for _ in order]
-        for admission in admissions:
-            call.admit(admission)
-        found = {number: await keys.key(admissions[number]) for number in order}
+        generations = [GenerationContext(call, route, asking()) for _ in order]
+        for context in generations:
+            call.add_generation(context)
+        found = {number: await keys.key(generations[number]) for number in order}
         return [found[number] for number in range(len(order))]
 
     return asyncio.run(main())

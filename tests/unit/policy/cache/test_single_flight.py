@@ -44,7 +44,7 @@ class Reader:
 
     async def join(self) -> None:
         generation = msgspec.structs.replace(asking(), batches=self.batches)
-        self.stream = await self.gate.begin(self.call, self.route, generation)
+        self.stream = await self.gate.generate(self.call, self.route, generation)
 
     async def take(self) -> bool:
         assert self.stream is not None
@@ -110,8 +110,8 @@ def test_everybody_gets_the_same_and_each_generation_is_billed_once(
             assert reader.failed or reader in left_early or len(reader.got) == length + (not broken)
         assert not cache._all, "something is still under way"
         assert not cache._flights
-        payers = [reader for reader in readers if not reader.call.admissions[0].cached]
-        paid = [usage for reader in readers if (usage := reader.call.admissions[0].usage) not in (None, Usage())]
+        payers = [reader for reader in readers if not reader.call.generations[0].cached]
+        paid = [usage for reader in readers if (usage := reader.call.generations[0].usage) not in (None, Usage())]
         assert len(paid) <= len(engine.asked), "a generation was billed twice"
         if not broken and engine.closed == 0:
             assert len(paid) == len(engine.asked), "a generation was not billed"

@@ -81,14 +81,14 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def said(call: Call) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in call.rates}
+    return {name.decode(): value.decode() for name, value in call.rate_headers}
 
 
 def test_without_limits_nothing_is_said_and_nothing_kept() -> None:
     async def test() -> None:
         world = World()
         call = await world.whole()
-        assert call.rates == []
+        assert call.rate_headers == []
         assert len(world.counters) == 0
 
     run(test)
@@ -275,11 +275,11 @@ def test_a_trial_leaves_nothing_but_that_the_call_was_counted() -> None:
 
 def test_what_others_refuse_leaves_no_tokens_behind() -> None:
     class Refusing:
-        async def enter(self, admission: GenerationContext) -> None:
+        async def enter(self, context: GenerationContext) -> None:
             raise Overloaded("no")
 
-        def finish(self, admission: GenerationContext) -> None: ...
-        def leave(self, admission: GenerationContext) -> None: ...
+        def finish(self, context: GenerationContext) -> None: ...
+        def leave(self, context: GenerationContext) -> None: ...
 
     async def test() -> None:
         limit = RateLimit("key", "key_1", tpm=10, concurrent=1)
@@ -324,9 +324,9 @@ def test_what_is_broken_off_costs_what_was_said(end: str) -> None:
 
 def test_what_the_cache_answers_costs_no_tokens() -> None:
     class Cache:
-        async def answer(self, admission: GenerationContext) -> AsyncGenerator[Delta, None]:
-            admission.cached = True
-            return await ScriptedEngine(saying("hi", input_tokens=9)).generate(admission.generation)
+        async def answer(self, context: GenerationContext) -> AsyncGenerator[Delta, None]:
+            context.cached = True
+            return await ScriptedEngine(saying("hi", input_tokens=9)).generate(context.generation)
 
     async def test() -> None:
         limit = RateLimit("key", "key_1", tpm=10, rpm=5)

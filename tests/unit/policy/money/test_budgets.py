@@ -79,11 +79,11 @@ def budget(name: str = "b", *, hard: bool = True, allow_unknown: bool = False, s
     return Budget(name, scope, subject, "month", 10 * DOLLAR, hard, allow_unknown, 1)  # type: ignore[arg-type]
 
 
-def admission(route: PricedRoute = PRICED, tokens: int | None = 4) -> GenerationContext:
+def context(route: PricedRoute = PRICED, tokens: int | None = 4) -> GenerationContext:
     call = Call(CALLER, "/v1/responses", "req", 1.0, model="scripted")
     made = GenerationContext(call, route, Generation("scripted", (), sampling=Sampling(max_tokens=tokens)))
     made.trace.target = TargetName(route.spec.targets[0].upstream, "scripted")  # type: ignore[union-attr]
-    call.admissions.append(made)
+    call.generations.append(made)
     return made
 
 
@@ -106,7 +106,7 @@ def test_without_budgets_the_database_is_asked_once_for_all_calls() -> None:
 
     async def test(stage: BudgetStage) -> None:
         for _ in range(100):
-            made = admission()
+            made = context()
             await stage.enter(made)
             stage.leave(made)
 
@@ -118,11 +118,11 @@ def test_nobody_goes_by_what_was_known_before_a_change() -> None:
     store = Store()
 
     async def test(stage: BudgetStage) -> None:
-        await stage.enter(admission())
+        await stage.enter(context())
         store.budgets.append(budget())
         stage.changed()
         store.gate = asyncio.Event()
-        calls = [asyncio.create_task(stage.enter(admission())) for _ in range(10)]
+        calls = [asyncio.create_task(stage.enter(context())) for _ in range(10)]
         await asyncio.sleep(0)
         store.gate.set()
         await asyncio.gather(*calls)
@@ -136,13 +136,13 @@ def test_a_look_that_was_overtaken_by_a_change_is_not_the_last() -> None:
 
     async def test(stage: BudgetStage) -> None:
         store.gate = asyncio.Event()
-        first = asyncio.create_task(stage.enter(admission()))
+        first = asyncio.create_task(stage.enter(context()))
         await asyncio.sleep(0)
         store.budgets.append(budget())
         stage.changed()
         store.gate.set()
         await first
-        await stage.enter(admission())
+        await stage.enter(context())
 
     run(store, test)
     assert len(store.reserved) == 1
@@ -152,11 +152,11 @@ def test_what_is_reserved_is_settled_with_what_it_cost() -> None:
     store = Store(budget(), budget("k", scope="key"), budget("a", hard=False, scope="organization"))
 
     async def test(stage: BudgetStage) -> None:
-        made = admission()
+        made = context()
         await stage.enter(made)
         made.usage = Usage(output_tokens=3)
         stage.leave(made)
-        nothing = admission(tokens=None)
+        nothing = context(tokens=None)
         await stage.enter(nothing)
         stage.leave(nothing)
 
@@ -178,7 +178,7 @@ def test_a_price_that_breaks_leaves_nothing_reserved(monkeypatch: pytest.MonkeyP
         raise ZeroDivisionError
 
     async def test(stage: BudgetStage) -> None:
-        made = admission()
+        made = context()
         await stage.enter(made)
         made.usage = Usage(output_tokens=3)
         monkeypatch.setattr(Pricing, "price", broken)
@@ -193,7 +193,7 @@ def test_a_settlement_that_no_database_takes_is_given_up() -> None:
     store.refusing = True
 
     async def test(stage: BudgetStage) -> None:
-        made = admission()
+        made = context()
         await stage.enter(made)
         stage.leave(made)
 
@@ -208,7 +208,7 @@ def test_no_number_of_tokens_is_too_large_to_be_refused(tokens: int) -> None:
 
     async def test(stage: BudgetStage) -> None:
         with pytest.raises(SpendLimitReached):
-            await stage.enter(admission(tokens=tokens))
+            await stage.enter(context(tokens=tokens))
 
     run(store, test)
     assert store.reserved[0].amount == limits.MAX_COST
@@ -219,7 +219,7 @@ def test_only_what_is_made_in_the_background_is_taken_over() -> None:
 
     async def test(stage: BudgetStage) -> None:
         for background in (False, True):
-            made = admission()
+            made = context()
             made.call.background, made.call.object_id = background, "resp_1"
             await stage.enter(made)
 
@@ -233,7 +233,7 @@ def test_a_settlement_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch)
     store.failing = 3
 
     async def test(stage: BudgetStage) -> None:
-        made = admission()
+        made = context()
         await stage.enter(made)
         made.usage = Usage(output_tokens=3)
         stage.leave(made)
@@ -248,9 +248,9 @@ def test_who_hangs_up_while_money_is_reserved_leaves_none_of_it_behind() -> None
     store = Store(budget())
 
     async def test(stage: BudgetStage) -> None:
-        await stage.enter(admission())
+        await stage.enter(context())
         store.gate = asyncio.Event()
-        waiting = asyncio.create_task(stage.enter(admission()))
+        waiting = asyncio.create_task(stage.enter(context()))
         while len(store.reserved) < 2:  # noqa: ASYNC110  (nothing tells)
             await asyncio.sleep(0)
         waiting.cancel()
@@ -266,7 +266,7 @@ def test_whose_limit_it_was_is_said(scope: str) -> None:
     store.full = "b"
 
     async def test(stage: BudgetStage) -> None:
-        made = admission()
+        made = context()
         with pytest.raises(SpendLimitReached) as refused:
             await stage.enter(made)
         assert refused.value.code == f"{scope}_spend_limit_exceeded"
@@ -279,13 +279,13 @@ def test_whose_limit_it_was_is_said(scope: str) -> None:
 def test_an_unknown_price_is_refused_unless_every_hard_budget_allows_it() -> None:
     async def refused(stage: BudgetStage) -> None:
         with pytest.raises(PermissionDenied) as error:
-            await stage.enter(admission(UNPRICED))
+            await stage.enter(context(UNPRICED))
         assert error.value.code == "price_unknown"
 
     run(Store(budget(), budget("k", scope="key", allow_unknown=True)), refused)
 
     async def allowed(stage: BudgetStage) -> None:
-        made = admission(UNPRICED)
+        made = context(UNPRICED)
         await stage.enter(made)
         stage.leave(made)
 
@@ -301,7 +301,7 @@ def test_what_costs_nothing_needs_no_money() -> None:
     store = Store(budget())
 
     async def test(stage: BudgetStage) -> None:
-        made = admission(tokens=0)
+        made = context(tokens=0)
         await stage.enter(made)
         stage.leave(made)
 

@@ -39,11 +39,11 @@ def test_what_is_refused_for_days_is_summed_up() -> None:
         route = Busy("m", ScriptedEngine(), 1)
         for _ in range(10_000):
             with pytest.raises(Overloaded):
-                await gate.begin(call, route, Generation("m", ()))
-        assert len(call.admissions) == 1
+                await gate.generate(call, route, Generation("m", ()))
+        assert len(call.generations) == 1
         assert len(call.headers) == 1
         assert call.headers[0] == (b"x-antiphon-attempts", b"20000")
-        stream = await gate.begin(
+        stream = await gate.generate(
             call, SingleRoute("m", ScriptedEngine(lambda _: [TextDelta("x")]), 1), Generation("m", ())
         )
         await stream.aclose()

@@ -122,10 +122,10 @@ def test_an_endpoint_names_its_successor() -> None:
 
 def served_by(upstream: str, model: str, call: Call | None = None) -> GenerationContext:
     call = call or a_call()
-    admission = GenerationContext(call, ScriptedRoute(ScriptedEngine()), asking())
-    admission.trace.target = TargetName(upstream, model)
-    call.admissions.append(admission)
-    return admission
+    context = GenerationContext(call, ScriptedRoute(ScriptedEngine()), asking())
+    context.trace.target = TargetName(upstream, model)
+    call.generations.append(context)
+    return context
 
 
 def sunset(call: Call) -> list[bytes]:
@@ -136,7 +136,7 @@ def test_a_call_says_it_once_and_the_first_date() -> None:
     call = a_call()
     call.headers.append((b"x-other", b"1"))
     for model in ("gpt-4o", "gpt-4o", "gpt-4", "gpt-4o", "gpt-6"):
-        SHUTDOWNS.begun(served_by("openai", model, call))
+        SHUTDOWNS.answer_started(served_by("openai", model, call))
     assert sunset(call) == [b"Fri, 23 Oct 2026 00:00:00 GMT"]
     assert len([name for name, _ in call.headers if name == b"link"]) == 1
     assert (b"x-other", b"1") in call.headers
@@ -144,8 +144,8 @@ def test_a_call_says_it_once_and_the_first_date() -> None:
 
 def test_a_call_that_nothing_is_known_of_says_nothing() -> None:
     call = a_call()
-    SHUTDOWNS.begun(served_by(LOCAL, "gpt-4o", call))
-    SHUTDOWNS.begun(GenerationContext(call, ScriptedRoute(ScriptedEngine()), asking()))
+    SHUTDOWNS.answer_started(served_by(LOCAL, "gpt-4o", call))
+    SHUTDOWNS.answer_started(GenerationContext(call, ScriptedRoute(ScriptedEngine()), asking()))
     assert call.headers == []
 
 
@@ -153,7 +153,7 @@ def test_the_gate_has_it_said() -> None:
     async def test() -> None:
         gate = Pipeline(start_listeners=(SHUTDOWNS,))
         call = a_call()
-        stream = await gate.begin(call, ScriptedRoute(ScriptedEngine()), asking())
+        stream = await gate.generate(call, ScriptedRoute(ScriptedEngine()), asking())
         assert sunset(call) == [b"Thu, 14 Jan 2027 00:00:00 GMT"], "it must be there before the first delta is sent"
         await stream.aclose()
 
@@ -185,11 +185,11 @@ def test_uses_are_counted_by_key_and_what_goes() -> None:
             call = call_of("proj_one", "/v1/old/{id}", key_id="key_a")
             served_by("openai", "gpt-4o", call)
             served_by("openai", "gpt-4o", call)
-            log.closed(call)
+            log.call_ended(call)
         other = call_of("proj_one", key_id="key_b")
         served_by(LOCAL, "gpt-4o", other)
         served_by("openai", "gpt-6", other)
-        log.closed(other)
+        log.call_ended(other)
         await log.stop()
         day = 1_699_920_000  # 2023-11-14 in UTC
         assert sorted(store.noted, key=lambda use: use.subject) == [
@@ -209,7 +209,7 @@ def test_what_waits_to_be_written_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
         store = MemoryUses()
         log = UseLog(SHUTDOWNS, store, SetClock())
         for key in ("a", "b", "c", "a"):
-            log.closed(call_of("proj_one", "/v1/old", key_id=key))
+            log.call_ended(call_of("proj_one", "/v1/old", key_id=key))
         await log.write()
         assert [(use.key_id, use.count) for use in store.noted] == [("a", 2), ("b", 1)]
 
@@ -221,10 +221,10 @@ def test_a_store_that_fails_stops_nothing() -> None:
         store = MemoryUses()
         store.error = StoreFailed("full")
         log = UseLog(SHUTDOWNS, store, SetClock())
-        log.closed(call_of("proj_one", "/v1/old"))
+        log.call_ended(call_of("proj_one", "/v1/old"))
         await log.write()
         store.error = None
-        log.closed(call_of("proj_one", "/v1/old"))
+        log.call_ended(call_of("proj_one", "/v1/old"))
         await log.stop()
         assert [use.count for use in store.noted] == [1]
 

@@ -1,4 +1,4 @@
-"""How much an answer has said so far: counts, and a sample of it, however long it is."""
+"""How much text an engine has made so far: counts and a sample, in bounded memory however long the answer is."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from antiphon.protocol import estimate
 _counter = Counter()
 
 
-class Said:
-    """What an answer that is broken off is estimated by."""
+class GeneratedText:
+    """Counts generated text, so that the tokens of an answer that was broken off can be estimated."""
 
     __slots__ = ("_pieces", "_recent", "_room", "_sample", "_units")
 
@@ -19,7 +19,7 @@ class Said:
         self._units = 0
         self._sample: list[str] = []
         self._room = limits.SAID_SAMPLE
-        #: Pieces that are not counted yet: of many together it costs less, and most answers are told by their servers.
+        #: Pieces that are not counted yet: counting many at once costs less, and most engines report their usage.
         self._recent: list[str] = []
 
     def add(self, text: str) -> None:
@@ -45,7 +45,7 @@ class Said:
             self._room -= len(text)
 
     def tokens(self, model: str | None) -> int:
-        """Tokens of all that was said: as the model's vocabulary counts them, if it is known; else by the size."""
+        """Tokens of all the text: as the model's vocabulary counts them, if it is known; else by its size."""
         self._count()
         text = "".join(self._sample)
         counted = _counter.count(model, text) if model is not None else None
