@@ -18,7 +18,9 @@ class TargetName:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of one target. `error` is the code of what went wrong; None: it served. `ms`: until its first delta.
+    """One try of one target. `error` is the code of what went wrong; None: it answered. `ms`: until its first delta.
+
+    `began`: when the target was asked (monotonic seconds, as `Call.began`).
 
     `paid`: it failed, and the target may have to be paid for what it did. `used`: the tokens of that (a
     `protocol.generation.Usage`), where they are known.
@@ -29,6 +31,7 @@ class Attempt:
     ms: int
     paid: bool = False
     used: object = None
+    began: float = 0.0
 
 
 @dataclass(slots=True)

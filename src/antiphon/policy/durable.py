@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from antiphon.policy.call import GenerationContext
+from antiphon.policy.pipeline.stages import AdmissionCheck
 from antiphon.ports import Store
 
 
-class Durable:
-    """A stage that refuses generations while the database takes no writes.
+class Durable(AdmissionCheck):
+    """Refuses generations while the database takes no writes.
 
     What an answer costs is written down whatever becomes of the answer, so that holds for all of them.
     """
@@ -15,12 +18,6 @@ class Durable:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def enter(self, context: GenerationContext) -> None:
+    def enter(self, context: GenerationContext) -> Awaitable[None]:
         """Raise `StoreUnavailable` before anything is paid for."""
-        await self._store.check_writable()
-
-    def finish(self, context: GenerationContext) -> None:
-        """Nothing."""
-
-    def leave(self, context: GenerationContext) -> None:
-        """Nothing."""
+        return self._store.check_writable()

@@ -13,6 +13,7 @@ from antiphon.domain import limits
 from antiphon.domain.durations import milliseconds
 from antiphon.domain.route_trace import TargetName
 from antiphon.policy.call import Call, GenerationContext
+from antiphon.policy.pipeline.stages import AdmissionCheck, CallListener
 from antiphon.telemetry import logs
 from antiphon.telemetry.metrics import Count, Histogram, LoopLag, Table
 
@@ -135,7 +136,7 @@ class Gauge(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-class Observer:
+class Observer(AdmissionCheck, CallListener):
     """Counts requests and calls, and writes their lines. A listener and a stage of the gate.
 
     As a stage it must be the first, as a listener the last: then it sees what all others have made of a call.
@@ -168,12 +169,9 @@ class Observer:
         self.cache: Table[str, Count] = Table(Count, OTHER, most=limits.MAX_SERIES)
 
     # --- a stage ------------------------------------------------------------------------------------------------------
-    async def enter(self, context: GenerationContext) -> None:
+    def enter(self, context: GenerationContext) -> None:
         """One more is being made."""
         self.generating += 1
-
-    def finish(self, context: GenerationContext) -> None:
-        """Nothing: the call's end tells."""
 
     def leave(self, context: GenerationContext) -> None:
         """One less is."""

@@ -94,8 +94,7 @@ class ConstrainedEngine:
             generation = msgspec.structs.replace(generation, tools=(), tool_choice=ToolChoice("none"))
         if rules is None:
             return await self._inner.generate(generation)
-        # Its own words, or many deltas as one, cannot be looked into.
-        generation = msgspec.structs.replace(generation, passthrough=None, batches=False)
+        generation = generation.neutral()
         stream = await self._inner.generate(generation)
         return OwnedStream(self._hold_back(generation, rules, stream), stream)
 

@@ -262,11 +262,11 @@ class TierAttempt:
             code = (error.code or error.type) if isinstance(error, AntiphonError) else "cancelled"
             paid = error.paid if isinstance(error, AntiphonError) else True
             ms = milliseconds(clock.monotonic() - began)
-            self._trace.attempts.append(Attempt(target.name, code, ms, paid, used_by(error)))
+            self._trace.attempts.append(Attempt(target.name, code, ms, paid, used_by(error), began))
             raise
         took = clock.monotonic() - began
         lease.answers(took)
-        self._trace.attempts.append(Attempt(target.name, None, milliseconds(took)))
+        self._trace.attempts.append(Attempt(target.name, None, milliseconds(took), began=began))
         self._trace.target = target.name
         return TargetStream(first, stream, lease, deadlines_left)
 

@@ -92,11 +92,6 @@ def _neutral(passthrough: Passthrough) -> bool:
     return not any(body.get(name) for name in _NATIVE_ONLY)
 
 
-def plain(generation: Generation) -> Generation:
-    """The generation without its request's own words: an answer in those would fit one surface only."""
-    return generation if generation.passthrough is None else msgspec.structs.replace(generation, passthrough=None)
-
-
 def _targets(context: GenerationContext) -> list[tuple[str, str | None]]:
     """What may answer: with other targets behind its name, a route gives other answers."""
     spec = context.route.spec

@@ -8,7 +8,7 @@ own object of it, with new ids.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -17,7 +17,7 @@ from antiphon.domain import limits
 from antiphon.domain.caching import OFF, CachedAnswer
 from antiphon.domain.errors import AntiphonError
 from antiphon.domain.route_trace import TargetName
-from antiphon.policy.cache.key import Keys, cacheable, plain
+from antiphon.policy.cache.key import Keys, cacheable
 from antiphon.policy.cache.single_flight import SharedGeneration, Subscriber, as_new, joined, whole
 from antiphon.policy.call import Call, GenerationContext
 from antiphon.ports import CacheStore, Clock
@@ -52,6 +52,8 @@ class Terms:
     allowed: bool = True
 
 
+#: The rule of a project that nobody has looked up: until when it is valid, and what it says.
+_UNKNOWN: tuple[float, int | None] = (0.0, None)
 _BYPASS = Terms(0, 0, read=False, allowed=False)
 
 
@@ -70,16 +72,23 @@ class Cache:
         """End what is shared and still under way. What is finished is kept first."""
         await asyncio.gather(*(flight.close(limits.CLOSE_TIMEOUT * flight.finished) for flight in self._all))
 
-    async def answer(self, context: GenerationContext) -> AsyncGenerator[Delta, None] | None:
-        """The answer that was kept, or one that others listen to as well; None to ask on."""
-        terms = await self._terms(context)
+    def answer(self, context: GenerationContext) -> Awaitable[AsyncGenerator[Delta, None] | None] | None:
+        """A cached answer, or one that is shared with other calls; None: the engine is to be asked."""
+        until, rule = self._rules.get(context.call.project_id, _UNKNOWN)
+        if self._clock.monotonic() < until and _terms(context, rule) is None:
+            return None
+        return self._answer(context)
+
+    async def _answer(self, context: GenerationContext) -> AsyncGenerator[Delta, None] | None:
+        terms = _terms(context, await self._rule(context.call.project_id))
         if terms is None:
             return None
         if not terms.allowed or not cacheable(context.generation):
             _tell(context.call, b"bypass")
             return None
         asked = context.generation
-        context.generation = plain(asked)
+        # An answer in the words of one surface would fit no other.
+        context.generation = asked.plain()
         stream = await self._shared(context, terms)
         if stream is None:
             context.generation = asked
@@ -99,36 +108,10 @@ class Cache:
         return await self._join(flight, context)
 
     # --- what is asked of it ------------------------------------------------------------------------------------------
-    async def _terms(self, context: GenerationContext) -> Terms | None:
-        """What holds for this generation; None: nobody has asked for the cache."""
-        call, spec = context.call, context.route.spec
-        wish = call.cache_control
-        wanted = wish is not None and wish.wanted
-        rule = await self._rule(call.project_id)
-        if rule == OFF:
-            return _BYPASS if wanted else None
-        ttl = rule
-        if ttl is None and spec is not None and spec.cache is not None:
-            ttl = max(1, int(spec.cache.ttl))
-        if wish is None or not wanted:
-            if ttl is None:
-                return None
-            # Who says that nothing of it shall be stored means this too, unless he asks for the cache himself.
-            if call.store is False:
-                return _BYPASS
-        max_age = None if wish is None else wish.max_age
-        if wanted and max_age is not None:
-            ttl = max_age
-        ttl = ttl or limits.CACHE_TTL
-        if wish is not None and not wish.keep:
-            return _BYPASS
-        read = wish is None or wish.read
-        return Terms(ttl, ttl if max_age is None else min(max_age, ttl), read and max_age != 0)
-
     async def _rule(self, project_id: str) -> int | None:
         """The project's own rule, remembered for as long as keys are."""
         now = self._clock.monotonic()
-        until, rule = self._rules.get(project_id, (0.0, None))
+        until, rule = self._rules.get(project_id, _UNKNOWN)
         if now >= until:
             if len(self._rules) >= limits.KEY_CACHE_SIZE:
                 self._rules.clear()
@@ -228,6 +211,32 @@ class Cache:
         except Exception as error:  # the answer itself is whole
             reason = error.message if isinstance(error, AntiphonError) else type(error).__name__
             _log.warning("an answer could not be kept for others", reason=reason)
+
+
+def _terms(context: GenerationContext, rule: int | None) -> Terms | None:
+    """What holds for this generation under its project's rule; None: nobody has asked for the cache."""
+    call, spec = context.call, context.route.spec
+    control = call.cache_control
+    wanted = control is not None and control.wanted
+    if rule == OFF:
+        return _BYPASS if wanted else None
+    ttl = rule
+    if ttl is None and spec is not None and spec.cache is not None:
+        ttl = max(1, int(spec.cache.ttl))
+    if control is None or not wanted:
+        if ttl is None:
+            return None
+        # A request that is not to be stored is not cached either, unless it asks for the cache itself.
+        if call.store is False:
+            return _BYPASS
+    max_age = None if control is None else control.max_age
+    if wanted and max_age is not None:
+        ttl = max_age
+    ttl = ttl or limits.CACHE_TTL
+    if control is not None and not control.keep:
+        return _BYPASS
+    read = control is None or control.read
+    return Terms(ttl, ttl if max_age is None else min(max_age, ttl), read and max_age != 0)
 
 
 def _worth_keeping(deltas: Sequence[Delta]) -> bool:

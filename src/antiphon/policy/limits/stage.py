@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from antiphon.domain import limits
 from antiphon.domain.errors import NeverFits, RateLimited
 from antiphon.domain.rates import NANOSECONDS, Applying, Demand, Reading, Refusal, duration
 from antiphon.policy.call import Call, GenerationContext, Headers
+from antiphon.policy.pipeline.stages import AdmissionCheck, CallListener
 from antiphon.ports import RateCounters
 
 _SHOWN = {
@@ -18,7 +19,7 @@ _SHOWN = {
 _HEADERS = {"rpm": _SHOWN["requests"], "rpd": _SHOWN["requests"], "tpm": _SHOWN["tokens"], "tpd": _SHOWN["tokens"]}
 
 
-class Limits:
+class Limits(AdmissionCheck, CallListener):
     """Requests and tokens per minute and day, and calls at once: of keys, projects, users, and of all.
 
     A call is one request, and has one place among those that run, whatever it generates. Tokens are held for each of
@@ -29,11 +30,12 @@ class Limits:
     def __init__(self, counters: RateCounters) -> None:
         self._counters = counters
 
-    async def enter(self, context: GenerationContext) -> None:
-        """Let it pass, or raise `RateLimited` (`NeverFits`: it is larger than a whole limit). All or nothing."""
+    def enter(self, context: GenerationContext) -> Awaitable[None] | None:
+        """Admit it, or raise `RateLimited` (`NeverFits`: it is larger than a whole limit). All or nothing."""
+        return self._take(context) if context.call.caller.limits else None
+
+    async def _take(self, context: GenerationContext) -> None:
         call = context.call
-        if not call.caller.limits:
-            return
         route = context.route
         # An alias of a route is a route of its own, with the other's configuration.
         configured = None if route.spec is None else route.spec.name

@@ -7,6 +7,7 @@ one of them is about, and that cost something.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from antiphon.domain import amounts, limits, money
@@ -18,6 +19,7 @@ from antiphon.domain.tenancy import Caller
 from antiphon.policy.call import GenerationContext
 from antiphon.policy.money import costs
 from antiphon.policy.money.pricing import Pricing
+from antiphon.policy.pipeline.stages import AdmissionCheck
 from antiphon.ports import BudgetStore, Clock
 from antiphon.protocol.generation import Usage
 from antiphon.protocol.outputs import limited
@@ -35,8 +37,8 @@ class _Held:
     alerts: tuple[str, ...]
 
 
-class BudgetStage:
-    """A stage (`policy.stage.Stage`) that refuses what would go over a hard budget."""
+class BudgetStage(AdmissionCheck):
+    """Refuses what would go over a hard budget."""
 
     def __init__(self, store: BudgetStore, pricing: Pricing, clock: Clock) -> None:
         self._store = store
@@ -52,11 +54,16 @@ class BudgetStage:
         self._stopping = False
 
     # --- the stage ----------------------------------------------------------------------------------------------------
-    async def enter(self, context: GenerationContext) -> None:
+    def enter(self, context: GenerationContext) -> Awaitable[None] | None:
         """Reserve what it may come to cost.
 
         Raises `SpendLimitReached`, and `PermissionDenied` (code "price_unknown").
         """
+        if not self._known and self._clock.monotonic() < self._known_until:
+            return None
+        return self._enter(context)
+
+    async def _enter(self, context: GenerationContext) -> None:
         budgets = await self._applicable(context.call.caller)
         if not budgets:
             return
@@ -67,9 +74,6 @@ class BudgetStage:
         alerts = tuple(budget.id for budget in budgets if not budget.hard)
         reservation = await self._reserve(context, hard, alerts) if hard else None
         self._held[id(context)] = _Held(reservation, alerts)
-
-    def finish(self, context: GenerationContext) -> None:
-        """Settled when it is left."""
 
     def leave(self, context: GenerationContext) -> None:
         """Settle with what it did cost."""

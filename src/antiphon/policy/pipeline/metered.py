@@ -1,4 +1,4 @@
-"""A generation's stream, and what is noted of it: what came, what it used, and what failed attempts have used."""
+"""The meter: what an engine made of a generation, what that used, and what failed attempts have used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from antiphon.domain import limits
 from antiphon.domain.errors import used_by
 from antiphon.domain.routing import LOCAL
 from antiphon.policy.call import GenerationContext, TargetUsage
-from antiphon.policy.pipeline.stages import Stage, error_code, leave
+from antiphon.policy.pipeline.stages import AdmissionCheck, error_code, leave_all
 from antiphon.protocol.generation import (
     Batch,
     CallArguments,
@@ -24,20 +24,23 @@ from antiphon.protocol.generation import (
 )
 from antiphon.protocol.streams import Stream
 
-#: Tells that an answer does not fit a schema that is not strict.
+#: The answer does not fit a schema that is not strict.
 UNMET = (b"x-antiphon-schema", b"unmet")
-_SAYS = (TextDelta, PassthroughDelta, ReasoningDelta, CallArguments, RefusalDelta)
+_WITH_TEXT = (TextDelta, PassthroughDelta, ReasoningDelta, CallArguments, RefusalDelta)
 
 
 class MeteredStream(Stream[Delta]):
-    """A generation's stream that notes what came of it, and leaves the stages at its end, however that comes."""
+    """An engine's stream that notes what came of it, and leaves the checks at its end, however that comes."""
 
-    def __init__(self, context: GenerationContext, entered: list[Stage], stream: AsyncGenerator[Delta, None]) -> None:
+    def __init__(
+        self, context: GenerationContext, entered: list[AdmissionCheck], stream: AsyncGenerator[Delta, None]
+    ) -> None:
         self._context = context
         self._entered = entered
         self._stream = stream
-        self._say = context.generated_text.add
-        self._left = False
+        self._add_text = context.generated_text.add
+        #: Whether it has ended, failed or was closed.
+        self.over = False
 
     async def __anext__(self) -> Delta:
         try:
@@ -59,48 +62,74 @@ class MeteredStream(Stream[Delta]):
         context = self._context
         if context.first_at is None:
             context.first_at = time.monotonic()
-        if isinstance(delta, Batch):
+        if isinstance(delta, _WITH_TEXT):
+            self._add_text(delta.text)
+        elif isinstance(delta, Batch):
             for each in delta.deltas:
                 self._note(each)
-            return
-        if isinstance(delta, Finish):
+        elif isinstance(delta, Finish):
+            context.finish = delta
+            context.tier = delta.tier
             if context.cached:
                 context.saved_usage = delta.usage.bounded()
             else:
                 context.usage = delta.usage.bounded()
-            context.tier = delta.tier
-            context.finished = True
             if delta.unmet and not context.unmet:
                 context.unmet = True
                 context.call.trailers.append(UNMET)
-            for stage in self._entered:
-                stage.finish(context)
-        elif isinstance(delta, _SAYS):
-            self._say(delta.text)
+            self._finish()
+
+    def _finish(self) -> None:
+        self._context.finished = True
+        for check in self._entered:
+            check.finish(self._context)
+
+    async def cut(self) -> None:
+        """End the engine's work: its answer is complete as it is. What it made until now is what it has used."""
+        context = self._context
+        await self._close()
+        if context.finished:  # the rest of a whole answer was there
+            return
+        if context.cached:
+            context.saved_usage = estimated(context)
+        elif context.usage is None:
+            context.usage = estimated(context)
+        self._finish()
+
+    def shown_usage(self) -> Usage:
+        """The usage that a finished answer shows: the engine's own words, or our estimate."""
+        context = self._context
+        if context.finish is not None:
+            return context.finish.usage
+        return (context.saved_usage if context.cached else context.usage) or Usage()
 
     def _leave(self) -> None:
-        if self._left:
+        if self.over:
             return
-        self._left = True
+        self.over = True
         context = self._context
         if context.usage is None:
             context.usage = estimated(context)
-        leave(self._entered, context)
+        leave_all(self._entered, context)
 
     async def aclose(self) -> None:
         """End the generation now."""
         context = self._context
         try:
-            if not (self._left or context.finished or context.generation.streamed):
-                await self._take_what_is_there()
-            await self._stream.aclose()
+            await self._close()
         finally:
             if not context.finished and context.error is None:
                 context.error = "cancelled"
             self._leave()
 
+    async def _close(self) -> None:
+        context = self._context
+        if not (self.over or context.finished or context.generation.streamed):
+            await self._take_what_is_there()
+        await self._stream.aclose()
+
     async def _take_what_is_there(self) -> None:
-        """Of a whole answer that nobody wants any more: what has come already says what it has used."""
+        """Read the rest of a whole answer, as far as it has come: it says what it has used."""
         try:
             async with asyncio.timeout(0):
                 async for delta in self._stream:
@@ -110,17 +139,17 @@ class MeteredStream(Stream[Delta]):
 
 
 def estimated(context: GenerationContext) -> Usage | None:
-    """What an answer that was broken off has used, as far as that can be told from outside.
+    """An estimate of what an answer that was broken off has used.
 
-    An upstream that was asked for the whole of an answer has worked on it, and nobody can say how far: it counts as
-    long as it might have been. None: nothing was generated.
+    An upstream that was asked for a whole answer has worked on it for an unknown time: it counts as long as it might
+    have been. None: nothing was generated.
     """
-    target, said = context.trace.target, context.generated_text
+    target, text = context.trace.target, context.generated_text
     elsewhere = target is not None and target.upstream != LOCAL
-    if said.pieces:
-        output = said.tokens(None if target is None else target.model)
+    if text.pieces:
+        output = text.tokens(None if target is None else target.model)
     elif elsewhere and not context.generation.streamed:
-        output = _unknown_output(context)
+        output = _most_output(context)
     elif elsewhere or context.first_at is not None:
         output = 0
     else:
@@ -128,20 +157,20 @@ def estimated(context: GenerationContext) -> Usage | None:
     return Usage(context.expected_input, output_tokens=output, estimated=True).bounded()
 
 
-def _unknown_output(context: GenerationContext) -> int:
-    """Output tokens of an answer of which nothing is known: as many as it might have had."""
+def _most_output(context: GenerationContext) -> int:
+    """The most output tokens that an answer might have had."""
     most = context.generation.sampling.max_tokens
     return limits.BUDGET_OUTPUT_TOKENS if most is None else most
 
 
-def wasted(context: GenerationContext) -> list[TargetUsage]:
+def usage_of_failed(context: GenerationContext) -> list[TargetUsage]:
     """What targets used that were asked and gave no answer, where they may have to be paid for it all the same."""
-    spent: list[TargetUsage] = []
+    used: list[TargetUsage] = []
     for attempt in context.trace.attempts:
         if isinstance(attempt.used, Usage):
-            spent.append(TargetUsage(attempt.target, attempt.used.bounded()))
+            used.append(TargetUsage(attempt.target, attempt.used.bounded()))
         elif attempt.paid and attempt.target.upstream != LOCAL:
-            output = 0 if context.generation.streamed else _unknown_output(context)
+            output = 0 if context.generation.streamed else _most_output(context)
             usage = Usage(context.expected_input, output_tokens=output, estimated=True)
-            spent.append(TargetUsage(attempt.target, usage.bounded()))
-    return spent
+            used.append(TargetUsage(attempt.target, usage.bounded()))
+    return used

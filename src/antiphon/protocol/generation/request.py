@@ -150,6 +150,18 @@ class Generation(msgspec.Struct, frozen=True):
         """What `verbosity` asks, in words; nothing for "medium"."""
         return _VERBOSITY.get(self.verbosity or "", "")
 
+    def plain(self) -> Generation:
+        """Without the request in its surface's own words, so that the answer comes in neutral deltas."""
+        return self if self.passthrough is None else msgspec.structs.replace(self, passthrough=None)
+
+    def neutral(self) -> Generation:
+        """As whoever reads or rewrites the answer needs it: in neutral deltas, one by one, without notes of progress.
+
+        An engine's notes say how far it has come, which is not how far an answer has come of which something is held
+        back.
+        """
+        return msgspec.structs.replace(self, passthrough=None, batches=False, track=False)
+
     def callable_tools(self) -> tuple[Tool, ...]:
         """The tools that may really be called under `tool_choice`."""
         if self.tool_choice.mode == "none":

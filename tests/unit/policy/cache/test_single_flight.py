@@ -44,7 +44,7 @@ class Reader:
 
     async def join(self) -> None:
         generation = msgspec.structs.replace(asking(), batches=self.batches)
-        self.stream = await self.gate.generate(self.call, self.route, generation)
+        self.stream = await self.gate.bound(self.call, self.route).generate(generation)
 
     async def take(self) -> bool:
         assert self.stream is not None

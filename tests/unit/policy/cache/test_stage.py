@@ -55,7 +55,7 @@ class World:
     async def ask(self, generation: Generation | None = None, call: Call | None = None) -> tuple[list[Delta], bytes]:
         """The whole answer, and where it says that it came from."""
         call = call or a_call()
-        stream = await self.gate.generate(call, self.route, generation or asking())
+        stream = await self.gate.bound(call, self.route).generate(generation or asking())
         async with aclosing(stream):
             deltas = [delta async for delta in stream]
         await self.settled()
@@ -294,9 +294,9 @@ def test_who_joins_gets_what_is_there_at_once() -> None:
     async def test() -> None:
         script, event = gated(before=[Batch((TextDelta("a"), TextDelta("b"))), TextDelta("c")])
         world = World(script)
-        leader = await world.gate.generate(a_call(), world.route, asking())
+        leader = await world.gate.bound(a_call(), world.route).generate(asking())
         await world.settled()
-        joined = await world.gate.generate(a_call(), world.route, changed(batches=True))
+        joined = await world.gate.bound(a_call(), world.route).generate(changed(batches=True))
         assert await anext(joined) == Batch((TextDelta("a"), TextDelta("b"), TextDelta("c")))
         assert [await anext(leader) for _ in range(3)] == [TextDelta("a"), TextDelta("b"), TextDelta("c")]
         event.set()
@@ -357,7 +357,7 @@ def test_who_joins_late_gets_everything_and_who_leaves_pays_nothing() -> None:
         script, event = gated()
         world = World(script)
         calls = [a_call() for _ in range(3)]
-        streams = [await world.gate.generate(call, world.route, asking()) for call in calls]
+        streams = [await world.gate.bound(call, world.route).generate(asking()) for call in calls]
         assert [await anext(stream) for stream in streams] == [TextDelta("one ")] * 3
         assert [where(call) for call in calls] == [MISS, HIT, HIT]
         await streams[0].aclose()
@@ -386,7 +386,7 @@ def test_a_refusal_reaches_who_asked_and_the_others_ask_on_their_own() -> None:
         world.engine._admit = admit
         calls = [a_call() for _ in range(3)]
         begun = await asyncio.gather(
-            *(world.gate.generate(call, world.route, asking()) for call in calls), return_exceptions=True
+            *(world.gate.bound(call, world.route).generate(asking()) for call in calls), return_exceptions=True
         )
         assert isinstance(begun[0], InvalidRequest)
         for call, stream in zip(calls[1:], begun[1:], strict=True):
@@ -403,7 +403,7 @@ def test_a_fault_after_the_first_delta_is_everybodys_and_nothing_is_kept() -> No
     async def test() -> None:
         script, event = gated(after=[EngineFailed("broke")])
         world = World(script)
-        streams = [await world.gate.generate(a_call(), world.route, asking()) for _ in range(3)]
+        streams = [await world.gate.bound(a_call(), world.route).generate(asking()) for _ in range(3)]
         event.set()
         errors = []
         for stream in streams:
@@ -432,7 +432,7 @@ def test_the_last_to_leave_ends_the_generation_and_pays_for_what_was_made(monkey
         script, _ = gated(before=[TextDelta("x" * 40), TextDelta("y" * 40)])
         world = World(script)
         call = a_call()
-        stream = await world.gate.generate(call, world.route, asking())
+        stream = await world.gate.bound(call, world.route).generate(asking())
         await anext(stream)
         await world.settled()
         await stream.aclose()
@@ -450,7 +450,7 @@ def test_an_answer_that_is_finished_is_billed_whole_to_who_leaves_before_its_end
     async def test() -> None:
         world = World()
         call = a_call()
-        stream = await world.gate.generate(call, world.route, asking())
+        stream = await world.gate.bound(call, world.route).generate(asking())
         await anext(stream)
         await world.settled()
         await stream.aclose()
@@ -464,8 +464,8 @@ def test_who_is_cancelled_while_the_engine_decides_leaves_nothing_behind() -> No
     async def test() -> None:
         script, event = gated(before=[])
         world = World(script)
-        leader = await world.gate.generate(a_call(), world.route, asking())
-        joining = asyncio.create_task(world.gate.generate(a_call(), world.route, asking()))
+        leader = await world.gate.bound(a_call(), world.route).generate(asking())
+        joining = asyncio.create_task(world.gate.bound(a_call(), world.route).generate(asking()))
         await world.settled()
         joining.cancel()
         await asyncio.wait({joining})
@@ -482,11 +482,11 @@ def test_a_slow_reader_holds_the_engine_back(monkeypatch: pytest.MonkeyPatch) ->
 
     async def test() -> None:
         world = World(saying("x" * 100, pieces=100))
-        stream = await world.gate.generate(a_call(), world.route, asking())
+        stream = await world.gate.bound(a_call(), world.route).generate(asking())
         await world.settled()
         (flight,) = world.cache._all
         assert len(flight.deltas) <= 5
-        slow = await world.gate.generate(a_call(), world.route, asking())
+        slow = await world.gate.bound(a_call(), world.route).generate(asking())
         for _ in range(50):
             await anext(stream)
         await stream.aclose()
@@ -503,7 +503,7 @@ def test_there_is_an_end_to_how_many_share(monkeypatch: pytest.MonkeyPatch) -> N
         script, event = gated()
         world = World(script)
         calls = [a_call() for _ in range(6)]
-        streams = [await world.gate.generate(call, world.route, asking()) for call in calls]
+        streams = [await world.gate.bound(call, world.route).generate(asking()) for call in calls]
         assert [where(call) for call in calls] == [MISS, HIT, MISS, HIT, BYPASS, BYPASS]
         assert world.asked == 4
         event.set()
@@ -517,7 +517,7 @@ def test_closing_ends_what_is_under_way() -> None:
     async def test() -> None:
         script, _ = gated()
         world = World(script)
-        stream = await world.gate.generate(a_call(), world.route, asking())
+        stream = await world.gate.bound(a_call(), world.route).generate(asking())
         await anext(stream)
         await world.cache.close()
         with pytest.raises(EngineFailed):

@@ -87,6 +87,13 @@ def context(route: PricedRoute = PRICED, tokens: int | None = 4) -> GenerationCo
     return made
 
 
+async def entered(stage: BudgetStage, context: GenerationContext) -> None:
+    """Enter the stage, at once or after a wait."""
+    waiting = stage.enter(context)
+    if waiting is not None:
+        await waiting
+
+
 def asking(*turns: Message, tokens: int | None = None) -> GenerationContext:
     call = Call(CALLER, "/v1/responses", "req", 1.0, model="scripted")
     return GenerationContext(call, PRICED, Generation("m", turns, sampling=Sampling(max_tokens=tokens)))
@@ -107,7 +114,7 @@ def test_without_budgets_the_database_is_asked_once_for_all_calls() -> None:
     async def test(stage: BudgetStage) -> None:
         for _ in range(100):
             made = context()
-            await stage.enter(made)
+            await entered(stage, made)
             stage.leave(made)
 
     run(store, test)
@@ -118,11 +125,11 @@ def test_nobody_goes_by_what_was_known_before_a_change() -> None:
     store = Store()
 
     async def test(stage: BudgetStage) -> None:
-        await stage.enter(context())
+        await entered(stage, context())
         store.budgets.append(budget())
         stage.changed()
         store.gate = asyncio.Event()
-        calls = [asyncio.create_task(stage.enter(context())) for _ in range(10)]
+        calls = [asyncio.create_task(entered(stage, context())) for _ in range(10)]
         await asyncio.sleep(0)
         store.gate.set()
         await asyncio.gather(*calls)
@@ -136,13 +143,13 @@ def test_a_look_that_was_overtaken_by_a_change_is_not_the_last() -> None:
 
     async def test(stage: BudgetStage) -> None:
         store.gate = asyncio.Event()
-        first = asyncio.create_task(stage.enter(context()))
+        first = asyncio.create_task(entered(stage, context()))
         await asyncio.sleep(0)
         store.budgets.append(budget())
         stage.changed()
         store.gate.set()
         await first
-        await stage.enter(context())
+        await entered(stage, context())
 
     run(store, test)
     assert len(store.reserved) == 1
@@ -153,11 +160,11 @@ def test_what_is_reserved_is_settled_with_what_it_cost() -> None:
 
     async def test(stage: BudgetStage) -> None:
         made = context()
-        await stage.enter(made)
+        await entered(stage, made)
         made.usage = Usage(output_tokens=3)
         stage.leave(made)
         nothing = context(tokens=None)
-        await stage.enter(nothing)
+        await entered(stage, nothing)
         stage.leave(nothing)
 
     run(store, test)
@@ -179,7 +186,7 @@ def test_a_price_that_breaks_leaves_nothing_reserved(monkeypatch: pytest.MonkeyP
 
     async def test(stage: BudgetStage) -> None:
         made = context()
-        await stage.enter(made)
+        await entered(stage, made)
         made.usage = Usage(output_tokens=3)
         monkeypatch.setattr(Pricing, "price", broken)
         stage.leave(made)
@@ -194,7 +201,7 @@ def test_a_settlement_that_no_database_takes_is_given_up() -> None:
 
     async def test(stage: BudgetStage) -> None:
         made = context()
-        await stage.enter(made)
+        await entered(stage, made)
         stage.leave(made)
 
     run(store, test)
@@ -208,7 +215,7 @@ def test_no_number_of_tokens_is_too_large_to_be_refused(tokens: int) -> None:
 
     async def test(stage: BudgetStage) -> None:
         with pytest.raises(SpendLimitReached):
-            await stage.enter(context(tokens=tokens))
+            await entered(stage, context(tokens=tokens))
 
     run(store, test)
     assert store.reserved[0].amount == limits.MAX_COST
@@ -221,7 +228,7 @@ def test_only_what_is_made_in_the_background_is_taken_over() -> None:
         for background in (False, True):
             made = context()
             made.call.background, made.call.object_id = background, "resp_1"
-            await stage.enter(made)
+            await entered(stage, made)
 
     run(store, test)
     assert [one.object_id for one in store.reserved] == [None, "resp_1"]
@@ -234,7 +241,7 @@ def test_a_settlement_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch)
 
     async def test(stage: BudgetStage) -> None:
         made = context()
-        await stage.enter(made)
+        await entered(stage, made)
         made.usage = Usage(output_tokens=3)
         stage.leave(made)
         while not store.spent:  # noqa: ASYNC110  (nothing tells)
@@ -248,9 +255,9 @@ def test_who_hangs_up_while_money_is_reserved_leaves_none_of_it_behind() -> None
     store = Store(budget())
 
     async def test(stage: BudgetStage) -> None:
-        await stage.enter(context())
+        await entered(stage, context())
         store.gate = asyncio.Event()
-        waiting = asyncio.create_task(stage.enter(context()))
+        waiting = asyncio.create_task(entered(stage, context()))
         while len(store.reserved) < 2:  # noqa: ASYNC110  (nothing tells)
             await asyncio.sleep(0)
         waiting.cancel()
@@ -268,7 +275,7 @@ def test_whose_limit_it_was_is_said(scope: str) -> None:
     async def test(stage: BudgetStage) -> None:
         made = context()
         with pytest.raises(SpendLimitReached) as refused:
-            await stage.enter(made)
+            await entered(stage, made)
         assert refused.value.code == f"{scope}_spend_limit_exceeded"
         assert (b"x-should-retry", b"false") in made.call.headers
 
@@ -279,14 +286,14 @@ def test_whose_limit_it_was_is_said(scope: str) -> None:
 def test_an_unknown_price_is_refused_unless_every_hard_budget_allows_it() -> None:
     async def refused(stage: BudgetStage) -> None:
         with pytest.raises(PermissionDenied) as error:
-            await stage.enter(context(UNPRICED))
+            await entered(stage, context(UNPRICED))
         assert error.value.code == "price_unknown"
 
     run(Store(budget(), budget("k", scope="key", allow_unknown=True)), refused)
 
     async def allowed(stage: BudgetStage) -> None:
         made = context(UNPRICED)
-        await stage.enter(made)
+        await entered(stage, made)
         stage.leave(made)
 
     store = Store(budget(allow_unknown=True))
@@ -302,7 +309,7 @@ def test_what_costs_nothing_needs_no_money() -> None:
 
     async def test(stage: BudgetStage) -> None:
         made = context(tokens=0)
-        await stage.enter(made)
+        await entered(stage, made)
         stage.leave(made)
 
     run(store, test)

@@ -39,13 +39,12 @@ def test_what_is_refused_for_days_is_summed_up() -> None:
         route = Busy("m", ScriptedEngine(), 1)
         for _ in range(10_000):
             with pytest.raises(Overloaded):
-                await gate.generate(call, route, Generation("m", ()))
+                await gate.bound(call, route).generate(Generation("m", ()))
         assert len(call.generations) == 1
         assert len(call.headers) == 1
         assert call.headers[0] == (b"x-antiphon-attempts", b"20000")
-        stream = await gate.generate(
-            call, SingleRoute("m", ScriptedEngine(lambda _: [TextDelta("x")]), 1), Generation("m", ())
-        )
+        route = SingleRoute("m", ScriptedEngine(lambda _: [TextDelta("x")]), 1)
+        stream = await gate.bound(call, route).generate(Generation("m", ()))
         await stream.aclose()
         call.status = 200
         return Ledger(None, Pricing(), SystemClock())._entry(call)  # type: ignore[arg-type]  # nothing is written

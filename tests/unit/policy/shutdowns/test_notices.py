@@ -153,7 +153,7 @@ def test_the_gate_has_it_said() -> None:
     async def test() -> None:
         gate = Pipeline(start_listeners=(SHUTDOWNS,))
         call = a_call()
-        stream = await gate.generate(call, ScriptedRoute(ScriptedEngine()), asking())
+        stream = await gate.bound(call, ScriptedRoute(ScriptedEngine())).generate(asking())
         assert sunset(call) == [b"Thu, 14 Jan 2027 00:00:00 GMT"], "it must be there before the first delta is sent"
         await stream.aclose()
 
