@@ -10,6 +10,14 @@ import pytest
 from support.databases import Postgres, sqlite_template
 
 
+@pytest.fixture(scope="session", name="sqlite_template")
+def sqlite_template_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite database with an up-to-date schema, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "empty.db"
+    path.write_bytes(sqlite_template())
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of an empty database with an up-to-date schema, of each kind."""

@@ -11,7 +11,7 @@ from antiphon.domain.errors import InvalidRequest
 from antiphon.engines.llama.engine import LlamaEngine
 from antiphon.protocol.generation import Grammar, OutputFormat, Sampling, Tool, ToolChoice
 from contract.engine_contract import Run, asking, calls_of, collect, finish_of
-from contract.llama import SMALL, loop, started
+from contract.llama import CODER, loop, started
 
 SUM = """
 start: term (OP term)+
@@ -33,7 +33,7 @@ def run() -> Iterator[Run]:
 
 @pytest.fixture(scope="module")
 def engine(run: Run) -> Iterator[LlamaEngine]:
-    with started(run, SMALL, context=1024) as engine:
+    with started(run, CODER, context=1024) as engine:
         yield engine
 
 

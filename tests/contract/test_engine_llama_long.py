@@ -89,7 +89,7 @@ def test_a_short_request_need_not_wait_for_a_long_prompt(run: Run, engine: Llama
 def test_an_answer_goes_on_beside_a_long_prompt_and_the_prompt_is_read_right(run: Run) -> None:
     async def main(engine: LlamaEngine) -> None:
         words = asking(
-            "The code is 7351. " + "word " * 250 + "What is the code?", sampling=Sampling(max_tokens=12, temperature=0)
+            "The code is 7351. " + "word " * 400 + "What is the code?", sampling=Sampling(max_tokens=12, temperature=0)
         )
         alone = text_of(await collect(engine, words))
         story = asyncio.create_task(answering(engine))
@@ -147,7 +147,7 @@ def test_answers_that_outgrow_the_shared_context_come_to_their_ends(run: Run, mo
 
     monkeypatch.setattr(limits, "ENGINE_SLOT_TOKENS", 128)
     monkeypatch.setattr(limits, "ENGINE_ANSWER_STEP", 32)
-    with started(run, SHALLOW, slots=2, context=256) as engine:
+    with started(run, SMALL, slots=2, context=256) as engine:
         assert engine.config.pool == 256
         run(main(engine))
 

@@ -25,7 +25,7 @@ from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
 from antiphon.stores.store import SqlStore
 from conformance.sequence import check_sequence
 from conformance.spec import check_response, check_response_event
-from support.gate import Pipeline
+from support.gate import ScriptGate
 from support.rawhttp import Wire
 from support.serving import Serving, other_project, serving
 
@@ -325,7 +325,7 @@ def _try(served: Serving, response_id: str) -> list[bytes]:
 
 def test_following_begins_before_there_is_anything_new(tmp_path: Path) -> None:
     """The head of the answer is not held back until the next event, nor until a heartbeat."""
-    gate = Pipeline()
+    gate = ScriptGate()
     with serving(engine(lambda _: [TextDelta("a"), gate.step(), *words(2)]), tmp_path) as served:
         client = served.client()
         stream = client.responses.create(model="gpt-5-mini", input="hi", background=True, stream=True)

@@ -18,7 +18,7 @@ from antiphon.run.response_job import ResponseJob
 from antiphon.stores.store import SqlStore
 from conformance.spec import check_response
 from e2e.test_background import until_ended
-from support.gate import Pipeline, until
+from support.gate import ScriptGate, until
 from support.inside import store_at
 from support.serving import serving
 
@@ -31,7 +31,7 @@ def engine(*steps: Any) -> ScriptedEngine:
 
 def left_behind(path: Path, url: str, count: int = 3) -> list[str]:
     """Ids of background responses that a server has left in the middle."""
-    gate = Pipeline()
+    gate = ScriptGate()
     with serving(engine(TextDelta("a"), gate.step(), *STEPS[1:]), path, database=url) as served:
         sdk = served.client()
         made = [sdk.responses.create(model="gpt-5-mini", input="hi", background=True).id for _ in range(count)]

@@ -16,7 +16,7 @@ from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Finish, Generation, Progress, TextDelta, Usage
 from conformance.sequence import check_sequence
 from e2e.test_background import bodies, stream_bytes, until_ended
-from support.gate import Pipeline, until
+from support.gate import ScriptGate, until
 from support.serving import Serving, serving
 
 STOP = Finish("stop", Usage(1, 0, 2))
@@ -26,7 +26,7 @@ def upstream(script: Sequence[Step], *, continues: bool = False) -> ScriptedEngi
     return ScriptedEngine(lambda _: script, capabilities=Capabilities(context_tokens=10_000, continues=continues))
 
 
-def stop_in_the_middle(engine: ScriptedEngine, gate: Pipeline, path: Path, **options: Any) -> str:
+def stop_in_the_middle(engine: ScriptedEngine, gate: ScriptGate, path: Path, **options: Any) -> str:
     """Tell a server to stop while its engine is at the gate; the gate is opened a moment later. The response's id."""
     with serving(engine, path, **options) as served:
         made = served.client().responses.create(model="gpt-5-mini", input="hi", background=True)
@@ -41,7 +41,7 @@ def has_begun(served: Serving, response_id: str) -> bool:
 
 
 def test_a_server_that_stops_lets_it_come_to_its_end(tmp_path: Path) -> None:
-    gate = Pipeline()
+    gate = ScriptGate()
     engine = upstream([TextDelta("a"), gate.step(), TextDelta("b"), STOP])
     response_id = stop_in_the_middle(engine, gate, tmp_path, drain_timeout=20.0)
     with serving(upstream([]), tmp_path) as served:
@@ -51,7 +51,7 @@ def test_a_server_that_stops_lets_it_come_to_its_end(tmp_path: Path) -> None:
 
 
 def test_what_takes_longer_than_the_drain_fails_with_the_reason(tmp_path: Path) -> None:
-    gate = Pipeline()
+    gate = ScriptGate()
     engine = upstream([TextDelta("a"), gate.step(), TextDelta("b"), STOP])
     response_id = stop_in_the_middle(engine, gate, tmp_path, drain_timeout=0.2)
     with serving(upstream([]), tmp_path) as served:
@@ -62,7 +62,7 @@ def test_what_takes_longer_than_the_drain_fails_with_the_reason(tmp_path: Path) 
 
 
 def test_what_can_be_gone_on_with_does_not_hold_the_stop_up(tmp_path: Path) -> None:
-    gate = Pipeline()
+    gate = ScriptGate()
     steps = [TextDelta("a"), gate.step(), TextDelta("b"), STOP]
     response_id = stop_in_the_middle(upstream(steps, continues=True), gate, tmp_path, drain_timeout=600.0)
     with serving(upstream([TextDelta("a"), TextDelta("-"), TextDelta("b"), STOP], continues=True), tmp_path) as served:
@@ -86,7 +86,7 @@ def test_after_a_crash_what_had_shown_nothing_is_begun_again(tmp_path: Path, con
 def test_a_long_answer_is_gone_on_with_and_followed_from_its_start(tmp_path: Path) -> None:
     """More events than a page, and than were once kept."""
     count = 9_000
-    gate = Pipeline()
+    gate = ScriptGate()
     many = [TextDelta(f"w{number} ") for number in range(count)]
 
     def script(_: Generation) -> Sequence[Step]:
@@ -125,7 +125,7 @@ class _Quick(ScriptedEngine):
 
 def test_whoever_follows_a_silent_response_hears_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STREAM_HEARTBEAT", 0.05)
-    gate = Pipeline()
+    gate = ScriptGate()
     with serving(upstream([TextDelta("a"), gate.step(), TextDelta("b"), STOP]), tmp_path) as served:
         made = served.client().responses.create(model="gpt-5-mini", input="hi", background=True)
         assert gate.arrived.wait(10)

@@ -26,7 +26,7 @@ from antiphon.protocol.generation import (
 )
 from conformance.samples import response
 from support.checking import Answers
-from support.gate import Pipeline, until
+from support.gate import ScriptGate, until
 from support.hosted import CITATION, SEALED, searching
 from support.responses_engines import before, chained, playing, telling
 from support.serving import Serving, serving
@@ -181,7 +181,7 @@ def test_a_socket(front: Serving) -> None:
 
 
 def test_cancelling_ends_the_answer_there(tmp_path: Path) -> None:
-    gate = Pipeline()
+    gate = ScriptGate()
     engine = ScriptedEngine(lambda _: [TextDelta("a"), gate.step(), TextDelta("b"), Finish("stop")])
     with chained(tmp_path, engine) as (front, _):
         client = front.client()
@@ -196,7 +196,7 @@ def test_cancelling_ends_the_answer_there(tmp_path: Path) -> None:
 
 
 def test_hanging_up_ends_the_answer_there(tmp_path: Path) -> None:
-    gate = Pipeline()
+    gate = ScriptGate()
     engine = ScriptedEngine(lambda _: [TextDelta("a"), gate.step(), TextDelta("b"), Finish("stop")])
     with chained(tmp_path, engine) as (front, _):
         with front.client().responses.create(model="remote", input="hi", stream=True) as stream:

@@ -18,7 +18,7 @@ from antiphon.engines.scripted import ScriptedEngine, Step, saying
 from antiphon.protocol.generation import CallArguments, CallStart, Finish, Generation, RefusalDelta, TextDelta, Usage
 from antiphon.stores.store import SqlStore
 from conformance.sequence import check_sequence
-from support.gate import Pipeline, until
+from support.gate import ScriptGate, until
 from support.inside import in_store
 from support.loglines import logged
 from support.serving import Serving, other_project, serving
@@ -260,7 +260,7 @@ def test_tool_calls_come_again_with_ids_of_their_own(tmp_path: Path) -> None:
 
 
 def test_equal_requests_at_once_share_one_generation(tmp_path: Path) -> None:
-    gate = Pipeline()
+    gate = ScriptGate()
     steps: list[Step] = [TextDelta("one "), gate.step(), TextDelta("two"), Finish("stop", Usage(1, 0, 2))]
     engine = ScriptedEngine(lambda _: steps)
     with serving(engine, tmp_path) as served:
@@ -283,7 +283,7 @@ def test_equal_requests_at_once_share_one_generation(tmp_path: Path) -> None:
 
 
 def test_a_shared_generation_outlives_whoever_asked_first(tmp_path: Path) -> None:
-    gate = Pipeline()
+    gate = ScriptGate()
     steps: list[Step] = [TextDelta("one "), gate.step(), TextDelta("two"), Finish("stop", Usage(1, 0, 2))]
     engine = ScriptedEngine(lambda _: steps)
     with serving(engine, tmp_path) as served:
@@ -305,7 +305,7 @@ def test_a_shared_generation_outlives_whoever_asked_first(tmp_path: Path) -> Non
 
 
 def test_a_generation_that_nobody_listens_to_any_more_is_ended(tmp_path: Path) -> None:
-    gate = Pipeline()
+    gate = ScriptGate()
     engine = ScriptedEngine(lambda _: [TextDelta("one "), gate.step(), Finish("stop")])
     with serving(engine, tmp_path) as served:
         client = served.client(default_headers=ON)

@@ -15,7 +15,7 @@ from antiphon.domain.errors import AntiphonError, EngineFailed
 from antiphon.engines.scripted import ScriptedEngine, Step
 from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Delta, Finish, Generation, TextDelta, Usage
-from support.gate import Pipeline, until
+from support.gate import ScriptGate, until
 from support.rawhttp import Wire
 from support.serving import Serving, serving
 
@@ -32,12 +32,12 @@ class Slow(ScriptedEngine):
     def __init__(self) -> None:
         capabilities = Capabilities(context_tokens=10_000, continues=True)
         super().__init__(lambda _: self.then, capabilities=capabilities)
-        self._gates: list[Pipeline] = []
+        self._gates: list[ScriptGate] = []
         self.then: list[Step] = [TextDelta("word"), FINISH]
 
-    def gate(self, *then: Step) -> Pipeline:
+    def gate(self, *then: Step) -> ScriptGate:
         """A gate before the next generation, and what it says then; at first an error: it is refused with that."""
-        self._gates.append(Pipeline())
+        self._gates.append(ScriptGate())
         self.then = list(then) or [TextDelta("word"), FINISH]
         return self._gates[-1]
 
@@ -131,7 +131,7 @@ def test_the_official_sdk_passes_over_beats(served: Serving, engine: Slow, quick
         lambda: client.chat.completions.create(**CHAT),  # type: ignore[call-overload]
         lambda: client.responses.create(**RESPONSES),  # type: ignore[call-overload]
     ):
-        between = Pipeline()
+        between = ScriptGate()
         gate = engine.gate(*([EngineFailed("It broke.")] if fails else [between.step(), TextDelta("word"), FINISH]))
         stream = ask()  # returns once the head is there: a beat has come
         gate.open()
@@ -147,7 +147,7 @@ def test_the_official_sdk_passes_over_beats(served: Serving, engine: Slow, quick
 
 
 def test_a_silence_in_the_middle_beats_too(served: Serving, engine: Slow, quick: None) -> None:
-    pause = Pipeline()
+    pause = ScriptGate()
     gate = engine.gate(TextDelta("one"), pause.step(), TextDelta("two"), FINISH)
     with Wire(served.url, served.headers) as wire:
         asked(wire, *SURFACES[0])
@@ -167,7 +167,7 @@ def test_a_stream_goes_on_without_beats_where_it_speaks(served: Serving, engine:
 
 def test_who_follows_a_response_without_news_has_the_head_at_once_and_is_let_go(tmp_path: Path) -> None:
     engine = Slow()
-    pause = Pipeline()
+    pause = ScriptGate()
     engine.then = [TextDelta("one"), pause.step(), TextDelta("two"), FINISH]
     with serving(engine, tmp_path) as served, Wire(served.url, served.headers) as wire:
         response = wire.ask("POST", "/v1/responses", {**RESPONSES, "store": True, "background": True, "stream": False})

@@ -15,7 +15,7 @@ from antiphon.domain.errors import Overloaded
 from antiphon.domain.routing import PriceSpec
 from antiphon.engines.scripted import ScriptedEngine, saying
 from antiphon.protocol.generation import Finish, Generation, TextDelta, Usage
-from support.gate import Pipeline
+from support.gate import ScriptGate
 from support.inside import in_store
 from support.money import admin_client, entries, selling
 from support.serving import Serving
@@ -84,7 +84,7 @@ def test_an_unknown_price_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_who_hangs_up_is_billed_for_what_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Pipeline()
+    gate = ScriptGate()
     script = [TextDelta("one "), TextDelta("two "), gate.step(), TextDelta("three"), Finish("stop")]
     with selling(ScriptedEngine(lambda _: script), tmp_path, monkeypatch) as served:
         stream = served.client().chat.completions.create(model="scripted", messages=ASKED, stream=True)

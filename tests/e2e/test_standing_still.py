@@ -22,7 +22,7 @@ from antiphon.ports import Capabilities
 from antiphon.protocol.generation import Finish, TextDelta, Usage
 from antiphon.run.clock import SystemClock
 from conformance.sequence import check_sequence
-from support.gate import Pipeline, until
+from support.gate import ScriptGate, until
 from support.inside import store_at
 from support.serving import serving
 
@@ -129,7 +129,7 @@ def test_a_clock_that_jumps_costs_nothing(tmp_path: Path, database: str, monkeyp
     monkeypatch.setattr(limits, "CLAIM_TICK", 0.05)
     monkeypatch.setattr(limits, "SWEEP_TICK", 0.05)
     wall = Wall(monkeypatch)
-    gate = Pipeline()
+    gate = ScriptGate()
     steps = [TextDelta("a"), gate.step(), TextDelta("b"), Finish("stop", Usage(1, 0, 2))]
     engine = ScriptedEngine(lambda _: steps, capabilities=Capabilities(context_tokens=10_000))
     url = database or f"sqlite:///{tmp_path / 'antiphon.db'}"

@@ -400,7 +400,7 @@ def test_it_can_be_steered_where_nothing_waits() -> None:
 def test_ids_that_cannot_be_ours_are_made_here(theirs: Any) -> None:
     events = json.loads(json.dumps(searching()).replace('"msg_up1"', json.dumps(theirs)))
     taken = {"msg_up1"}
-    machine, _ = relayed(events, taken=taken)
+    machine, _ = relayed(events, reserved_ids=taken)
     assert machine.output[-1]["id"] == "msg_1"
     assert machine.output[-1]["content"] == [CITED]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic, sleep
 
 
-class Pipeline:
+class ScriptGate:
     """Put `step()` into a script; `arrived` says that the engine is there, and `open()` lets it through."""
 
     def __init__(self) -> None:

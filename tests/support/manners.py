@@ -9,7 +9,7 @@ from typing import Any
 from antiphon.engines.scripted import ScriptedEngine, Step
 from antiphon.protocol.generation import Finish, Generation, TextDelta
 from conformance import spec
-from support.gate import Pipeline
+from support.gate import ScriptGate
 from support.rawhttp import Answer, Wire
 from support.serving import Serving
 
@@ -21,11 +21,11 @@ class Gated(ScriptedEngine):
 
     def __init__(self) -> None:
         super().__init__(self._script_of)
-        self.gates: list[Pipeline] = []
+        self.gates: list[ScriptGate] = []
 
-    def gate(self) -> Pipeline:
+    def gate(self) -> ScriptGate:
         """The gate for the next generation."""
-        self.gates.append(Pipeline())
+        self.gates.append(ScriptGate())
         return self.gates[-1]
 
     def _script_of(self, _: Generation) -> list[Step]:

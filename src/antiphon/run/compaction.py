@@ -82,7 +82,7 @@ class Compactor:
         self,
         project_id: str,
         engine: Engine,
-        wish: CompactionPolicy,
+        policy: CompactionPolicy,
         places: Sequence[Placed],
         users: list[Json],
         *,
@@ -97,13 +97,13 @@ class Compactor:
         whole = build(turns_of(places))
         orders = [place.item for place in places if rules.is_order(place.item)]
         said = [place for place in places if not rules.is_order(place.item)]
-        if wish.now:
+        if policy.now:
             if not said:
                 raise InvalidRequest("There is nothing to compact.", code="invalid_value", param="input")
             head, kept = said, []
         else:
             most = room(engine, whole)
-            threshold = most if wish.at is None else min(wish.at, most)
+            threshold = most if policy.at is None else min(policy.at, most)
             if await engine.count_tokens(whole) <= threshold:
                 return None
             cut = await _cut(engine, said, build, threshold // 2)
@@ -123,7 +123,7 @@ class Compactor:
             head=head,
             orders=orders,
             kept=kept,
-            alone=wish.now,
+            alone=policy.now,
             instructions=instructions,
             rest=rest,
         )

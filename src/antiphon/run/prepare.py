@@ -49,7 +49,7 @@ class Prepared:
     compaction: Compaction | None = None
     ended: bool = False
     #: Ids of items that its conversation has already, if another server may make more of them.
-    taken: Collection[str] = ()
+    reserved_ids: Collection[str] = ()
     #: The tools that the model is offered, those of the conversation included.
     offered: Offered = NOTHING
 
@@ -179,9 +179,11 @@ class Preparer:
         generation = build(turns) if planned is not None else await answering(shown, turns)
         only_compacted = bool(compacted) and request.compact is not None and request.compact.now
         known = before if chains is not None else ()
-        taken = {item["id"] for item in (*before, *items)} if relays and request.conversation is not None else set()
+        reserved_ids = (
+            {item["id"] for item in (*before, *items)} if relays and request.conversation is not None else set()
+        )
         return Prepared(
-            request, engine, generation, items, parent, known, planned, only_compacted, taken, adapted.offered
+            request, engine, generation, items, parent, known, planned, only_compacted, reserved_ids, adapted.offered
         )
 
     def _check(self, request: ResponseRequest) -> None:

@@ -242,7 +242,7 @@ class ResponseJob:
         prepared = await self._preparer.again(
             call, accepted.body, Unknown(accepted.extra), course.items, machine.output
         )
-        machine.taken = prepared.taken
+        machine.reserved_ids = prepared.reserved_ids
         machine.forms = prepared.offered.forms
         generation = self._generation(prepared, machine, course.progress)
         engine: Engine = prepared.engine

@@ -210,7 +210,7 @@ class Responses:
             obfuscate=request.obfuscate,
             show_logprobs=request.show_logprobs,
             seal=self._preparer.seal(project_id, request),
-            taken=prepared.taken,
+            reserved_ids=prepared.reserved_ids,
             forms=prepared.offered.forms,
         )
 

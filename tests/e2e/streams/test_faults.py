@@ -18,7 +18,7 @@ from antiphon.protocol.generation import (
     TextDelta,
 )
 from conformance import spec
-from support.gate import Pipeline, until
+from support.gate import ScriptGate, until
 from support.rawhttp import Wire
 from support.serving import Serving
 from support.streams import (
@@ -82,7 +82,7 @@ def test_a_chat_whose_engine_breaks(served: Serving, wire: Wire, engine: Told, n
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_one_choice_of_several_breaks(wire: Wire, engine: Told, stream: bool) -> None:
-    gates = [Pipeline(), Pipeline()]
+    gates = [ScriptGate(), ScriptGate()]
     closed = engine.closed
     engine.scripts = [
         [TextDelta("one"), gates[0].step(), Finish("stop")],

@@ -17,7 +17,7 @@ from antiphon.protocol.generation import (
     TextDelta,
 )
 from conformance import spec
-from support.gate import Pipeline, until
+from support.gate import ScriptGate, until
 from support.rawhttp import Closed, Wire
 from support.serving import Serving
 from support.streams import (
@@ -34,15 +34,15 @@ from support.streams import (
 
 
 @pytest.fixture
-def endless(engine: Told) -> Pipeline:
+def endless(engine: Told) -> ScriptGate:
     """A gate that the next generation waits at after its first word."""
-    gate = Pipeline()
+    gate = ScriptGate()
     engine.scripts = [[TextDelta("one"), gate.step(), TextDelta("two"), Finish("stop", USAGE)]]
     return gate
 
 
 def test_hanging_up_ends_a_streamed_response_as_cancelled(
-    served: Serving, wire: Wire, engine: Told, endless: Pipeline
+    served: Serving, wire: Wire, engine: Told, endless: ScriptGate
 ) -> None:
     closed = engine.closed
     stream = begin(served, response(stream=True))
@@ -63,7 +63,7 @@ def test_hanging_up_ends_a_streamed_response_as_cancelled(
 
 
 def test_hanging_up_ends_a_response_that_was_to_come_at_once(
-    served: Serving, wire: Wire, engine: Told, endless: Pipeline
+    served: Serving, wire: Wire, engine: Told, endless: ScriptGate
 ) -> None:
     closed = engine.closed
     before = rows(served, "SELECT id FROM responses")
@@ -81,7 +81,7 @@ def test_hanging_up_ends_a_response_that_was_to_come_at_once(
 def test_hanging_up_ends_all_choices_of_a_chat(served: Serving, wire: Wire, engine: Told, stream: bool) -> None:
     before = counts(served)
     closed = engine.closed
-    gates = [Pipeline(), Pipeline(), Pipeline()]
+    gates = [ScriptGate(), ScriptGate(), ScriptGate()]
     engine.scripts = [[TextDelta("one"), gate.step(), Finish("stop")] for gate in gates]
     connection = begin(served, chat(n=3, stream=stream, store=True))
     for gate in gates:
@@ -107,7 +107,7 @@ def test_a_client_that_takes_nothing_has_gone(
 
 
 def test_a_client_that_takes_its_time_is_waited_for(
-    served: Serving, wire: Wire, engine: Told, endless: Pipeline, monkeypatch: pytest.MonkeyPatch
+    served: Serving, wire: Wire, engine: Told, endless: ScriptGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The model is slow here, not the client."""
     monkeypatch.setattr(limits, "SEND_TIMEOUT", 0.05)

@@ -20,7 +20,7 @@ from antiphon.protocol.generation import (
 )
 from conformance import spec
 from hostile import valid
-from support.gate import Pipeline
+from support.gate import ScriptGate
 from support.rawhttp import Wire
 from support.serving import Serving
 from support.streams import (
@@ -128,7 +128,7 @@ def test_nothing_is_kept_that_is_not_to_be(served: Serving, wire: Wire) -> None:
 
 
 def test_what_has_been_seen_is_stored_already(served: Serving, wire: Wire, engine: Told) -> None:
-    gate, after_call = Pipeline(), Pipeline()
+    gate, after_call = ScriptGate(), ScriptGate()
     engine.scripts = [[CallStart("f", "c1"), CallArguments("{}"), gate.step(), TextDelta("t"), after_call.step(),
                        TextDelta("u"), Finish("stop")]]  # fmt: skip
     stream = begin(served, response(stream=True))

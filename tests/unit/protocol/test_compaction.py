@@ -115,24 +115,26 @@ def test_an_older_item_of_the_chain_is_not_even_opened() -> None:
 # --- wishes -----------------------------------------------------------------------------------------------------------
 def test_wishes() -> None:
     entry = {"type": "compaction", "compact_threshold": 5000}
-    assert compaction.wish({"input": "hi"}) is None
-    assert compaction.wish({"input": "hi", "context_management": []}) is None
-    assert compaction.wish({"input": "hi", "context_management": [entry]}) == CompactionPolicy(5000)
-    assert compaction.wish(
+    assert compaction.compaction_policy({"input": "hi"}) is None
+    assert compaction.compaction_policy({"input": "hi", "context_management": []}) is None
+    assert compaction.compaction_policy({"input": "hi", "context_management": [entry]}) == CompactionPolicy(5000)
+    assert compaction.compaction_policy(
         {"input": "hi", "context_management": [entry, {**entry, "compact_threshold": 2000}]}
     ) == CompactionPolicy(2000)
-    assert compaction.wish({"input": "hi", "context_management": [{"type": "compaction"}]}) == CompactionPolicy(None)
+    assert compaction.compaction_policy(
+        {"input": "hi", "context_management": [{"type": "compaction"}]}
+    ) == CompactionPolicy(None)
     trigger = {"type": "compaction_trigger"}
-    assert compaction.wish({"input": [message("a"), trigger]}) == CompactionPolicy(now=True)
+    assert compaction.compaction_policy({"input": [message("a"), trigger]}) == CompactionPolicy(now=True)
     assert compaction.without_trigger([message("a"), trigger]) == [message("a")]
 
 
 def test_bad_wishes() -> None:
     with pytest.raises(InvalidRequest) as refused:
-        compaction.wish({"input": [{"type": "compaction_trigger"}, message("a")]})
+        compaction.compaction_policy({"input": [{"type": "compaction_trigger"}, message("a")]})
     assert (refused.value.code, refused.value.param) == ("invalid_value", "input[0].type")
     with pytest.raises(InvalidRequest) as refused:
-        compaction.wish({"input": "a", "context_management": [{"type": "amnesia"}]})
+        compaction.compaction_policy({"input": "a", "context_management": [{"type": "amnesia"}]})
     assert (refused.value.code, refused.value.param) == ("unsupported_value", "context_management[0].type")
 
 

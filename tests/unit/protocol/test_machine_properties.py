@@ -158,7 +158,7 @@ def test_an_item_can_come_whole_at_any_time() -> None:
     # What another server says is relayed as a whole.
     for state in set(State) - {State.NEW, State.QUEUED, State.RELAYED, State.ENDED}:
         after, actions = TRANSITIONS[state][Fact.ITEM]
-        assert after is State.SAID
+        assert after is State.BETWEEN
         assert actions[-1] == "item"
 
 

@@ -22,6 +22,9 @@ ENGINE_CONTEXTS = (32_768, 16_384, 8_192, 4_096)
 ENGINE_SLOT_TOKENS = 4_096
 #: Tokens that an answer has for certain when it begins, and that it takes at a time as it grows.
 ENGINE_ANSWER_STEP = 512
+#: How often in a row an answer that the child breaks off is asked for again without one more token of it. Each time it
+#: waits at the front of the queue for room.
+ENGINE_FUTILE_TRIES = 3
 #: Of a long prompt, what is read at once while others make answers: what takes this long, and at least so many tokens
 #: (four times as long while others only read). A shorter piece costs more for beginning it, a longer one is felt.
 ENGINE_PIECE_SECONDS = 0.25

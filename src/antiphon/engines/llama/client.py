@@ -114,6 +114,10 @@ _encode = msgspec.json.Encoder().encode
 _decode_chunk = msgspec.json.Decoder(Chunk).decode
 
 
+class BrokenOff(EngineFailed):
+    """The child ended a stream before the answer's end, as it does when its cache has no room for the next token."""
+
+
 class LlamaClient:
     """Calls to one running child. Network faults are raised as `EngineFailed`."""
 
@@ -217,7 +221,7 @@ class LlamaClient:
             if not begun:
                 raise NotBegun("The local model's process does not answer.") from error
             raise EngineFailed("The local model's process ended in the middle of the answer.") from error
-        raise EngineFailed("The local model broke off its answer.")
+        raise BrokenOff("The local model broke off its answer.")
 
     async def _call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """A short call, tried twice: llama.cpp may close an idle connection just when it is used again."""

@@ -4,6 +4,9 @@ How long an answer becomes is not known beforehand. Reserving all that it may ta
 another; so an answer begins with some tokens and takes more as it grows. When none are left, it is preempted: it gives
 its slot back, waits at the front of the queue, and later goes on from its tokens; its client sees a pause. An answer
 under a grammar cannot go on from its middle: it ends there, as answers do that fill the model's context.
+
+The child notices late that a completion was left, and draws some more tokens meanwhile. If these fill its cache, it
+breaks off every answer. One that can go on from its tokens is preempted then, like any other.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import msgspec
 from antiphon.domain import limits
 from antiphon.engines.llama import resume
 from antiphon.engines.llama.child_connection import ChildConnection
-from antiphon.engines.llama.client import Chunk
+from antiphon.engines.llama.client import BrokenOff, Chunk
 from antiphon.engines.llama.resume import Piece
 from antiphon.engines.llama.slots import SlotTicket
 from antiphon.tasks import end
@@ -52,23 +55,28 @@ class PreemptibleCompletion:
         resumable = "grammar" not in whole
         if resumable:
             whole["return_tokens"] = True
-        rest, made, before = whole, list[Piece](), 0
+        rest, made, before, futile = whole, list[Piece](), 0, 0
         if not self._ticket.grow(tokens_of(whole)):  # it has a slot for another prompt, which was shorter
             self._ticket.yield_slot()
             await self._ticket.acquire(tokens_of(whole), first=True)
         while True:
-            async with aclosing(ask(rest)) as chunks:
-                async for raw in chunks:
-                    chunk = _shifted(raw, before)
-                    if resumable:
-                        made.append(Piece(chunk.content, chunk.tokens, chunk.tokens_predicted))
-                    if chunk.stop:
-                        self._ticket.empty()
-                    yield chunk
-                    if chunk.stop:
-                        return
-                    if not self._room(whole, chunk.tokens_predicted):
-                        break
+            try:
+                async with aclosing(ask(rest)) as chunks:
+                    async for raw in chunks:
+                        chunk = _shifted(raw, before)
+                        if resumable:
+                            made.append(Piece(chunk.content, chunk.tokens, chunk.tokens_predicted))
+                        if chunk.stop:
+                            self._ticket.empty()
+                        yield chunk
+                        if chunk.stop:
+                            return
+                        if not self._room(whole, chunk.tokens_predicted):
+                            break
+            except BrokenOff:
+                futile = 0 if made and made[-1].drawn > before else futile + 1
+                if not resumable or futile > limits.ENGINE_FUTILE_TRIES:
+                    raise
             if not resumable:
                 self._ticket.empty()
                 yield Chunk(stop=True, stop_type="limit", tokens_predicted=chunk.tokens_predicted)

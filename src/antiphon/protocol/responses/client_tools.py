@@ -119,9 +119,9 @@ def runs_here(tool: Json) -> bool:
     return not environment or environment["type"] == "local"
 
 
-def unlike(taken: Iterable[str], name: str) -> str:
-    """`name`, or the first of its numbered kind that is not among `taken`."""
-    names = set(taken)
+def unlike(used: Iterable[str], name: str) -> str:
+    """`name`, or the first of its numbered kind that is not among `used`."""
+    names = set(used)
     free, number = name, 2
     while free in names:
         free, number = f"{name[: limits.MAX_FUNCTION_NAME - 4]}_{number}", number + 1

@@ -49,7 +49,7 @@ class CompactionPolicy(msgspec.Struct, frozen=True):
     now: bool = False
 
 
-def wish(body: Json) -> CompactionPolicy | None:
+def compaction_policy(body: Json) -> CompactionPolicy | None:
     """What a request says of compaction, by `context_management` or by a `compaction_trigger` in its input.
 
     Raises `InvalidRequest` for a trigger that is not the last input item, and for other kinds of management.

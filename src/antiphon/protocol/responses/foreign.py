@@ -18,7 +18,7 @@ _DIGITS = 10
 PLAIN = frozenset({"message", "reasoning", "function_call", "custom_tool_call"})
 
 
-def nonsense() -> UpstreamFailed:
+def invalid_event() -> UpstreamFailed:
     """What came is no stream of a response."""
     return UpstreamFailed("The model's server answered with events that make no response.", code="upstream_invalid")
 
@@ -28,9 +28,9 @@ def decoded(data: bytes) -> Json:
     try:
         event = wire_json.decode(data, max_depth=limits.MAX_JSON_DEPTH - 2, max_values=limits.MAX_UPSTREAM_VALUES)
     except wire_json.MalformedJSON:
-        raise nonsense() from None
+        raise invalid_event() from None
     if not isinstance(event, dict):
-        raise nonsense()
+        raise invalid_event()
     return event
 
 
@@ -41,7 +41,7 @@ def position(value: Any) -> int:
     if isinstance(value, float) and value.is_integer() and value >= 0:
         return int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise nonsense()
+        raise invalid_event()
     return value
 
 
@@ -58,12 +58,12 @@ def named(item: Item) -> Json:
 def checked_item(body: Any) -> Json:
     """A copy of an item that has what those who read it rely on."""
     if not isinstance(body, dict) or not matches(body.get("type"), WORD):
-        raise nonsense()
+        raise invalid_event()
     item = dict(body)
     match item["type"]:
         case "message":
             if item.get("role", "assistant") != "assistant":
-                raise nonsense()
+                raise invalid_event()
             item |= {"role": "assistant", "content": _checked_parts(item.get("content"))}
         case "reasoning":
             item["summary"] = _checked_parts(item.get("summary"))
@@ -72,10 +72,10 @@ def checked_item(body: Any) -> Json:
             else:
                 item["content"] = _checked_parts(item["content"])
             if not isinstance(item.get("encrypted_content"), str | None):
-                raise nonsense()
+                raise invalid_event()
         case "function_call" | "custom_tool_call":
             if not all(isinstance(item.get(name), str) and item[name] for name in ("name", "call_id")):
-                raise nonsense()
+                raise invalid_event()
     if item["type"] in ITEM_TEXTS:
         _check_text(item, ITEM_TEXTS[item["type"]][1])
     return item
@@ -86,7 +86,7 @@ def _check_text(item: Json, name: str) -> None:
     if isinstance(item.get(name), dict):
         item[name] = wire_json.encode(item[name]).decode()
     if not isinstance(item.get(name), str | None):
-        raise nonsense()
+        raise invalid_event()
     if item["type"] in PLAIN:
         item[name] = item.get(name) or ""
 
@@ -95,19 +95,19 @@ def _checked_parts(parts: Any) -> list[Json]:
     if parts is None:
         return []
     if not isinstance(parts, list):
-        raise nonsense()
+        raise invalid_event()
     return [checked_part(part) for part in parts]
 
 
 def checked_part(part: Any) -> Json:
     """A part that has what those who read it rely on."""
     if not isinstance(part, dict) or not matches(part.get("type"), WORD):
-        raise nonsense()
+        raise invalid_event()
     kind = part["type"]
     if kind in PART_TEXTS and not isinstance(part.get(PART_TEXTS[kind][1]), str):
-        raise nonsense()
+        raise invalid_event()
     if not isinstance(part.get("annotations"), list | None):
-        raise nonsense()
+        raise invalid_event()
     if kind != "output_text":
         # Of texts only.
         return {name: value for name, value in part.items() if name not in ("annotations", "logprobs")}
@@ -118,7 +118,7 @@ def checked_logprobs(value: Any) -> list[Json]:
     """Log probabilities, if they are a list of what they should be."""
     entries = value if isinstance(value, list) else []
     if not all(isinstance(entry, dict) and "token" in entry and "logprob" in entry for entry in entries):
-        raise nonsense()
+        raise invalid_event()
     return entries
 
 

@@ -36,8 +36,8 @@ class ResponseMachine(Output):
     `base` is the Response object as created (no output); it is not changed. `clock` gives Unix
     seconds. `seal`: makes `encrypted_content` of a reasoning text. `ids` makes item ids from a prefix. After each call,
     `unsaved` says whether something changed that must be on disk before the returned events are sent: the response's
-    id, a finished item, or its end. `taken`: ids that no item of another server's answer may have. `forms`: how calls
-    of the tools that were offered are shown.
+    id, a finished item, or its end. `reserved_ids`: ids that no item of another server's answer may have. `forms`: how
+    calls of the tools that were offered are shown.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ResponseMachine(Output):
         show_logprobs: bool = False,
         seal: Callable[[str], str] | None = None,
         ids: Callable[[str], str] = new_id,
-        taken: Collection[str] = (),
+        reserved_ids: Collection[str] = (),
         forms: Mapping[str, Form] | None = None,
     ) -> None:
         super().__init__(ids, Obfuscator() if obfuscate else None, show_logprobs=show_logprobs, seal=seal)
@@ -60,7 +60,7 @@ class ResponseMachine(Output):
         self._final: Json | None = None
         self.error: AntiphonError | None = None
         self._finish = Finish("stop")
-        self.taken = taken
+        self.reserved_ids = reserved_ids
         self._relay: Relay | None = None
         self.forms = forms or {}
 
@@ -154,7 +154,7 @@ class ResponseMachine(Output):
     @property
     def begun(self) -> bool:
         """Whether anything of the answer has been said. What was compacted before it is no part of it."""
-        between = self.state in {State.NEW, State.QUEUED, State.OPEN, State.SAID}
+        between = self.state in {State.NEW, State.QUEUED, State.OPEN, State.BETWEEN}
         return not between or any(item["type"] != "compaction" for item in self.output)
 
     def restore(self, events: Iterable[Json]) -> None:
@@ -178,7 +178,7 @@ class ResponseMachine(Output):
                     self._restore_item(event)
                 case "output_item.done":
                     self.output.append(event["item"])
-                    self.state = State.SAID
+                    self.state = State.BETWEEN
                 case "content_part.added":
                     self._restore_part(event)
                 case "content_part.done":
@@ -277,7 +277,7 @@ class ResponseMachine(Output):
                 ids=self._ids,
                 padding=self._padding,
                 snapshot=self.snapshot,
-                taken=self.taken,
+                reserved_ids=self.reserved_ids,
             )
         return self._relay
 

@@ -19,9 +19,9 @@ from antiphon.protocol.responses.foreign import (
     WORD,
     checked_item,
     decoded,
+    invalid_event,
     is_usage,
     matches,
-    nonsense,
     position,
 )
 from antiphon.protocol.responses.item_types import TYPES
@@ -68,7 +68,7 @@ _FIXED = ("role", "call_id", "name")
 class Relay:
     """Takes another server's events, one after the other, and emits ours.
 
-    `output`: our finished items, to which those that get done are added. `taken`: ids that no item may have.
+    `output`: our finished items, to which those that get done are added. `reserved_ids`: ids that no item may have.
     `snapshot` gives our Response as it stands. `final`: their Response once it has ended.
     """
 
@@ -80,14 +80,14 @@ class Relay:
         ids: Callable[[str], str],
         padding: Obfuscator | None,
         snapshot: Callable[[], Json],
-        taken: Collection[str] = (),
+        reserved_ids: Collection[str] = (),
     ) -> None:
         self.final: Json | None = None
         self._emit = emit
         self._output = output
         self._ids = ids
         self._snapshot = snapshot
-        self._taken = taken
+        self._reserved_ids = reserved_ids
         self._used = {item["id"] for item in output}
         self._items = Items()
         self._texts = Texts(emit, self._items, padding)
@@ -108,7 +108,7 @@ class Relay:
             return
         kind = event.pop("type", None)
         if not isinstance(kind, str) or not _TYPE.fullmatch(kind) or self.final is not None:
-            raise nonsense()
+            raise invalid_event()
         for name in _ENVELOPE:
             event.pop(name, None)
         if kind == "response.output_text.delta" and self._next_piece(event):
@@ -137,10 +137,10 @@ class Relay:
     def conclude(self) -> None:
         """The generation has ended. Raises `UpstreamFailed` if its response has not."""
         if self.final is None:
-            raise nonsense()
+            raise invalid_event()
         if self._items.open:
             if self.final.get("status") == "completed":
-                raise nonsense()
+                raise invalid_event()
             self.cut()
 
     def cut(self) -> None:
@@ -210,7 +210,7 @@ class Relay:
             item = self._add(index, {"type": kind, "id": event.get("item_id")})
             self._made_up.add(index)
         if item is None:
-            raise nonsense()
+            raise invalid_event()
         return item
 
     def _whole_item(self, kind: str, event: Json) -> None:
@@ -228,7 +228,7 @@ class Relay:
     def _add(self, index: Any, body: Any) -> Item:
         index = position(index)
         if index in self._seen or len(self._seen) >= limits.MAX_RELAYED_ITEMS:
-            raise nonsense()
+            raise invalid_event()
         item = checked_item(body)
         theirs = item.get("id") if isinstance(item.get("id"), str) else None
         call_id = item.get("call_id")
@@ -253,7 +253,12 @@ class Relay:
 
     def _id(self, theirs: str | None, kind: str) -> str:
         """Their id of an item, if it can be ours."""
-        if theirs is not None and _ID.fullmatch(theirs) and theirs not in self._used and theirs not in self._taken:
+        if (
+            theirs is not None
+            and _ID.fullmatch(theirs)
+            and theirs not in self._used
+            and theirs not in self._reserved_ids
+        ):
             self._used.add(theirs)
             return theirs
         prefix = TYPES[kind].prefix if kind in TYPES else "item_"
@@ -267,9 +272,9 @@ class Relay:
         if item.called is not None and done.get("call_id") == item.called:
             done["call_id"] = item.body["call_id"]
         if done["type"] != item.kind or any(done.get(name) != item.body.get(name) for name in _FIXED):
-            raise nonsense()
+            raise invalid_event()
         if item.theirs is not None and done.get("id") not in (item.theirs, item.body["id"]):
-            raise nonsense()
+            raise invalid_event()
         self._texts.finish(item, done)
         done["id"] = item.body["id"]
         if done.get("status") == "in_progress" or (item.kind in PLAIN and not isinstance(done.get("status"), str)):
@@ -307,9 +312,9 @@ class Relay:
         index = event.get("output_index")
         item = self._theirs.get(index) if isinstance(index, int) else None
         if stem in _STEPS and (item is None or item.kind != _STEPS[stem]):
-            raise nonsense()
+            raise invalid_event()
         if kind in {"error", "response.failed"}:
-            raise nonsense()
+            raise invalid_event()
         if item is not None:
             event["output_index"] = item.index
             if "item_id" in event or stem in _STEPS:
@@ -323,7 +328,7 @@ class Relay:
 
     def _end(self, response: Any) -> None:
         if not isinstance(response, dict):
-            raise nonsense()
+            raise invalid_event()
         output = response.get("output")
         for index, body in enumerate(output if isinstance(output, list) else ()):
             if index in self._theirs:

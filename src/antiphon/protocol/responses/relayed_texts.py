@@ -7,7 +7,7 @@ from typing import Any
 
 from antiphon.domain import limits
 from antiphon.protocol.events import Obfuscator
-from antiphon.protocol.responses.foreign import PLAIN, checked_logprobs, checked_part, named, nonsense, position
+from antiphon.protocol.responses.foreign import PLAIN, checked_logprobs, checked_part, invalid_event, named, position
 from antiphon.protocol.responses.streamed import (
     ANNOTATION,
     ITEM_OF,
@@ -83,7 +83,7 @@ class Texts:
             full = full or _NONE
         if text.done:
             if full and full != text.joined:
-                raise nonsense()
+                raise invalid_event()
         elif item.kind in PLAIN or full or text.pieces:
             self._finish_text(stem, name, item.where(), text, full, named(item))
         done[name] = text.joined
@@ -95,7 +95,7 @@ class Texts:
         number = position(event.get(index_name, 0))
         if step == "added":
             if number != len(item.parts[member]):
-                raise nonsense()
+                raise invalid_event()
             self._add_part(item, member, checked_part(event.get("part")))
             return
         self._open_part(item, member, number)
@@ -104,13 +104,13 @@ class Texts:
     def _open_part(self, item: Item, member: Member, number: int) -> Part:
         parts = item.parts[member]
         if number >= len(parts) or parts[number].done:
-            raise nonsense()
+            raise invalid_event()
         return parts[number]
 
     def _add_part(self, item: Item, member: Member, body: Json) -> None:
         kind = body["type"]
         if (kind == "summary_text") != (member == "summary") or len(item.parts[member]) >= limits.MAX_RELAYED_ITEMS:
-            raise nonsense()
+            raise invalid_event()
         part = dict(body)
         if kind in PART_TEXTS:
             part[PART_TEXTS[kind][1]] = ""
@@ -125,14 +125,14 @@ class Texts:
         where = item.where_part(member, number)
         done = dict(part.body if body is None else body)
         if done["type"] != part.kind:
-            raise nonsense()
+            raise invalid_event()
         if part.kind in PART_TEXTS:
             stem, name = PART_TEXTS[part.kind]
             full = None if body is None else done[name]
             if not part.text.done:
                 self._finish_text(stem, name, where, part.text, full, {}, done.get("logprobs"))
             elif full is not None and full != part.text.joined:
-                raise nonsense()
+                raise invalid_event()
             done[name] = part.text.joined
         if part.kind == "output_text":
             listed = (body or {}).get("annotations") or []
@@ -146,7 +146,7 @@ class Texts:
         number = position(event.get("content_index"))
         part = self._open_part(item, "content", number)
         if part.kind != "output_text" or "annotation" not in event:
-            raise nonsense()
+            raise invalid_event()
         where = {**item.where_part("content", number), "annotation_index": len(part.annotations)}
         self.say(ANNOTATION, {**event, **where})
 
@@ -155,7 +155,7 @@ class Texts:
         """More of a text (`step` "delta"), or all of it ("done"). `stem`: its event's type without the step."""
         if stem in ITEM_OF:
             if item.kind != ITEM_OF[stem]:
-                raise nonsense()
+                raise invalid_event()
             text, where, name, more = item.text, item.where(), ITEM_TEXTS[item.kind][1], named(item)
         else:
             kind = PART_OF[stem]
@@ -166,23 +166,23 @@ class Texts:
                 self._add_part(item, member, {"type": kind, name: ""})
             part = self._open_part(item, member, number)
             if part.kind != kind:
-                raise nonsense()
+                raise invalid_event()
             text, where = part.text, item.where_part(member, number)
         if text.done or step not in {"delta", "done"}:
-            raise nonsense()
+            raise invalid_event()
         if stem != "response.output_text":
             event.pop("logprobs", None)
         if step == "done":
             full = event.get(name)
             if full is not None and not isinstance(full, str):
-                raise nonsense()
+                raise invalid_event()
             if item.kind == "function_call":
                 full = full or text.joined or _NONE
             self._finish_text(stem, name, where, text, full, {**event, **more}, event.get("logprobs"))
             return
         piece = event.get("delta")
         if not isinstance(piece, str):
-            raise nonsense()
+            raise invalid_event()
         self._delta(stem, where, piece, checked_logprobs(event.get("logprobs")), event)
 
     def next_piece(self, item: Item, event: Json) -> bool:
@@ -213,7 +213,7 @@ class Texts:
         joined = text.joined
         if full is not None and full != joined:
             if not full.startswith(joined):
-                raise nonsense()
+                raise invalid_event()
             rest = checked_logprobs(logprobs)[len(text.logprobs) :]
             self._delta(stem, where, full[len(joined) :], rest, {})
         fields = {**more, **where, name: text.joined}

@@ -150,7 +150,7 @@ def parse(body: Json, extra: Mapping[str, Any]) -> ResponseRequest:
         sampling=_sampling(body),
         extra=extra,
         body=body,
-        compact=compaction.wish(body),
+        compact=compaction.compaction_policy(body),
     )
 
 

@@ -3,7 +3,19 @@
     NEW ──START──▶ OPEN ──TEXT──▶ TEXT ──CALL──▶ CALL ──FINISH──▶ ENDED      (and every other way through the table)
       └─QUEUE─▶ QUEUED ──START──▶ OPEN
 
-A row names the next state and the actions of the machine, in order.
+Theory of operation. A response is a list of items, and an item may have parts. At most one item is open at a time, and
+in it at most one part; the state says which (TEXT: a message with a part of text; CALL: a call of a function). A fact
+is what has happened: a delta of the generation (`fact_of` says which fact a delta is), a fault, a cancel. For each
+state and each fact there is one row or none. A row names the next state and the machine's actions, in order; each
+action emits events or notes something, and actions know nothing of one another. A fact without a row is a
+`MachineError`: the engine has broken the rules, and the response fails.
+
+Most rows follow from two smaller tables. What is open in a state has one way to be closed (`CLOSE`), and what a fact
+begins has one way to be opened (`OPEN`); so the row of a state and a fact is `CLOSE[state] + OPEN[fact]`. Facts that
+do not close everything stand in `EXCEPTIONS`: more text continues the open text, and text after a refusal is another
+part of the same message. Facts that may not come in a state although they could be derived stand in `IMPOSSIBLE`.
+Before an answer begins (NEW, QUEUED) and while another server makes it (RELAYED) nothing of ours is open, so those
+rows are written out. A new type of item is one entry in each of the two tables, and its exceptions.
 """
 
 from __future__ import annotations
@@ -27,7 +39,7 @@ from antiphon.protocol.generation import (
 
 
 class State(IntEnum):
-    """Where a response stands: which item, and which part of it, is open. SAID: none, after a whole item.
+    """Where a response stands: which item, and which part of it, is open. BETWEEN: none, after a whole item.
 
     RELAYED: another server makes it, and says what is open (`relay.Relay`).
     """
@@ -40,7 +52,7 @@ class State(IntEnum):
     REASONING = auto()
     CALL = auto()
     CUSTOM = auto()
-    SAID = auto()
+    BETWEEN = auto()
     RELAYED = auto()
     ENDED = auto()
 
@@ -75,121 +87,83 @@ ResponseDelta = AnswerDelta | PassthroughDelta | ItemDelta
 _Row = tuple[State, tuple[str, ...]]
 
 _S, _F = State, Fact
-#: Entering a state from outside: open its item and part, then take the first piece.
-_NEW_TEXT: Final = ("open_message", "open_text", "text")
-_NEW_REFUSAL: Final = ("open_message", "open_refusal", "refusal")
-_NEW_REASONING: Final = ("open_reasoning", "open_thought", "thought")
-#: Leaving a state: close its part and its item.
-_END_TEXT: Final = ("close_text", "close_message")
-_END_REFUSAL: Final = ("close_refusal", "close_message")
-_END_REASONING: Final = ("close_thought", "close_reasoning")
+
+#: What each fact opens: the state after it, and the actions that lead there once nothing is open any more.
+OPEN: Final[dict[Fact, _Row]] = {
+    _F.TEXT: (_S.TEXT, ("open_message", "open_text", "text")),
+    _F.REFUSAL: (_S.REFUSAL, ("open_message", "open_refusal", "refusal")),
+    _F.REASONING: (_S.REASONING, ("open_reasoning", "open_thought", "thought")),
+    _F.CALL: (_S.CALL, ("open_call",)),
+    _F.CUSTOM: (_S.CUSTOM, ("open_custom",)),
+    _F.ITEM: (_S.BETWEEN, ("item",)),
+    _F.FINISH: (_S.ENDED, ("finish",)),
+    _F.FAULT: (_S.ENDED, ("fail",)),
+    _F.CANCEL: (_S.ENDED, ("cancel",)),
+    _F.STEER: (_S.ENDED, ("steer",)),
+}
+#: What is open in each state, and the actions that close it.
+CLOSE: Final[dict[State, tuple[str, ...]]] = {
+    _S.OPEN: (),
+    _S.BETWEEN: (),
+    _S.TEXT: ("close_text", "close_message"),
+    _S.REFUSAL: ("close_refusal", "close_message"),
+    _S.REASONING: ("close_thought", "close_reasoning"),
+    _S.CALL: ("close_call",),
+    _S.CUSTOM: ("close_custom",),
+}
+#: Facts that go on with what is open, or change only its part; and those of a response that says nothing yet.
+EXCEPTIONS: Final[dict[State, dict[Fact, _Row]]] = {
+    _S.OPEN: {
+        _F.RELAY: (_S.RELAYED, ("relay",)),
+        # An answer without a single token is an empty message, not an empty output.
+        _F.FINISH: (_S.ENDED, ("open_message", "open_text", "close_text", "close_message", "finish")),
+        # A warm-up says nothing.
+        _F.WARM: (_S.ENDED, ("finish",)),
+    },
+    _S.BETWEEN: {_F.RELAY: (_S.RELAYED, ("relay",)), _F.WARM: (_S.ENDED, ("finish",))},
+    _S.TEXT: {
+        _F.TEXT: (_S.TEXT, ("text",)),
+        _F.REFUSAL: (_S.REFUSAL, ("close_text", "open_refusal", "refusal")),
+    },
+    _S.REFUSAL: {
+        _F.TEXT: (_S.TEXT, ("close_refusal", "open_text", "text")),
+        _F.REFUSAL: (_S.REFUSAL, ("refusal",)),
+    },
+    _S.REASONING: {_F.REASONING: (_S.REASONING, ("thought",))},
+    _S.CALL: {_F.ARGUMENTS: (_S.CALL, ("arguments",))},
+    _S.CUSTOM: {_F.ARGUMENTS: (_S.CUSTOM, ("input",))},
+}
+#: Facts that have no row, though something could be closed and opened: a call must be answered before anything else.
+IMPOSSIBLE: Final[dict[State, frozenset[Fact]]] = {
+    _S.CALL: frozenset({_F.STEER}),
+    _S.CUSTOM: frozenset({_F.STEER}),
+}
+
+
+def _row(state: State) -> dict[Fact, _Row]:
+    """What can happen in a state in which an answer is being made."""
+    facts = OPEN.keys() - IMPOSSIBLE.get(state, frozenset())
+    closed = {fact: (after, (*CLOSE[state], *actions)) for fact, (after, actions) in OPEN.items() if fact in facts}
+    return closed | EXCEPTIONS[state]
+
 
 TRANSITIONS: Final[dict[State, dict[Fact, _Row]]] = {
     _S.NEW: {
         _F.QUEUE: (_S.QUEUED, ("created", "queued")),
         _F.START: (_S.OPEN, ("created", "begin")),
-        _F.FAULT: (_S.ENDED, ("fail",)),
-        _F.CANCEL: (_S.ENDED, ("cancel",)),
+        _F.FAULT: OPEN[_F.FAULT],
+        _F.CANCEL: OPEN[_F.CANCEL],
     },
     _S.QUEUED: {
         _F.START: (_S.OPEN, ("begin",)),
-        _F.FAULT: (_S.ENDED, ("fail",)),
-        _F.CANCEL: (_S.ENDED, ("cancel",)),
+        _F.FAULT: OPEN[_F.FAULT],
+        _F.CANCEL: OPEN[_F.CANCEL],
     },
-    _S.OPEN: {
-        _F.TEXT: (_S.TEXT, _NEW_TEXT),
-        _F.REFUSAL: (_S.REFUSAL, _NEW_REFUSAL),
-        _F.REASONING: (_S.REASONING, _NEW_REASONING),
-        _F.CALL: (_S.CALL, ("open_call",)),
-        _F.CUSTOM: (_S.CUSTOM, ("open_custom",)),
-        _F.ITEM: (_S.SAID, ("item",)),
-        _F.RELAY: (_S.RELAYED, ("relay",)),
-        # An answer without a single token is an empty message, not an empty output.
-        _F.FINISH: (_S.ENDED, ("open_message", "open_text", *_END_TEXT, "finish")),
-        _F.FAULT: (_S.ENDED, ("fail",)),
-        _F.CANCEL: (_S.ENDED, ("cancel",)),
-        _F.STEER: (_S.ENDED, ("steer",)),
-        # A warm-up says nothing.
-        _F.WARM: (_S.ENDED, ("finish",)),
-    },
-    _S.TEXT: {
-        _F.TEXT: (_S.TEXT, ("text",)),
-        _F.REFUSAL: (_S.REFUSAL, ("close_text", "open_refusal", "refusal")),
-        _F.REASONING: (_S.REASONING, (*_END_TEXT, *_NEW_REASONING)),
-        _F.CALL: (_S.CALL, (*_END_TEXT, "open_call")),
-        _F.CUSTOM: (_S.CUSTOM, (*_END_TEXT, "open_custom")),
-        _F.ITEM: (_S.SAID, (*_END_TEXT, "item")),
-        _F.FINISH: (_S.ENDED, (*_END_TEXT, "finish")),
-        _F.FAULT: (_S.ENDED, (*_END_TEXT, "fail")),
-        _F.CANCEL: (_S.ENDED, (*_END_TEXT, "cancel")),
-        _F.STEER: (_S.ENDED, (*_END_TEXT, "steer")),
-    },
-    _S.REFUSAL: {
-        _F.TEXT: (_S.TEXT, ("close_refusal", "open_text", "text")),
-        _F.REFUSAL: (_S.REFUSAL, ("refusal",)),
-        _F.REASONING: (_S.REASONING, (*_END_REFUSAL, *_NEW_REASONING)),
-        _F.CALL: (_S.CALL, (*_END_REFUSAL, "open_call")),
-        _F.CUSTOM: (_S.CUSTOM, (*_END_REFUSAL, "open_custom")),
-        _F.ITEM: (_S.SAID, (*_END_REFUSAL, "item")),
-        _F.FINISH: (_S.ENDED, (*_END_REFUSAL, "finish")),
-        _F.FAULT: (_S.ENDED, (*_END_REFUSAL, "fail")),
-        _F.CANCEL: (_S.ENDED, (*_END_REFUSAL, "cancel")),
-        _F.STEER: (_S.ENDED, (*_END_REFUSAL, "steer")),
-    },
-    _S.REASONING: {
-        _F.TEXT: (_S.TEXT, (*_END_REASONING, *_NEW_TEXT)),
-        _F.REFUSAL: (_S.REFUSAL, (*_END_REASONING, *_NEW_REFUSAL)),
-        _F.REASONING: (_S.REASONING, ("thought",)),
-        _F.CALL: (_S.CALL, (*_END_REASONING, "open_call")),
-        _F.CUSTOM: (_S.CUSTOM, (*_END_REASONING, "open_custom")),
-        _F.ITEM: (_S.SAID, (*_END_REASONING, "item")),
-        _F.FINISH: (_S.ENDED, (*_END_REASONING, "finish")),
-        _F.FAULT: (_S.ENDED, (*_END_REASONING, "fail")),
-        _F.CANCEL: (_S.ENDED, (*_END_REASONING, "cancel")),
-        _F.STEER: (_S.ENDED, (*_END_REASONING, "steer")),
-    },
-    _S.CALL: {
-        _F.TEXT: (_S.TEXT, ("close_call", *_NEW_TEXT)),
-        _F.REFUSAL: (_S.REFUSAL, ("close_call", *_NEW_REFUSAL)),
-        _F.REASONING: (_S.REASONING, ("close_call", *_NEW_REASONING)),
-        _F.CALL: (_S.CALL, ("close_call", "open_call")),
-        _F.CUSTOM: (_S.CUSTOM, ("close_call", "open_custom")),
-        _F.ARGUMENTS: (_S.CALL, ("arguments",)),
-        _F.ITEM: (_S.SAID, ("close_call", "item")),
-        _F.FINISH: (_S.ENDED, ("close_call", "finish")),
-        _F.FAULT: (_S.ENDED, ("close_call", "fail")),
-        _F.CANCEL: (_S.ENDED, ("close_call", "cancel")),
-    },
-    _S.CUSTOM: {
-        _F.TEXT: (_S.TEXT, ("close_custom", *_NEW_TEXT)),
-        _F.REFUSAL: (_S.REFUSAL, ("close_custom", *_NEW_REFUSAL)),
-        _F.REASONING: (_S.REASONING, ("close_custom", *_NEW_REASONING)),
-        _F.CALL: (_S.CALL, ("close_custom", "open_call")),
-        _F.CUSTOM: (_S.CUSTOM, ("close_custom", "open_custom")),
-        _F.ARGUMENTS: (_S.CUSTOM, ("input",)),
-        _F.ITEM: (_S.SAID, ("close_custom", "item")),
-        _F.FINISH: (_S.ENDED, ("close_custom", "finish")),
-        _F.FAULT: (_S.ENDED, ("close_custom", "fail")),
-        _F.CANCEL: (_S.ENDED, ("close_custom", "cancel")),
-    },
-    _S.SAID: {
-        _F.TEXT: (_S.TEXT, _NEW_TEXT),
-        _F.REFUSAL: (_S.REFUSAL, _NEW_REFUSAL),
-        _F.REASONING: (_S.REASONING, _NEW_REASONING),
-        _F.CALL: (_S.CALL, ("open_call",)),
-        _F.CUSTOM: (_S.CUSTOM, ("open_custom",)),
-        _F.ITEM: (_S.SAID, ("item",)),
-        _F.RELAY: (_S.RELAYED, ("relay",)),
-        _F.FINISH: (_S.ENDED, ("finish",)),
-        _F.FAULT: (_S.ENDED, ("fail",)),
-        _F.CANCEL: (_S.ENDED, ("cancel",)),
-        _F.STEER: (_S.ENDED, ("steer",)),
-        _F.WARM: (_S.ENDED, ("finish",)),
-    },
+    **{state: _row(state) for state in CLOSE},
     # An answer is relayed from its beginning to its end, or not at all.
     _S.RELAYED: {
         _F.RELAY: (_S.RELAYED, ("relay",)),
-        _F.FINISH: (_S.ENDED, ("finish",)),
+        _F.FINISH: OPEN[_F.FINISH],
         _F.FAULT: (_S.ENDED, ("cut", "fail")),
         _F.CANCEL: (_S.ENDED, ("cut", "cancel")),
         _F.STEER: (_S.ENDED, ("cut", "steer")),

@@ -12,7 +12,7 @@ import pytest
 from antiphon.domain import limits
 from antiphon.domain.errors import EngineFailed
 from antiphon.engines.llama.child_connection import ChildConnection
-from antiphon.engines.llama.client import Chunk
+from antiphon.engines.llama.client import BrokenOff, Chunk
 from antiphon.engines.llama.preemption import PreemptibleCompletion, tokens_of
 from antiphon.engines.llama.slots import SlotQueue, SlotTicket
 
@@ -153,5 +153,47 @@ def test_prompts_that_do_not_fit_together_come_one_after_the_other() -> None:
         queue, child = SlotQueue(4, 9, 100, lambda: 0.0), Child(100)
         found = await asyncio.gather(*(answer(child, queue.enter(), body(80, 15)) for _ in range(4)))
         assert [text for text, _ in found] == [counted(15)] * 4
+
+    asyncio.run(main())
+
+
+class BreakingChild(Child):
+    """Breaks off each completion after `after` tokens, as llama.cpp does when its cache is full."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(1000)
+        self.after = after
+
+    async def ask(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
+        async with aclosing(super().ask(body)) as chunks:
+            made = 0
+            async for chunk in chunks:
+                if made == self.after and not chunk.stop:
+                    raise BrokenOff("broken off")
+                made += 1
+                yield chunk
+
+
+def test_an_answer_that_the_child_breaks_off_goes_on_from_its_tokens() -> None:
+    async def main() -> None:
+        queue, child = SlotQueue(2, 4, 1000, lambda: 0.0), BreakingChild(9)
+        text, last = await asyncio.wait_for(answer(child, queue.enter(), body(10, 70)), 30)
+        assert (text, last.tokens_predicted) == (counted(70), 70)
+        assert len(child.bodies) == 8
+        assert queue.free_tokens == 1000
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("after", "more", "asked"), [(0, {}, limits.ENGINE_FUTILE_TRIES + 1), (9, {"grammar": "x"}, 1)]
+)
+def test_what_cannot_go_on_is_an_error(after: int, more: dict[str, Any], asked: int) -> None:
+    async def main() -> None:
+        queue, child = SlotQueue(2, 4, 1000, lambda: 0.0), BreakingChild(after)
+        with pytest.raises(BrokenOff):
+            await asyncio.wait_for(answer(child, queue.enter(), body(10, 70, **more)), 30)
+        assert len(child.bodies) == asked
+        assert queue.free_tokens == 1000
 
     asyncio.run(main())
