@@ -16,7 +16,7 @@ from antiphon.jobs.presence import Presence, worker_name
 from antiphon.jobs.retries import Retries
 from antiphon.jobs.runner import JobRunner
 from antiphon.jobs.sweeps import Sweep, Sweeps
-from antiphon.policy.money.budgets import BudgetStage
+from antiphon.policy.money.budgets import BudgetCheck
 from antiphon.policy.money.pricing import Pricing
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.ports import Capabilities, Route
@@ -59,7 +59,7 @@ class Server:
         capabilities = Capabilities(context_tokens=10_000, continues=continues)
         engine = ScriptedEngine(script, pace=PACE, capabilities=capabilities, admit=admit)
         clock = DatabaseClock(store, process)
-        self.budgets = BudgetStage(store, Pricing(), clock)
+        self.budgets = BudgetCheck(store, Pricing(), clock)
         pipeline = Pipeline([self.budgets])
         routes: Routes[Route] = Routes({"m": PricedRoute("m", engine, PriceSpec(**PRICE))})
         preparer = Preparer(store, routes, pipeline, Prompts(store, process), Compactor(Sealer(bytes(32))))

@@ -1,4 +1,4 @@
-"""Answers that may be given again: what a client asks of the cache, what is kept, and whose."""
+"""The cache of answers: what a client asks of it, what it holds, and its state by project."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from antiphon.domain import limits
 from antiphon.domain.errors import InvalidRequest
 
-#: A project's rule that says that nothing of it is ever kept.
+#: A project's rule by which nothing of it is ever cached.
 OFF = 0
 #: The request header that speaks of this cache.
 HEADER = "X-Antiphon-Cache"
@@ -17,8 +17,8 @@ HEADER = "X-Antiphon-Cache"
 class CacheControl:
     """What one request asks of the cache.
 
-    `read`: it may be given an answer that was made before; `keep`: its answer may be given to others. `wanted`: it asks
-    for the cache also where nobody else has turned it on. `max_age`: how old an answer may be (seconds).
+    `read`: it may be given a cached answer; `keep`: its answer may be cached. `wanted`: it turns the cache on, also
+    where its route and its project do not. `max_age`: how old an answer may be (seconds).
     """
 
     read: bool = True
@@ -64,11 +64,11 @@ def cache_control_of(ours: str | None, cache_control: str | None) -> CacheContro
     """
     if ours is None and cache_control is None:
         return None
-    wish = _ours(ours.strip().lower()) if ours is not None else None
+    asked = _ours(ours.strip().lower()) if ours is not None else None
     if not cache_control:
-        return wish
-    wish = wish or CacheControl()
-    read, keep, max_age = wish.read, wish.keep, wish.max_age
+        return asked
+    asked = asked or CacheControl()
+    read, keep, max_age = asked.read, asked.keep, asked.max_age
     for directive in cache_control.lower().split(","):
         name, _, value = directive.strip().partition("=")
         if name == "no-store":
@@ -78,8 +78,8 @@ def cache_control_of(ours: str | None, cache_control: str | None) -> CacheContro
         elif name == "max-age" and _is_count(value):
             age = min(int(value), limits.MAX_CACHE_TTL)
             max_age = age if max_age is None else min(age, max_age)
-    changed = CacheControl(read, keep, wish.wanted, max_age)
-    return None if changed == CacheControl() else changed
+    control = CacheControl(read, keep, asked.wanted, max_age)
+    return None if control == CacheControl() else control
 
 
 def _ours(value: str) -> CacheControl:

@@ -28,7 +28,7 @@ _DAY = 86_400
 
 
 class Ledger:
-    """A listener of all calls (`policy.stage.CallListener`), and the task that writes what it has seen."""
+    """Makes an entry of every call that is over, and writes entries in batches."""
 
     def __init__(self, store: LedgerStore, pricing: Pricing, clock: Clock, *, days: int = limits.LEDGER_DAYS) -> None:
         """`days`: how long entries are kept."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from antiphon.app.core import Core
 from antiphon.app.feature import Feature
 from antiphon.app.services import ShutdownHook
-from antiphon.policy.cache.stage import Cache
+from antiphon.policy.cache.answerer import Cache
 
 
 def cache(core: Core) -> Feature:

@@ -7,8 +7,8 @@ from antiphon.app.core import Core
 from antiphon.app.feature import Feature
 from antiphon.domain import limits
 from antiphon.jobs.sweeps import Sweep
-from antiphon.policy.durable import Durable
 from antiphon.policy.observe import Gauge
+from antiphon.policy.storage_check import StorageCheck
 from antiphon.run.expiry import Expiry
 
 
@@ -16,7 +16,7 @@ def storage(core: Core) -> Feature:
     """A stage that refuses generations while the database takes no writes, and the store of files."""
     store = core.store
     return Feature(
-        stages=[Durable(store)],
+        stages=[StorageCheck(store)],
         sweeps=[Sweep("expired", limits.SWEEP_TICK, Expiry(store, core.clock).sweep)],
         gauges=[Gauge("store_writes_waiting", "Writes that wait for the database.", lambda: store.writes_waiting)],
         services={"blobs": BlobService(blob_store(core.settings))},

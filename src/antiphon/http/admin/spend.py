@@ -19,7 +19,7 @@ from antiphon.http.exchange import Exchange
 from antiphon.http.pages import page_body
 from antiphon.http.query import Query
 from antiphon.http.resource import Resource
-from antiphon.policy.money.budgets import BudgetStage
+from antiphon.policy.money.budgets import BudgetCheck
 from antiphon.policy.money.changes import BudgetChanges
 from antiphon.ports import Clock, TenantStore
 from antiphon.protocol.refusals import unknown_parameter
@@ -40,7 +40,7 @@ class _Spend:
     """The handlers of one scope's paths."""
 
     def __init__(
-        self, scope: Scope, changes: BudgetChanges, tenants: TenantStore, stage: BudgetStage, clock: Clock
+        self, scope: Scope, changes: BudgetChanges, tenants: TenantStore, stage: BudgetCheck, clock: Clock
     ) -> None:
         self._scope: Scope = scope
         self._changes = changes
@@ -184,7 +184,7 @@ class _Spend:
         raise NotFound(f"No spend alert with id '{alert_id[:100]}' found.", param="alert_id")
 
 
-def resources(changes: BudgetChanges, tenants: TenantStore, stage: BudgetStage, clock: Clock) -> list[Resource]:
+def resources(changes: BudgetChanges, tenants: TenantStore, stage: BudgetCheck, clock: Clock) -> list[Resource]:
     """The paths of spend limits and alerts."""
     return [
         *_Spend("organization", changes, tenants, stage, clock).resources("/v1/organization"),

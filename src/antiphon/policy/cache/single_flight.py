@@ -1,4 +1,4 @@
-"""One generation that several calls listen to."""
+"""One generation whose answer several equal calls get, each through a subscription of its own ("single flight")."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from antiphon.protocol.streams import Stream
 
 
 class SharedGeneration:
-    """A generation under way. It goes on for as long as somebody listens, whoever asked for it first.
+    """A generation under way. It goes on for as long as it has a subscriber, even if the call that began it has left.
 
-    What it uses is billed to one call, the payer: the one that asked; if that leaves, the next one that listens.
+    What it uses is billed to one call, the payer: the one that began it; if that leaves, the next subscriber.
     """
 
     def __init__(
         self, context: GenerationContext, completed: Callable[[SharedGeneration], Coroutine[Any, Any, None]]
     ) -> None:
-        """`context`: the first call's. `completed` is awaited when the answer is whole, before the flight is over."""
+        """`context`: the first call's. `completed` is awaited when the answer is whole, before the generation is over."""
         self.deltas: list[Delta] = []
         #: Whether its `Finish` is here, so that nothing more can go wrong.
         self.finished = False
@@ -37,34 +37,34 @@ class SharedGeneration:
         self.error: BaseException | None = None
         self.trace: RouteTrace = context.trace
         self._context = context
-        self._landed = completed
-        self._listeners: list[Subscriber] = []
+        self._completed = completed
+        self._subscribers: list[Subscriber] = []
         self._payer: Subscriber | None = None
-        self._news: asyncio.Future[None] | None = None
-        self._room = asyncio.Event()
+        self._changed: asyncio.Future[None] | None = None
+        self._wanted = asyncio.Event()
         self._furthest = 0
         self._pump: asyncio.Task[None] | None = None
-        #: Whether the engine has taken it on.
+        #: Whether the engine has accepted it.
         self.begun = False
 
     @property
     def joinable(self) -> bool:
-        """Whether one more call may listen."""
-        return (not self.over or self.finished) and len(self._listeners) < limits.CACHE_LISTENERS
+        """Whether one more call may subscribe."""
+        return (not self.over or self.finished) and len(self._subscribers) < limits.CACHE_LISTENERS
 
     def begin(self, over: Callable[[], None]) -> Subscriber:
-        """Ask the engine; the listener is the first call's. `over` is called when nobody may join any more."""
-        listener = self._payer = self.listen(self._context)
+        """Ask the engine; the subscriber is the first call's. `over` is called when nobody may join any more."""
+        subscriber = self._payer = self.subscribe(self._context)
         self._pump = asyncio.create_task(self._run())
         # Not in the task itself: one that is cancelled before its first step does nothing at all.
         self._pump.add_done_callback(lambda _: self._end(over))
-        return listener
+        return subscriber
 
-    def listen(self, context: GenerationContext) -> Subscriber:
-        """One more call listens, from the beginning."""
-        listener = Subscriber(self, context)
-        self._listeners.append(listener)
-        return listener
+    def subscribe(self, context: GenerationContext) -> Subscriber:
+        """One more subscriber, which gets the answer from its beginning."""
+        subscriber = Subscriber(self, context)
+        self._subscribers.append(subscriber)
+        return subscriber
 
     async def close(self, patience: float = 0.0) -> None:
         """End it after `patience` seconds, if it has not come to its end by then."""
@@ -77,7 +77,7 @@ class SharedGeneration:
     # --- the engine's side --------------------------------------------------------------------------------------------
     async def _run(self) -> None:
         try:
-            await self._fly()
+            await self._generate()
         except asyncio.CancelledError:
             self.error = EngineFailed("The generation was ended.")
         except Exception as error:
@@ -86,14 +86,14 @@ class SharedGeneration:
     def _end(self, over: Callable[[], None]) -> None:
         self.over = True
         over()
-        self.tell()
+        self.notify()
 
-    async def _fly(self) -> None:
+    async def _generate(self) -> None:
         context = self._context
         stream = await context.route.generate(context.generation, self.trace)
         async with aclosing(stream):
             self.begun = True
-            self.tell()
+            self.notify()
             async for delta in stream:
                 if self.finished:
                     continue  # nothing may follow it; the engine is only let come to its own end
@@ -102,52 +102,52 @@ class SharedGeneration:
                 else:
                     self.deltas.append(delta)
                     self.finished = isinstance(delta, Finish)
-                self.tell()
+                self.notify()
                 while len(self.deltas) - self._furthest > limits.CACHE_AHEAD and not self.finished:
-                    self._room.clear()
-                    await self._room.wait()
+                    self._wanted.clear()
+                    await self._wanted.wait()
         if self.finished:
-            await self._landed(self)
+            await self._completed(self)
 
-    # --- the listeners' side ------------------------------------------------------------------------------------------
-    def tell(self) -> None:
-        """There is something new: wake all who wait for it."""
-        if self._news is not None:
-            self._news.set_result(None)
-            self._news = None
+    # --- the subscribers' side ----------------------------------------------------------------------------------------
+    def notify(self) -> None:
+        """Wake the subscribers that wait for something new."""
+        if self._changed is not None:
+            self._changed.set_result(None)
+            self._changed = None
 
-    async def news(self) -> None:
+    async def changed(self) -> None:
         """Wait for something new."""
-        if self._news is None:
-            self._news = asyncio.get_running_loop().create_future()
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
         # Others wait for the same one: a waiter that is cancelled must not take it from them.
-        await asyncio.shield(self._news)
+        await asyncio.shield(self._changed)
 
-    def taken(self, count: int) -> None:
-        """A listener has taken so many deltas."""
+    def note_taken(self, count: int) -> None:
+        """Note how many deltas a subscriber has taken."""
         if count > self._furthest:
             self._furthest = count
-            self._room.set()
+            self._wanted.set()
 
-    async def leave(self, listener: Subscriber) -> None:
-        """A listener goes; the last one ends the generation, unless it has come to its end."""
-        self._listeners.remove(listener)
-        paying = listener is self._payer
-        if self.finished or self.over or not self._listeners:
+    async def leave(self, subscriber: Subscriber) -> None:
+        """Remove a subscriber; with the last one, the generation ends, unless it is complete."""
+        self._subscribers.remove(subscriber)
+        paying = subscriber is self._payer
+        if self.finished or self.over or not self._subscribers:
             if paying:
-                self._settle(listener)
+                self._settle(subscriber)
                 self._payer = None
             if not (self.finished or self.over):
                 await self.close()
             return
         if paying:
-            self._hand_over(listener)
+            self._hand_over(subscriber)
         # The fastest may have gone; the others decide now how far ahead it may be.
-        self._furthest = max((each.at for each in self._listeners), default=0)
-        self._room.set()
+        self._furthest = max((each.at for each in self._subscribers), default=0)
+        self._wanted.set()
 
     def _settle(self, payer: Subscriber) -> None:
-        """The payer leaves before it has taken all that was made: that is billed all the same."""
+        """Bill the payer, which leaves early, for the deltas that it has not taken."""
         context = payer.context
         for delta in self.deltas[payer.at :]:
             context.first_at = context.first_at or time.monotonic()
@@ -157,67 +157,67 @@ class SharedGeneration:
                 context.generated_text.add(getattr(delta, "text", ""))
 
     def _hand_over(self, leaver: Subscriber) -> None:
-        """The next listener pays for the whole, and who leaves for nothing: so it is billed once."""
-        next_payer = self._payer = self._listeners[0]
+        """Make the next subscriber the payer of all of it, so that it is billed once."""
+        next_payer = self._payer = self._subscribers[0]
         leaver.context.usage = Usage()
         next_payer.context.cached = False
         next_payer.context.usage = None
 
 
 class Subscriber(Stream[Delta]):
-    """One call's view of a flight: all its deltas, from the first."""
+    """One call's stream of a shared generation: all its deltas, from the first."""
 
-    def __init__(self, flight: SharedGeneration, context: GenerationContext) -> None:
+    def __init__(self, shared: SharedGeneration, context: GenerationContext) -> None:
         self.context = context
         #: How many deltas it has taken.
         self.at = 0
-        self._flight = flight
+        self._shared = shared
         self._closed = False
 
     async def admitted(self) -> None:
-        """Wait until the engine has taken the generation on. Raises what it refuses it with."""
-        flight = self._flight
-        while not (flight.begun or flight.over):
-            await flight.news()
-        if not flight.begun and flight.error is not None:
-            raise fresh(flight.error)
+        """Wait until the engine has accepted the generation. Raises what it refuses it with."""
+        shared = self._shared
+        while not (shared.begun or shared.over):
+            await shared.changed()
+        if not shared.begun and shared.error is not None:
+            raise fresh(shared.error)
 
     async def under_way(self) -> bool:
         """Wait for the first delta. False: there will be none, and another way to an answer is to be found."""
-        flight = self._flight
-        while not (flight.deltas or flight.over):
-            await flight.news()
-        return bool(flight.deltas)
+        shared = self._shared
+        while not (shared.deltas or shared.over):
+            await shared.changed()
+        return bool(shared.deltas)
 
     async def __anext__(self) -> Delta:
-        flight = self._flight
+        shared = self._shared
         while not self._closed:
-            if self.at < len(flight.deltas):
+            if self.at < len(shared.deltas):
                 delta = self._take()
                 if isinstance(delta, Progress) and not self.context.generation.track:
                     continue
                 return delta
-            if flight.over or flight.finished:
+            if shared.over or shared.finished:
                 break
-            await flight.news()
-        if flight.error is not None and not flight.finished and not self._closed:
-            raise fresh(flight.error)
+            await shared.changed()
+        if shared.error is not None and not shared.finished and not self._closed:
+            raise fresh(shared.error)
         raise StopAsyncIteration
 
     def _take(self) -> Delta:
         """What is next; all that is there at once, for who can take that."""
-        deltas, generation = self._flight.deltas, self.context.generation
+        deltas, generation = self._shared.deltas, self.context.generation
         count = whole(deltas, self.at) if generation.batches else 1
         piece = deltas[self.at : self.at + count]
         self.at += count
-        self._flight.taken(self.at)
+        self._shared.note_taken(self.at)
         return joined(map(as_new, piece) if self.context.cached else piece)
 
     async def aclose(self) -> None:
         """Listen no more. Safe to call twice."""
         if not self._closed:
             self._closed = True
-            await self._flight.leave(self)
+            await self._shared.leave(self)
 
 
 def whole(deltas: Sequence[Delta], start: int) -> int:

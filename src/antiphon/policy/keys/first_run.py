@@ -53,14 +53,14 @@ async def first_run(store: TenantStore, data_dir: DataDir) -> bool:
 
 
 async def first_owner(store: Store) -> None:
-    """Make a first user, who owns the organisation and the default project, if there is nobody."""
+    """Make a first user, who owns the organisation and the default project, if there is no user."""
     if await store.first_user() is not None:
         return
     user = User(new_id("user_"), "Owner", FIRST_OWNER, "owner", int(time.time()))
-    told = {"email": user.email, "name": user.name, "role": user.role}
+    shown = {"email": user.email, "name": user.name, "role": user.role}
     # Another process may be starting for the first time just now.
     with contextlib.suppress(Conflict):
-        await store.add_user(user, [AuditEntry("user.added", CLI, user.id, after=told)])
+        await store.add_user(user, [AuditEntry("user.added", CLI, user.id, after=shown)])
         default = await store.get_project(DEFAULT_PROJECT)
         if default is not None:
             await store.add_member(Member(default.id, user, "owner", user.created_at))

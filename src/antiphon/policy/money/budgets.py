@@ -31,13 +31,13 @@ ALERT = b"x-antiphon-budget-alert"
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What was taken for an context: a reservation (None: nothing hard is about it), and the alerts to tell."""
+    """What is held for a generation: a reservation (None: no hard budget applies), and the alerts that it counts for."""
 
     reservation: Reservation | None
     alerts: tuple[str, ...]
 
 
-class BudgetStage(AdmissionCheck):
+class BudgetCheck(AdmissionCheck):
     """Refuses what would go over a hard budget."""
 
     def __init__(self, store: BudgetStore, pricing: Pricing, clock: Clock) -> None:
@@ -201,7 +201,7 @@ class BudgetStage(AdmissionCheck):
             for budget in budgets:
                 known.setdefault((budget.scope, budget.subject), []).append(budget)
             self._known = known
-            # Only now: whoever comes while this looks must not go by what was known before.
+            # Only now: a call that comes while this looks must not go by what was known before.
             if changes == self._changes:
                 self._known_until = self._clock.monotonic() + limits.BUDGET_CACHE_TTL
 

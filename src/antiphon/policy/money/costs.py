@@ -1,4 +1,4 @@
-"""What a call cost, as its answer says and as the ledger keeps it."""
+"""What a call cost, for the headers of its answer and for the ledger."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _of_call(pricing: Pricing, call: Call) -> CallCost:
 def of_generation(pricing: Pricing, context: GenerationContext) -> Cost | None:
     """What one generation cost, with attempts that came to nothing. None: unknown.
 
-    What was never generated, or was kept, cost nothing.
+    What was never generated, or came from the cache, cost nothing.
     """
     answered = _of_answer(pricing, context)
     if not context.failed_usage or answered is None:
@@ -68,7 +68,7 @@ def _price(pricing: Pricing, context: GenerationContext, target: TargetName, usa
 
 
 def saved_by(pricing: Pricing, context: GenerationContext) -> Cost | None:
-    """What a kept answer would have cost at the route's first target. None: unknown."""
+    """What a cached answer would have cost at the route's first target. None: unknown."""
     if context.saved_usage is None:
         return None
     call = context.call
@@ -88,7 +88,7 @@ def _sum(costs: list[Cost | None]) -> int | None:
     return amounts.cost(sum(known)) if len(known) == len(costs) else None
 
 
-class Priced(AdmissionCheck):
+class CostHeaders(AdmissionCheck):
     """Writes the call's cost among the trailers of its answer."""
 
     def __init__(self, pricing: Pricing) -> None:

@@ -24,7 +24,7 @@ _NAMES = frozenset({b"deprecation", _SUNSET, b"link", b"x-antiphon-replacement"}
 
 
 class Shutdowns:
-    """Answers what is known of shutdowns. Implements `stage.StartListener`."""
+    """What is known of shutdowns. Sets the headers of calls whose target has a date."""
 
     def __init__(self, known: Retirements, upstreams: Iterable[UpstreamSpec] = ()) -> None:
         self.known = known
@@ -65,8 +65,8 @@ class Shutdowns:
         if found is None:
             return
         headers, new = context.call.headers, self.headers(found)
-        said = next((value for name, value in headers if name == _SUNSET), None)
-        if said is None or _moment(said) > found.shutdown:
+        sunset = next((value for name, value in headers if name == _SUNSET), None)
+        if sunset is None or _moment(sunset) > found.shutdown:
             headers[:] = [*(header for header in headers if header[0] not in _NAMES), *new]
 
     def headers(self, retirement: Retirement) -> Headers:

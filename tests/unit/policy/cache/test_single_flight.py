@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from antiphon.domain.errors import EngineFailed
 from antiphon.engines.scripted import ScriptedEngine, Step
-from antiphon.policy.cache.stage import Cache
+from antiphon.policy.cache.answerer import Cache
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.generation import Batch, Delta, Finish, TextDelta, Usage
 from support.caching import MemoryCache, ScriptedRoute, SetClock, a_call, asking

@@ -14,7 +14,7 @@ from antiphon.domain.route_trace import TargetName
 from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.policy.call import Call, GenerationContext
-from antiphon.policy.money.budgets import BudgetStage, expected
+from antiphon.policy.money.budgets import BudgetCheck, expected
 from antiphon.policy.money.pricing import Pricing
 from antiphon.protocol.generation import Generation, ImagePart, Message, Sampling, TextPart, Usage
 from antiphon.run.clock import SystemClock
@@ -87,7 +87,7 @@ def context(route: PricedRoute = PRICED, tokens: int | None = 4) -> GenerationCo
     return made
 
 
-async def entered(stage: BudgetStage, context: GenerationContext) -> None:
+async def entered(stage: BudgetCheck, context: GenerationContext) -> None:
     """Enter the stage, at once or after a wait."""
     waiting = stage.enter(context)
     if waiting is not None:
@@ -99,9 +99,9 @@ def asking(*turns: Message, tokens: int | None = None) -> GenerationContext:
     return GenerationContext(call, PRICED, Generation("m", turns, sampling=Sampling(max_tokens=tokens)))
 
 
-def run(store: Store, test: Callable[[BudgetStage], Awaitable[None]]) -> None:
+def run(store: Store, test: Callable[[BudgetCheck], Awaitable[None]]) -> None:
     async def main() -> None:
-        stage = BudgetStage(store, Pricing(), SystemClock())
+        stage = BudgetCheck(store, Pricing(), SystemClock())
         await test(stage)
         await stage.stop()
 
@@ -111,7 +111,7 @@ def run(store: Store, test: Callable[[BudgetStage], Awaitable[None]]) -> None:
 def test_without_budgets_the_database_is_asked_once_for_all_calls() -> None:
     store = Store()
 
-    async def test(stage: BudgetStage) -> None:
+    async def test(stage: BudgetCheck) -> None:
         for _ in range(100):
             made = context()
             await entered(stage, made)
@@ -124,7 +124,7 @@ def test_without_budgets_the_database_is_asked_once_for_all_calls() -> None:
 def test_nobody_goes_by_what_was_known_before_a_change() -> None:
     store = Store()
 
-    async def test(stage: BudgetStage) -> None:
+    async def test(stage: BudgetCheck) -> None:
         await entered(stage, context())
         store.budgets.append(budget())
         stage.changed()
@@ -141,7 +141,7 @@ def test_nobody_goes_by_what_was_known_before_a_change() -> None:
 def test_a_look_that_was_overtaken_by_a_change_is_not_the_last() -> None:
     store = Store()
 
-    async def test(stage: BudgetStage) -> None:
+    async def test(stage: BudgetCheck) -> None:
         store.gate = asyncio.Event()
         first = asyncio.create_task(entered(stage, context()))
         await asyncio.sleep(0)
@@ -158,7 +158,7 @@ def test_a_look_that_was_overtaken_by_a_change_is_not_the_last() -> None:
 def test_what_is_reserved_is_settled_with_what_it_cost() -> None:
     store = Store(budget(), budget("k", scope="key"), budget("a", hard=False, scope="organization"))
 
-    async def test(stage: BudgetStage) -> None:
+    async def test(stage: BudgetCheck) -> None:
         made = context()
         await entered(stage, made)
         made.usage = Usage(output_tokens=3)
@@ -184,7 +184,7 @@ def test_a_price_that_breaks_leaves_nothing_reserved(monkeypatch: pytest.MonkeyP
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    async def test(stage: BudgetStage) -> None:
+    async def test(stage: BudgetCheck) -> None:
         made = context()
         await entered(stage, made)
         made.usage = Usage(output_tokens=3)
@@ -199,7 +199,7 @@ def test_a_settlement_that_no_database_takes_is_given_up() -> None:
     store = Store(budget())
     store.refusing = True
 
-    async def test(stage: BudgetStage) -> None:
+    async def test(stage: BudgetCheck) -> None:
         made = context()
         await entered(stage, made)
         stage.leave(made)
@@ -213,7 +213,7 @@ def test_no_number_of_tokens_is_too_large_to_be_refused(tokens: int) -> None:
     store = Store(budget())
     store.full = "b"
 
-    async def test(stage: BudgetStage) -> None:
+    async def test(stage: BudgetCheck) -> None:
         with pytest.raises(SpendLimitReached):
             await entered(stage, context(tokens=tokens))
 
@@ -224,7 +224,7 @@ def test_no_number_of_tokens_is_too_large_to_be_refused(tokens: int) -> None:
 def test_only_what_is_made_in_the_background_is_taken_over() -> None:
     store = Store(budget())
 
-    async def test(stage: BudgetStage) -> None:
+    async def test(stage: BudgetCheck) -> None:
         for background in (False, True):
             made = context()
             made.call.background, made.call.object_id = background, "resp_1"
@@ -239,7 +239,7 @@ def test_a_settlement_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch)
     store = Store(budget("a", hard=False))
     store.failing = 3
 
-    async def test(stage: BudgetStage) -> None:
+    async def test(stage: BudgetCheck) -> None:
         made = context()
         await entered(stage, made)
         made.usage = Usage(output_tokens=3)
@@ -254,7 +254,7 @@ def test_a_settlement_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch)
 def test_who_hangs_up_while_money_is_reserved_leaves_none_of_it_behind() -> None:
     store = Store(budget())
 
-    async def test(stage: BudgetStage) -> None:
+    async def test(stage: BudgetCheck) -> None:
         await entered(stage, context())
         store.gate = asyncio.Event()
         waiting = asyncio.create_task(entered(stage, context()))
@@ -272,7 +272,7 @@ def test_whose_limit_it_was_is_said(scope: str) -> None:
     store = Store(budget(scope=scope))
     store.full = "b"
 
-    async def test(stage: BudgetStage) -> None:
+    async def test(stage: BudgetCheck) -> None:
         made = context()
         with pytest.raises(SpendLimitReached) as refused:
             await entered(stage, made)
@@ -284,14 +284,14 @@ def test_whose_limit_it_was_is_said(scope: str) -> None:
 
 
 def test_an_unknown_price_is_refused_unless_every_hard_budget_allows_it() -> None:
-    async def refused(stage: BudgetStage) -> None:
+    async def refused(stage: BudgetCheck) -> None:
         with pytest.raises(PermissionDenied) as error:
             await entered(stage, context(UNPRICED))
         assert error.value.code == "price_unknown"
 
     run(Store(budget(), budget("k", scope="key", allow_unknown=True)), refused)
 
-    async def allowed(stage: BudgetStage) -> None:
+    async def allowed(stage: BudgetCheck) -> None:
         made = context(UNPRICED)
         await entered(stage, made)
         stage.leave(made)
@@ -307,7 +307,7 @@ def test_an_unknown_price_is_refused_unless_every_hard_budget_allows_it() -> Non
 def test_what_costs_nothing_needs_no_money() -> None:
     store = Store(budget())
 
-    async def test(stage: BudgetStage) -> None:
+    async def test(stage: BudgetCheck) -> None:
         made = context(tokens=0)
         await entered(stage, made)
         stage.leave(made)

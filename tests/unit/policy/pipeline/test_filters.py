@@ -13,7 +13,7 @@ from antiphon.domain.errors import AntiphonError, EngineFailed, InvalidRequest, 
 from antiphon.domain.route_trace import RouteTrace
 from antiphon.engines.scripted import ScriptedEngine, Step
 from antiphon.engines.single import SingleRoute
-from antiphon.policy.cache.stage import Cache
+from antiphon.policy.cache.answerer import Cache
 from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.pipeline.engine import PipelineEngine
 from antiphon.policy.pipeline.pipeline import Pipeline

@@ -1,8 +1,8 @@
-"""Answers given again: the stage that may answer in the engine's place.
+"""Cached answers: the answerer of the pipeline.
 
-It answers only where somebody has asked for it: a route's configuration, a project's rule, or the request itself. What
-is kept is the answer as the engine gave it, delta by delta. So a stream is a stream again, and every surface makes its
-own object of it, with new ids.
+It answers only where it is turned on: by a route's configuration, a project's rule, or the request itself. Equal requests
+are those that are equal after the request transforms. What is kept is the answer as the engine gave it, delta by delta,
+before any stream filter. So a stream is a stream again, and every surface makes its own object of it, with new ids.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _GOOD_ENDS = frozenset({"stop", "length", "tool_calls"})
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How one generation may use the cache. `ttl` and `max_age` are in seconds."""
+    """How one generation may use the cache. `ttl` and `max_age` are in seconds. `allowed`: whether at all."""
 
     ttl: int
     max_age: int
@@ -58,19 +58,19 @@ _BYPASS = Terms(0, 0, read=False, allowed=False)
 
 
 class Cache:
-    """Implements `stage.Answerer`."""
+    """Answers from the store, or from a generation that an equal call has under way."""
 
     def __init__(self, store: CacheStore, clock: Clock, server_secret: bytes) -> None:
         self._store = store
         self._clock = clock
         self._keys = Keys(server_secret)
-        self._flights: dict[bytes, SharedGeneration] = {}
+        self._under_way: dict[bytes, SharedGeneration] = {}
         self._all: set[SharedGeneration] = set()
         self._rules: dict[str, tuple[float, int | None]] = {}
 
     async def close(self) -> None:
-        """End what is shared and still under way. What is finished is kept first."""
-        await asyncio.gather(*(flight.close(limits.CLOSE_TIMEOUT * flight.finished) for flight in self._all))
+        """End shared generations that are still under way. Those that are complete are stored first."""
+        await asyncio.gather(*(shared.close(limits.CLOSE_TIMEOUT * shared.finished) for shared in self._all))
 
     def answer(self, context: GenerationContext) -> Awaitable[AsyncGenerator[Delta, None] | None] | None:
         """A cached answer, or one that is shared with other calls; None: the engine is to be asked."""
@@ -84,28 +84,28 @@ class Cache:
         if terms is None:
             return None
         if not terms.allowed or not cacheable(context.generation):
-            _tell(context.call, b"bypass")
+            _set_headers(context.call, b"bypass")
             return None
         asked = context.generation
         # An answer in the words of one surface would fit no other.
         context.generation = asked.plain()
-        stream = await self._shared(context, terms)
+        stream = await self._find_or_share(context, terms)
         if stream is None:
             context.generation = asked
         return stream
 
-    async def _shared(self, context: GenerationContext, terms: Terms) -> AsyncGenerator[Delta, None] | None:
+    async def _find_or_share(self, context: GenerationContext, terms: Terms) -> AsyncGenerator[Delta, None] | None:
         key = await self._keys.key(context)
         if not terms.read:
             return await self._ask(key, context, terms)
-        if key not in self._flights:
-            kept = await self._kept(key, context, terms)
-            if kept is not None:
-                return kept
-        flight = self._flights.get(key)
-        if flight is None or not flight.joinable:
+        if key not in self._under_way:
+            cached = await self._cached(key, context, terms)
+            if cached is not None:
+                return cached
+        shared = self._under_way.get(key)
+        if shared is None or not shared.joinable:
             return await self._ask(key, context, terms)
-        return await self._join(flight, context)
+        return await self._join(shared, context)
 
     # --- what is asked of it ------------------------------------------------------------------------------------------
     async def _rule(self, project_id: str) -> int | None:
@@ -126,80 +126,80 @@ class Cache:
             self._rules[project_id] = (now + limits.KEY_CACHE_TTL, rule)
         return rule
 
-    # --- what was kept ------------------------------------------------------------------------------------------------
-    async def _kept(self, key: bytes, context: GenerationContext, terms: Terms) -> AsyncGenerator[Delta, None] | None:
+    # --- what is in the store -----------------------------------------------------------------------------------------
+    async def _cached(self, key: bytes, context: GenerationContext, terms: Terms) -> AsyncGenerator[Delta, None] | None:
         now = int(self._clock.now())
         try:
-            kept = await self._store.get_cached(context.call.project_id, key, now=now)
+            cached = await self._store.get_cached(context.call.project_id, key, now=now)
         except AntiphonError as error:
             _log.warning("the cache could not be looked at", reason=error.message)
             return None
-        if kept is None or now - kept.created_at > terms.max_age:
+        if cached is None or now - cached.created_at > terms.max_age:
             return None
         try:
-            deltas = _DECODER.decode(kept.body)
+            deltas = _DECODER.decode(cached.body)
         except msgspec.MsgspecError:
             # Another version's: it is written anew.
             return None
         context.cached = True
         context.usage = Usage()
-        context.trace.target = TargetName(kept.upstream, kept.model)
-        _tell(context.call, b"hit", max(0, now - kept.created_at))
+        context.trace.target = TargetName(cached.upstream, cached.model)
+        _set_headers(context.call, b"hit", max(0, now - cached.created_at))
         return _replay(deltas, batches=context.generation.batches)
 
     # --- what is made now ---------------------------------------------------------------------------------------------
-    async def _join(self, flight: SharedGeneration, context: GenerationContext) -> AsyncGenerator[Delta, None]:
-        """Listen to what another call has asked for; if nothing comes of that, ask alone."""
-        listener = flight.listen(context)
+    async def _join(self, shared: SharedGeneration, context: GenerationContext) -> AsyncGenerator[Delta, None]:
+        """Subscribe to the generation of another call; if that gives no answer, ask the engine alone."""
+        subscriber = shared.subscribe(context)
         context.cached = True
         context.usage = Usage()
         try:
-            under_way = await listener.under_way()
+            under_way = await subscriber.under_way()
         except BaseException:
-            await listener.aclose()
+            await subscriber.aclose()
             raise
         if under_way:
-            context.trace.target = flight.trace.target
-            # Who has become the payer meanwhile is not given anything: it is made for him.
-            _tell(context.call, b"hit" if context.cached else b"miss", 0)
-            return listener
-        await listener.aclose()
+            context.trace.target = shared.trace.target
+            # A call that has become the payer meanwhile is given nothing: the answer is made for it.
+            _set_headers(context.call, b"hit" if context.cached else b"miss", 0)
+            return subscriber
+        await subscriber.aclose()
         context.cached = False
         context.usage = None
-        _tell(context.call, b"miss")
+        _set_headers(context.call, b"miss")
         return await context.route.generate(context.generation, context.trace)
 
     async def _ask(self, key: bytes, context: GenerationContext, terms: Terms) -> Subscriber | None:
         if len(self._all) >= limits.CACHE_FLIGHTS:
-            _tell(context.call, b"bypass")
+            _set_headers(context.call, b"bypass")
             return None
 
-        async def completed(flight: SharedGeneration) -> None:
-            await self._keep(key, flight, context.call.project_id, terms)
+        async def completed(shared: SharedGeneration) -> None:
+            await self._put(key, shared, context.call.project_id, terms)
 
-        flight = SharedGeneration(context, completed)
+        shared = SharedGeneration(context, completed)
         # One that does not read what others have made replaces it for those who come; both may be under way at once.
-        self._flights[key] = flight
-        self._all.add(flight)
-        listener = flight.begin(lambda: self._forget(key, flight))
+        self._under_way[key] = shared
+        self._all.add(shared)
+        subscriber = shared.begin(lambda: self._forget(key, shared))
         try:
-            await listener.admitted()
+            await subscriber.admitted()
         except BaseException:
-            await listener.aclose()
+            await subscriber.aclose()
             raise
-        _tell(context.call, b"miss")
-        return listener
+        _set_headers(context.call, b"miss")
+        return subscriber
 
-    def _forget(self, key: bytes, flight: SharedGeneration) -> None:
-        self._all.discard(flight)
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+    def _forget(self, key: bytes, shared: SharedGeneration) -> None:
+        self._all.discard(shared)
+        if self._under_way.get(key) is shared:
+            del self._under_way[key]
 
-    async def _keep(self, key: bytes, flight: SharedGeneration, project_id: str, terms: Terms) -> None:
-        """Keep a finished answer, if it is one that may be given again."""
-        deltas = [delta for delta in flight.deltas if not isinstance(delta, Progress)]
-        target = flight.trace.target
-        if target is None or not _worth_keeping(deltas):
+    async def _put(self, key: bytes, shared: SharedGeneration, project_id: str, terms: Terms) -> None:
+        """Store a complete answer, if it is one that may be given again."""
+        deltas = [delta for delta in shared.deltas if not isinstance(delta, Progress)]
+        target = shared.trace.target
+        if target is None or not _cacheable_answer(deltas):
             return
         body = msgspec.msgpack.encode(deltas)
         if len(body) > limits.MAX_CACHED_ANSWER:
@@ -239,8 +239,8 @@ def _terms(context: GenerationContext, rule: int | None) -> Terms | None:
     return Terms(ttl, ttl if max_age is None else min(max_age, ttl), read and max_age != 0)
 
 
-def _worth_keeping(deltas: Sequence[Delta]) -> bool:
-    """Whether it is a whole answer that says something, and neither a refusal nor one that was held back."""
+def _cacheable_answer(deltas: Sequence[Delta]) -> bool:
+    """Whether it is a complete answer with text or calls, and neither a refusal nor cut by a content filter."""
     end = deltas[-1]
     if not isinstance(end, Finish) or end.reason not in _GOOD_ENDS:
         return False
@@ -264,11 +264,11 @@ async def _replay(deltas: Sequence[Delta], *, batches: bool) -> AsyncGenerator[D
         await asyncio.sleep(0)
 
 
-def _tell(call: Call, what: bytes, age: int | None = None) -> None:
-    """Say in the call's headers where its answer came from. Of several choices, one that was made says it for all."""
+def _set_headers(call: Call, what: bytes, age: int | None = None) -> None:
+    """Set the headers that say where the answer came from. Of several choices, one that was generated decides."""
     headers = call.headers
-    said = next((value for name, value in headers if name == _HEADER), None)
-    if said is not None and (said != b"hit" or what == b"hit"):
+    known = next((value for name, value in headers if name == _HEADER), None)
+    if known is not None and (known != b"hit" or what == b"hit"):
         return
     headers[:] = [(name, value) for name, value in headers if name not in {_HEADER, _AGE}]
     headers.append((_HEADER, what))

@@ -1,4 +1,4 @@
-"""Rate limits: a stage of every generation, and what is said of them."""
+"""The rate limits of every generation, and the headers and errors that report them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN = {
 _HEADERS = {"rpm": _SHOWN["requests"], "rpd": _SHOWN["requests"], "tpm": _SHOWN["tokens"], "tpd": _SHOWN["tokens"]}
 
 
-class Limits(AdmissionCheck, CallListener):
+class RateLimitCheck(AdmissionCheck, CallListener):
     """Requests and tokens per minute and day, and calls at once: of keys, projects, users, and of all.
 
     A call is one request, and has one place among those that run, whatever it generates. Tokens are held for each of
@@ -49,7 +49,7 @@ class Limits(AdmissionCheck, CallListener):
         else:
             refused, readings = await self._counters.take(requests, (*places, *tokens))
         headers = _headers(readings, refused)
-        if call.rate_headers:  # a further generation takes no request: what was said of those stays said
+        if call.rate_headers:  # a further generation takes no request: the headers of those stay
             names = {name for name, _ in headers}
             headers = [*(pair for pair in call.rate_headers if pair[0] not in names), *headers]
         call.rate_headers = headers
@@ -70,11 +70,11 @@ class Limits(AdmissionCheck, CallListener):
             self._counters.give_back(held, used)
 
     def leave(self, context: GenerationContext) -> None:
-        """The same, for what did not come to its end."""
+        """The same, for an answer that was not completed."""
         self.finish(context)
 
     def call_ended(self, call: Call) -> None:
-        """The call is over: its place is free."""
+        """Give the call's place back."""
         places, call.held_places = call.held_places, ()
         if places:
             self._counters.give_back(places, 0)
@@ -91,7 +91,7 @@ def most_tokens(context: GenerationContext) -> int:
     return min(most, limits.MAX_TOKENS)
 
 
-# --- what is said -----------------------------------------------------------------------------------------------------
+# --- headers and errors -----------------------------------------------------------------------------------------------
 def _refusal(refused: Refusal, call: Call, applying: Applying) -> RateLimited:
     """The error, in the published API's words."""
     meter, amount = refused.demand.meter, refused.demand.amount

@@ -17,8 +17,8 @@ from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.engines.scripted import ScriptedEngine, Step, saying
 from antiphon.engines.single import SingleRoute
 from antiphon.policy.call import Call, GenerationContext
+from antiphon.policy.limits.check import RateLimitCheck, most_tokens
 from antiphon.policy.limits.counters import Counters
-from antiphon.policy.limits.stage import Limits, most_tokens
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.generation import (
     Delta,
@@ -50,7 +50,7 @@ class World:
         self.now = 0
         self.found = found
         self.counters = Counters(lambda: self.now)
-        stage = Limits(self.counters)
+        stage = RateLimitCheck(self.counters)
         self.gate = Pipeline([stage, *more], [stage])
         self.route = SingleRoute("scripted", engine or ScriptedEngine(saying("hi")), 0)
 
@@ -331,7 +331,7 @@ def test_what_the_cache_answers_costs_no_tokens() -> None:
     async def test() -> None:
         limit = RateLimit("key", "key_1", tpm=10, rpm=5)
         world = World(limit)
-        stage = Limits(world.counters)
+        stage = RateLimitCheck(world.counters)
         world.gate = Pipeline([stage], [stage], Cache())
         await world.whole()
         assert await world.left(limit, "tokens") == [10]

@@ -9,7 +9,7 @@ from antiphon.policy.pipeline.stages import AdmissionCheck
 from antiphon.ports import Store
 
 
-class Durable(AdmissionCheck):
+class StorageCheck(AdmissionCheck):
     """Refuses generations while the database takes no writes.
 
     What an answer costs is written down whatever becomes of the answer, so that holds for all of them.

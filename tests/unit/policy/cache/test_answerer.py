@@ -18,7 +18,7 @@ from antiphon.domain.route_trace import TargetName
 from antiphon.domain.routing import TargetSpec
 from antiphon.engines.scripted import Script, ScriptedEngine, Step, saying
 from antiphon.models.tokens import count_text
-from antiphon.policy.cache.stage import Cache
+from antiphon.policy.cache.answerer import Cache
 from antiphon.policy.call import Call, GenerationContext
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.generation import (
