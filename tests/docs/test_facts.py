@@ -104,7 +104,7 @@ def test_the_table_of_endpoints_is_what_is_served(tmp_path: Path) -> None:
 def test_the_table_of_metrics_is_what_is_collected(tmp_path: Path) -> None:
     from antiphon.app.compose import compose
     from antiphon.http.metrics import Collector
-    from antiphon.policy.observe import Gauge
+    from antiphon.policy.observe.gauges import Gauge
 
     core = core_of(tmp_path)
     compose(core)

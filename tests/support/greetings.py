@@ -17,7 +17,7 @@ from antiphon.http.socket_connection import SocketConnection
 from antiphon.jobs.kinds import JobContext, JobKind
 from antiphon.jobs.sweeps import Sweep
 from antiphon.policy.call import Call, GenerationContext
-from antiphon.policy.observe import Gauge
+from antiphon.policy.observe.gauges import Gauge
 from antiphon.settings import Settings, parsers
 from antiphon.settings.spec import Spec
 from antiphon.wire import json as wire_json

@@ -62,7 +62,7 @@ async def _serve(path: Path) -> None:
     from antiphon.domain.tenancy import Caller, Key, Project
     from antiphon.http.api import Api
     from antiphon.http.server import HttpServer
-    from antiphon.policy.observe import Observer
+    from antiphon.policy.observe.observer import Observer
     from antiphon.policy.pipeline.pipeline import Pipeline
     from antiphon.stores.blobs.directory import DirectoryBlobs
     from antiphon.telemetry import logs

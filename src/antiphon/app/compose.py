@@ -30,7 +30,7 @@ from antiphon.domain.errors import SetupError
 from antiphon.domain.routing import RouteSpec
 from antiphon.http.api import Api
 from antiphon.jobs.sweeps import Sweeps
-from antiphon.policy.observe import Gauge
+from antiphon.policy.observe.gauges import Gauge
 from antiphon.ports import Store
 from antiphon.settings import Settings
 

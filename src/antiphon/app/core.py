@@ -20,7 +20,7 @@ from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.keys.last_used import LastUsed
 from antiphon.policy.money.costs import of_call
 from antiphon.policy.money.pricing import Pricing
-from antiphon.policy.observe import Observer
+from antiphon.policy.observe.observer import Observer
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.policy.sessions import Sessions
 from antiphon.policy.shutdowns.notices import Shutdowns

@@ -22,7 +22,7 @@ from antiphon.http.resource import Resource, SocketResource
 from antiphon.jobs.kinds import JobKind
 from antiphon.jobs.sweeps import Sweep
 from antiphon.policy.call import Headers
-from antiphon.policy.observe import Gauge
+from antiphon.policy.observe.gauges import Gauge
 from antiphon.policy.pipeline.stages import Answerer, CallListener, Stage, StartListener
 
 

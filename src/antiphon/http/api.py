@@ -36,7 +36,7 @@ from antiphon.policy.administration.authenticate import AdminAuthenticator
 from antiphon.policy.authenticate import Authenticator
 from antiphon.policy.call import Call, Headers
 from antiphon.policy.keys.permit import permit
-from antiphon.policy.observe import Observer
+from antiphon.policy.observe.observer import Observer
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.telemetry.logs import logger
 from antiphon.wire import endpoints

@@ -11,7 +11,7 @@ from antiphon.domain.errors import NotFound
 from antiphon.http.exchange import Exchange
 from antiphon.http.resource import Resource
 from antiphon.policy.administration.authenticate import AdminAuthenticator
-from antiphon.policy.observe import Observer
+from antiphon.policy.observe.observer import Observer
 from antiphon.telemetry.metrics import Histogram
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from antiphon.domain.tenancy import Caller, Key, Project
 from antiphon.engines.scripted import ScriptedEngine
 from antiphon.engines.single import SingleRoute
 from antiphon.policy.call import Call, GenerationContext
-from antiphon.policy.observe import KeyLabel, Observer, Request, Served
+from antiphon.policy.observe.observer import Observer
+from antiphon.policy.observe.series import KeyLabel, Latency, Request
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.protocol.generation import Generation, Usage
 from support.loglines import logged
@@ -57,7 +58,7 @@ def test_a_call_is_counted_everywhere() -> None:
     assert (row.cost, row.unknown_cost) == (1_500, 0)
     targets = {name: (each.attempts, each.failed, each.fallbacks) for name, each in observer.targets}
     assert targets == {"openai/gpt-5": (1, 1, 0), "local/small": (1, 0, 1)}
-    assert dict(dict(observer.first_token)[Served("gpt-5", "local/small")].buckets())["0.25"] == 1
+    assert dict(dict(observer.first_token)[Latency("gpt-5", "local/small")].buckets())["0.25"] == 1
     by_key = dict(observer.keys)[KEY]
     assert (by_key.calls, by_key.errors, by_key.input, by_key.output, by_key.cost) == (1, 0, 10, 20, 1_500)
     assert dict(observer.cache)["miss"].value == 1

@@ -6,7 +6,7 @@ from antiphon.app.core import Core
 from antiphon.app.feature import Feature
 from antiphon.app.services import ShutdownHook
 from antiphon.jobs.upkeep import JobUpkeep
-from antiphon.policy.observe import Gauge
+from antiphon.policy.observe.gauges import Gauge
 
 
 def jobs(core: Core) -> Feature:

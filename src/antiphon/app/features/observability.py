@@ -5,7 +5,7 @@ from __future__ import annotations
 from antiphon.app.core import Core
 from antiphon.app.feature import Feature
 from antiphon.http import health, metrics
-from antiphon.policy.observe import Gauge
+from antiphon.policy.observe.gauges import Gauge
 from antiphon.ports import Constraining, Queueing
 
 

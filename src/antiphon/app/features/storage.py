@@ -7,7 +7,7 @@ from antiphon.app.core import Core
 from antiphon.app.feature import Feature
 from antiphon.domain import limits
 from antiphon.jobs.sweeps import Sweep
-from antiphon.policy.observe import Gauge
+from antiphon.policy.observe.gauges import Gauge
 from antiphon.policy.storage_check import StorageCheck
 from antiphon.run.expiry import Expiry
 

@@ -1,7 +1,7 @@
 """Cached answers: the answerer of the pipeline.
 
-It answers only where it is turned on: by a route's configuration, a project's rule, or the request itself. Equal requests
-are those that are equal after the request transforms. What is kept is the answer as the engine gave it, delta by delta,
+It answers only where it is turned on: by a route's configuration, a project's rule, or the request itself. Requests are
+compared as the request transforms have left them. What is kept is the answer as the engine gave it, delta by delta,
 before any stream filter. So a stream is a stream again, and every surface makes its own object of it, with new ids.
 """
 

@@ -28,7 +28,7 @@ class SharedGeneration:
     def __init__(
         self, context: GenerationContext, completed: Callable[[SharedGeneration], Coroutine[Any, Any, None]]
     ) -> None:
-        """`context`: the first call's. `completed` is awaited when the answer is whole, before the generation is over."""
+        """`context`: the first call's. `completed` is awaited when the answer is complete, before `over`."""
         self.deltas: list[Delta] = []
         #: Whether its `Finish` is here, so that nothing more can go wrong.
         self.finished = False

@@ -31,7 +31,7 @@ ALERT = b"x-antiphon-budget-alert"
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What is held for a generation: a reservation (None: no hard budget applies), and the alerts that it counts for."""
+    """What is held for a generation: a reservation (None: no hard budget applies), and its alerts."""
 
     reservation: Reservation | None
     alerts: tuple[str, ...]

@@ -17,7 +17,7 @@ _log = logger(__name__)
 
 
 class UseLog:
-    """Counts the uses in calls that are over. They are gathered in memory and written every `limits.USES_TICK` seconds."""
+    """Counts uses when calls are over. They are gathered in memory and written every `limits.USES_TICK` seconds."""
 
     def __init__(self, shutdowns: Shutdowns, store: UseStore, clock: Clock) -> None:
         self._shutdowns = shutdowns

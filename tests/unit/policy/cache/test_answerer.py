@@ -415,7 +415,7 @@ def test_a_fault_after_the_first_delta_is_everybodys_and_nothing_is_kept() -> No
         await world.settled()
         assert not world.store.answers
         assert not world.cache._all
-        assert not world.cache._flights
+        assert not world.cache._under_way
 
     run(test)
 
@@ -470,7 +470,7 @@ def test_who_is_cancelled_while_the_engine_decides_leaves_nothing_behind() -> No
         joining.cancel()
         await asyncio.wait({joining})
         (flight,) = world.cache._all
-        assert len(flight._listeners) == 1
+        assert len(flight._subscribers) == 1
         event.set()
         assert len([delta async for delta in leader]) == 2
 

@@ -109,7 +109,7 @@ def test_everybody_gets_the_same_and_each_generation_is_billed_once(
             assert reader.got == script[: len(reader.got)]
             assert reader.failed or reader in left_early or len(reader.got) == length + (not broken)
         assert not cache._all, "something is still under way"
-        assert not cache._flights
+        assert not cache._under_way
         payers = [reader for reader in readers if not reader.call.generations[0].cached]
         paid = [usage for reader in readers if (usage := reader.call.generations[0].usage) not in (None, Usage())]
         assert len(paid) <= len(engine.asked), "a generation was billed twice"
