@@ -127,6 +127,10 @@ def test_the_stage(served: Serving) -> None:
         refused = ask(served, "POST", path, {"model": "gpt-5-mini", **body})
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "prompt_too_long")
     assert ask(served, "POST", "/responses", {"model": "gpt-5-mini", "input": "word"}).status_code == 200
+    made = ask(served, "POST", "/responses", {"model": "gpt-5-mini", "input": "a forbidden word"}).json()
+    text = made["output"][-1]["content"][0]["text"]
+    assert "a ********* word" in text
+    assert "forbidden" not in text
 
 
 def test_the_kind_of_upstream(modules: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

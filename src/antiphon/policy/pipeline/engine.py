@@ -38,6 +38,16 @@ class Stages(NamedTuple):
     filters: tuple[StreamFilter, ...] = ()
     start_listeners: tuple[StartListener, ...] = ()
 
+    @property
+    def reads_answer(self) -> bool:
+        """Whether a filter needs the answer in neutral deltas."""
+        return bool(self.filters) and any(each.needs_neutral for each in self.filters)
+
+    @property
+    def reads_request(self) -> bool:
+        """Whether a transform needs the request in neutral words."""
+        return bool(self.transforms) and any(each.needs_neutral for each in self.transforms)
+
     def applying(self, call: Call, route: Route) -> Stages:
         """Those that apply to a call on a route. It depends on the call's key and the route only."""
         if not (self.transforms or self.filters):
@@ -56,8 +66,8 @@ class PipelineEngine:
         self._call = call
         self._stages = stages
         self.route = route
-        self._reads_answer = any(each.needs_neutral for each in stages.filters)
-        self._reads = self._reads_answer or any(each.needs_neutral for each in stages.transforms)
+        self._reads_answer = stages.reads_answer
+        self._reads = self._reads_answer or stages.reads_request
 
     @property
     def name(self) -> str:

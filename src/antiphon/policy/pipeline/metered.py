@@ -55,7 +55,11 @@ class MeteredStream(Stream[Delta]):
                 self._context.usage = used.bounded()
             self._leave()
             raise
-        self._note(delta)
+        # By far most deltas are further text: they cost no more than this.
+        if isinstance(delta, _WITH_TEXT) and self._context.first_at is not None:
+            self._add_text(delta.text)
+        else:
+            self._note(delta)
         return delta
 
     def _note(self, delta: Delta) -> None:
