@@ -119,8 +119,8 @@ def asking(text: str = "hello", change: Callable[[Generation], Generation] = lam
     return change(Generation("gpt-4o", (Message("user", (TextPart(text),)),)))
 
 
-def a_call(project: str = "proj_one", wish: CacheControl | None = None) -> Call:
+def a_call(project: str = "proj_one", control: CacheControl | None = None) -> Call:
     """A call that asks this of the cache."""
     call = call_of(project)
-    call.cache_control = wish
+    call.cache_control = control
     return call

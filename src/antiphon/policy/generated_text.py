@@ -18,7 +18,7 @@ class GeneratedText:
         self._pieces = 0
         self._units = 0
         self._sample: list[str] = []
-        self._room = limits.SAID_SAMPLE
+        self._room = limits.TEXT_SAMPLE
         #: Pieces that are not counted yet: counting many at once costs less, and most engines report their usage.
         self._recent: list[str] = []
 
@@ -26,7 +26,7 @@ class GeneratedText:
         """More text of the answer, of whatever kind."""
         recent = self._recent
         recent.append(text)
-        if len(recent) >= limits.SAID_PIECES or len(text) > limits.SAID_SAMPLE:
+        if len(recent) >= limits.TEXT_PIECES or len(text) > limits.TEXT_SAMPLE:
             self._count()
 
     @property

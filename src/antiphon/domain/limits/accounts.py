@@ -13,9 +13,9 @@ MAX_LABEL = 256
 MAX_TARGETS_TEXT = 8_192
 #: Text of an answer that is kept until its end, in characters: what one that is broken off is counted by. The rest of
 #: it is taken for alike, so that an answer costs no memory, however long it is.
-SAID_SAMPLE = 8_192
+TEXT_SAMPLE = 8_192
 #: Pieces of it that are counted together.
-SAID_PIECES = 64
+TEXT_PIECES = 64
 #: The most that is counted of one call: a thousand times the tokens of the largest context there is. Sums of it do not
 #: leave 64 bits before billions of calls.
 MAX_TOKENS = 1_000_000_000
@@ -74,13 +74,13 @@ CACHE_TOTAL_BYTES = 512 * MIB
 #: What is freed at once when one of these is reached (a part of it), so that not every write has to look for room.
 CACHE_FREED = 0.1
 #: Calls that share one generation; more ask on their own.
-CACHE_LISTENERS = 1_000
+CACHE_SUBSCRIBERS = 1_000
 #: Deltas that a shared generation may be ahead of the fastest of those who listen to it.
 CACHE_AHEAD = 256
 #: Deltas of a kept or shared answer that are sent at once, before others get their turn.
 CACHE_BATCH = 32
 #: Generations under way that others may join; more run without being shared.
-CACHE_FLIGHTS = 4_096
+CACHE_SHARED = 4_096
 
 # --- what is shut down ------------------------------------------------------------------------------------------------
 #: Between two times that uses of what is shut down are written; a crash loses no more than this.

@@ -170,7 +170,7 @@ class Cache:
         return await context.route.generate(context.generation, context.trace)
 
     async def _ask(self, key: bytes, context: GenerationContext, terms: Terms) -> Subscriber | None:
-        if len(self._all) >= limits.CACHE_FLIGHTS:
+        if len(self._all) >= limits.CACHE_SHARED:
             _set_headers(context.call, b"bypass")
             return None
 

@@ -50,7 +50,7 @@ class SharedGeneration:
     @property
     def joinable(self) -> bool:
         """Whether one more call may subscribe."""
-        return (not self.over or self.finished) and len(self._subscribers) < limits.CACHE_LISTENERS
+        return (not self.over or self.finished) and len(self._subscribers) < limits.CACHE_SUBSCRIBERS
 
     def begin(self, over: Callable[[], None]) -> Subscriber:
         """Ask the engine; the subscriber is the first call's. `over` is called when nobody may join any more."""

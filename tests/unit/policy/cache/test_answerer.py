@@ -109,8 +109,8 @@ def test_an_answer_is_given_for_as_long_as_was_said_and_tells_its_age() -> None:
         call = a_call()
         assert (await world.ask(call=call))[1] == HIT
         assert (b"age", b"99") in call.headers
-        assert (await world.ask(call=a_call(wish=CacheControl(max_age=98))))[1] == MISS
-        assert (await world.ask(call=a_call(wish=CacheControl(max_age=98))))[1] == HIT
+        assert (await world.ask(call=a_call(control=CacheControl(max_age=98))))[1] == MISS
+        assert (await world.ask(call=a_call(control=CacheControl(max_age=98))))[1] == HIT
         world.clock.time += 100
         assert (await world.ask())[1] == MISS
 
@@ -120,12 +120,12 @@ def test_an_answer_is_given_for_as_long_as_was_said_and_tells_its_age() -> None:
 def test_a_requests_own_seconds_go_before_the_routes() -> None:
     async def test() -> None:
         world = World(cache=100)
-        await world.ask(call=a_call(wish=CacheControl(wanted=True, max_age=500)))
+        await world.ask(call=a_call(control=CacheControl(wanted=True, max_age=500)))
         world.clock.time += 400
         assert (await world.ask())[1] == MISS, "older than the route allows"
-        await world.ask(call=a_call(wish=CacheControl(wanted=True, max_age=500)))
+        await world.ask(call=a_call(control=CacheControl(wanted=True, max_age=500)))
         world.clock.time += 400
-        assert (await world.ask(call=a_call(wish=CacheControl(wanted=True, max_age=500))))[1] == MISS, (
+        assert (await world.ask(call=a_call(control=CacheControl(wanted=True, max_age=500))))[1] == MISS, (
             "kept for 100 seconds"
         )
 
@@ -163,7 +163,7 @@ def test_who_turns_it_on_and_off(
         world.store.rules["proj_one"] = project
         said = []
         for _ in range(2):
-            call = a_call(wish=wish)
+            call = a_call(control=wish)
             call.store = store
             said.append((await world.ask(call=call))[1])
         assert tuple(said) == expected
@@ -496,8 +496,8 @@ def test_a_slow_reader_holds_the_engine_back(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_there_is_an_end_to_how_many_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CACHE_LISTENERS", 2)
-    monkeypatch.setattr(limits, "CACHE_FLIGHTS", 2)
+    monkeypatch.setattr(limits, "CACHE_SUBSCRIBERS", 2)
+    monkeypatch.setattr(limits, "CACHE_SHARED", 2)
 
     async def test() -> None:
         script, event = gated()
