@@ -105,8 +105,17 @@ def test_an_answer_goes_on_beside_a_long_prompt_and_the_prompt_is_read_right(run
         run(main(engine))
 
 
+@pytest.fixture(scope="module")
+def slow_engine(run: Run) -> Iterator[LlamaEngine]:
+    """One that takes seconds to read a long prompt, so that this can be seen."""
+    with started(run, SMALL, slots=2, context=1024) as engine:
+        yield engine
+
+
 @pytest.mark.parametrize("beside", [False, True])
-def test_a_prompt_is_ended_in_its_middle_alone(run: Run, engine: LlamaEngine, *, beside: bool) -> None:
+def test_a_prompt_is_ended_in_its_middle_alone(run: Run, slow_engine: LlamaEngine, *, beside: bool) -> None:
+    engine = slow_engine
+
     async def main() -> None:
         story = asyncio.create_task(answering(engine)) if beside else None
         await until_busy(engine, int(beside))

@@ -1,4 +1,4 @@
-"""One server and one connection for the whole suite, a log where nothing may be an error, and a meter of its loop.
+"""One server and one connection for all of these tests, a log where nothing may be an error, and a meter of its loop.
 
 At the end, nothing may be left of all that the server was asked (`attacked`).
 """
@@ -22,7 +22,7 @@ from support.serving import Serving
 from .attacked import Attacked, attacked
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def log() -> Iterator[list[Any]]:
     """Everything the server has logged."""
     capture = LogCapture()
@@ -31,7 +31,7 @@ def log() -> Iterator[list[Any]]:
     quiet()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def under_attack(tmp_path_factory: pytest.TempPathFactory, log: list[Any]) -> Iterator[Attacked]:
     """A real server whose model says again what it was told."""
     with attacked(tmp_path_factory.mktemp("hostile")) as server:
@@ -39,13 +39,13 @@ def under_attack(tmp_path_factory: pytest.TempPathFactory, log: list[Any]) -> It
     _check(log)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served(under_attack: Attacked) -> Serving:
     """Where it is."""
     return under_attack.served
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def meter(served: Serving) -> Iterator[StallMeter]:
     """How long the server's loop is held up by what its own thread does."""
     # The collector looks at all that this process holds, and most of that belongs to the tests. What the server's own
@@ -58,7 +58,7 @@ def meter(served: Serving) -> Iterator[StallMeter]:
     collections.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def connection(under_attack: Attacked) -> Iterator[Wire]:
     """A connection with a valid key."""
     with under_attack.wire() as wire:
@@ -76,7 +76,7 @@ def wire(connection: Wire, log: list[Any], meter: StallMeter) -> Iterator[Wire]:
     assert connection.ask("GET", "/healthz").status == 200
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def on_postgres(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, log: list[Any]) -> Iterator[Attacked]:
     """The same on PostgreSQL, and with upstreams that cost money."""
     name = postgres.migrated()

@@ -74,7 +74,7 @@ class Greetings:
     def leave(self, context: GenerationContext) -> None:
         """There is nothing to let go of."""
 
-    def closed(self, call: Call) -> None:
+    def call_ended(self, call: Call) -> None:
         self.diary.append(f"{call.method} {call.endpoint} {call.status}")
 
 

@@ -11,7 +11,8 @@ class Bus:
     """Wakes those who follow a response, named by (project, id), when something of it has been kept."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Name, set[asyncio.Future[None]]] = {}
+        #: By name: those who wait, in the order in which they came.
+        self._waiting: dict[Name, dict[asyncio.Future[None], None]] = {}
         self.closed = False
 
     def followed(self) -> list[Name]:
@@ -30,14 +31,14 @@ class Bus:
         if self.closed:
             future.set_result(None)
         else:
-            self._waiting.setdefault(name, set()).add(future)
+            self._waiting.setdefault(name, {})[future] = None
         return future
 
     def forget(self, name: Name, future: asyncio.Future[None]) -> None:
         """Nobody waits for this any more."""
         waiting = self._waiting.get(name)
         if waiting is not None:
-            waiting.discard(future)
+            waiting.pop(future, None)
             if not waiting:
                 del self._waiting[name]
 

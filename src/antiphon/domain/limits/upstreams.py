@@ -54,6 +54,8 @@ UPSTREAM_CONNECTIONS = 4_096
 #: one that is just being closed. Those with TLS cost more to make, and lead to servers that keep them longer.
 UPSTREAM_KEEP_ALIVE = 4.0
 UPSTREAM_KEEP_ALIVE_TLS = 30.0
+#: A connection that was idle for so long (seconds) is looked at before it is used again: its end may not be read yet.
+UPSTREAM_IDLE_LOOK = 0.5
 #: A connection that ends within this time after a request was written to it was being closed already: longer, and the
 #: request may have been taken, and paid for.
 UPSTREAM_STALE_WITHIN = 0.01

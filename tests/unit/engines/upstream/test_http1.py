@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -333,6 +334,25 @@ def test_no_answer_in_time_ends_the_connection() -> None:
         assert not caught.value.connecting
 
     run(saying([]), use)
+
+
+def test_a_connection_that_ended_while_the_loop_stood_still_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "UPSTREAM_IDLE_LOOK", 0.0)
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await saying([OK + b"Content-Length: 1\r\n\r\n1"])(reader, writer)
+
+    async def use(pool: http1.Pool) -> None:
+        assert await read(await ask(pool)) == b"1"
+        # Ended by its server, and used again before the loop has run once.
+        with socket.fromfd(writers[0].get_extra_info("socket").fileno(), socket.AF_INET, socket.SOCK_STREAM) as far:
+            far.shutdown(socket.SHUT_RDWR)
+        assert await read(await ask(pool)) == b"1"
+        assert len(writers) == 2
+
+    run(serve, use)
 
 
 def test_what_nobody_asked_for_ends_an_idle_connection() -> None:

@@ -22,6 +22,8 @@ once, with no byte of an answer (`ConnectionLost.stale`), and the pool may send 
 from __future__ import annotations
 
 import asyncio
+import select
+import time
 from typing import Protocol, cast
 
 import httptools
@@ -86,6 +88,18 @@ class HttpConnection(asyncio.Protocol):
 
     def _late(self) -> None:
         self._fail(Timeout(connecting=False))
+
+    def has_ended(self) -> bool:
+        """Whether an idle connection holds bytes, or its end, that the event loop has not read yet.
+
+        That is so where the loop, or the whole process, has stood still meanwhile. It is not asked of a connection that
+        was used a moment ago: the look costs a system call.
+        """
+        if time.monotonic() - self.idle_since < limits.UPSTREAM_IDLE_LOOK:
+            return False
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def resume(self) -> None:
         """Read on: what had come was taken."""

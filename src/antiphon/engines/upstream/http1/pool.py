@@ -78,7 +78,7 @@ class Pool:
         while self._idle:
             connection = self._idle.pop()
             if not connection.closed:
-                if connection.idle_since >= oldest:
+                if connection.idle_since >= oldest and not connection.has_ended():
                     return connection
                 connection.abort()
         return None
