@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import certificates, examples
+from support import certificates, examples, parsing
 from support.databases import postgres, postgres_url
 from support.quiet import last_lines, quiet
 from support.scheduling import longest_first
@@ -26,6 +26,7 @@ __all__ = ["postgres", "postgres_url"]  # fixtures of the whole suite
 # A shell's background jobs ignore Ctrl-C, and so would the programs that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 quiet()
+parsing.use()
 
 # Imports stand in the fixtures: most tests need neither the SDK nor a server, and start faster without.
 
@@ -33,22 +34,6 @@ quiet()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--shuffle SEED`: no test may need another to have run before it."""
     parser.addoption("--shuffle", type=int, metavar="SEED", help="run the tests in another order, told by this number")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
-    """Collect the tests without the garbage collector, and let it look at nothing that was made until then.
-
-    Python 3.11 fails now and then with "AST constructor recursion depth mismatch" if it runs while pytest parses a
-    module (gh-106905). What is frozen costs later collections nothing: each took a tenth of a second with it.
-    """
-    gc.disable()
-    try:
-        return (yield)
-    finally:
-        gc.collect()
-        gc.freeze()
-        gc.enable()
 
 
 def pytest_configure() -> None:
@@ -65,8 +50,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What the tests import is imported."""
+    """What the tests import is imported: no pass of the collector looks at it again, which took a tenth of a second."""
     certificates.share()
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
