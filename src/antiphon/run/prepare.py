@@ -6,10 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from antiphon.domain.routes import Routes
 from antiphon.policy.call import Call
+from antiphon.policy.pipeline.engine import PipelineEngine
 from antiphon.policy.pipeline.pipeline import Pipeline
 from antiphon.ports import Engine, Route, Store
 from antiphon.protocol import knobs
@@ -18,8 +17,7 @@ from antiphon.protocol.refusals import Unserved, missing_parameter, previous_not
 from antiphon.protocol.responses import compaction
 from antiphon.protocol.responses import items as item_rules
 from antiphon.protocol.responses import request as requests
-from antiphon.protocol.responses.compaction import Placed
-from antiphon.protocol.responses.passthrough import passthrough
+from antiphon.protocol.responses.compaction import CompactionPolicy, Placed
 from antiphon.protocol.responses.reasoning import Seal, opened, seal_for
 from antiphon.protocol.responses.request import ResponseRequest
 from antiphon.protocol.responses.tools import NOTHING, Offered
@@ -28,6 +26,7 @@ from antiphon.protocol.unknown import Unknown
 from antiphon.run import context
 from antiphon.run.chains import Chains, Link
 from antiphon.run.compaction import Compaction, Compactor, Stream, ended, turns_of
+from antiphon.run.generation_builder import GenerationBuilder
 from antiphon.run.history import History
 from antiphon.run.prompts import Prompts
 
@@ -129,15 +128,55 @@ class Preparer:
         compacted: Sequence[Json] = (),
     ) -> Prepared:
         project_id = call.project_id
-        call.note_request(request.model, request.body)
-        engine = self._gate.bound(call, self._routes.find(request.model, project_id))
+        engine = self._route(call, request, unknown)
         relays = "responses" in engine.capabilities.passthrough
-        passes = engine.capabilities.passes_extra
-        if not passes:
-            knobs.refuse(unknown, "responses")
-        if not relays:
-            self._check(request)
         before, parent = await self._before(project_id, request, items, chains)
+        places = self._places(project_id, request, before, items, compacted, foreign=relays)
+        shown = self._compactor.window(project_id, places)
+        adapted = applied(request, [place.item for place in places])
+        if not relays:
+            self._check(adapted)
+        turns, unshown = _turns(shown, relays=relays)
+        builder = GenerationBuilder(engine, adapted, unknown, unshown or adapted.offered.refusal())
+        planned = None
+        if request.compact is not None and not compacted:
+            if unshown is not None:
+                raise unshown  # a summary would leave it out
+            planned = await self._plan(project_id, request.compact, builder, places, shown)
+        generation = builder.build(turns) if planned is not None else await builder.build_answer(shown, turns)
+        only_compacted = bool(compacted) and request.compact is not None and request.compact.now
+        known = before if chains is not None else ()
+        # Another server that goes on with a conversation makes ids of its own.
+        watched = relays and request.conversation is not None
+        reserved_ids = {item["id"] for item in (*before, *items)} if watched else set()
+        return Prepared(
+            request, engine, generation, items, parent, known, planned, only_compacted, reserved_ids, adapted.offered
+        )
+
+    def _route(self, call: Call, request: ResponseRequest, unknown: Unknown) -> PipelineEngine:
+        """The engine of the request's model. Refuses what it cannot do whatever the conversation is."""
+        call.note_request(request.model, request.body)
+        engine = self._gate.bound(call, self._routes.find(request.model, call.project_id))
+        if not engine.capabilities.passes_extra:
+            knobs.refuse(unknown, "responses")
+        if "responses" not in engine.capabilities.passthrough:
+            self._check(request)
+        return engine
+
+    def _places(
+        self,
+        project_id: str,
+        request: ResponseRequest,
+        before: Sequence[Json],
+        items: Sequence[Json],
+        compacted: Sequence[Json],
+        *,
+        foreign: bool,
+    ) -> list[Placed]:
+        """The items of the whole conversation, each with where it comes from; what we have sealed is opened.
+
+        `foreign`: another server's sealed items may be among them.
+        """
         places = [
             *compaction.placed(before, "previous_response_id" if request.conversation is None else "conversation"),
             *compaction.placed(items, "input"),
@@ -146,44 +185,23 @@ class Preparer:
         if request.conversation is not None and not places:
             raise missing_parameter("input")
         sealer = self._compactor.sealer
-        places = [
-            place._replace(item=opened(sealer, project_id, place.item, place.path, place.number, foreign=relays))
+        return [
+            place._replace(item=opened(sealer, project_id, place.item, place.path, place.number, foreign=foreign))
             for place in places
         ]
-        shown = self._compactor.window(project_id, places)
-        adapted = applied(request, [place.item for place in places])
-        if not relays:
-            self._check(adapted)
-        turns, unshown = _turns(shown, relays=relays)
-        unserved = unshown or adapted.offered.refusal()
 
-        def build(kept: Sequence[Turn]) -> Generation:
-            return knobs.serve(adapted.generation(engine.name, kept), unknown, "responses", passes=passes)
-
-        async def answering(places: Sequence[Placed], turns: Sequence[Turn] | None = None) -> Generation:
-            kept = turns_of(places) if turns is None else turns
-            if not relays:
-                return await context.fit(engine, build, kept) if request.truncate else build(kept)
-            # Whoever gets it as it is makes it fit, too.
-            asked = passthrough(adapted, (place.item for place in places), only=unserved is not None)
-            return msgspec.structs.replace(build(kept), passthrough=asked)
-
-        planned = None
-        if request.compact is not None and not compacted:
-            if unshown is not None:
-                raise unshown  # a summary would leave it out
-            users = [place.item for place in places if compaction.is_users(place.item)]
-            planned = await self._compactor.plan(
-                project_id, engine, request.compact, shown, users, build=build, rest=answering
-            )
-        generation = build(turns) if planned is not None else await answering(shown, turns)
-        only_compacted = bool(compacted) and request.compact is not None and request.compact.now
-        known = before if chains is not None else ()
-        reserved_ids = (
-            {item["id"] for item in (*before, *items)} if relays and request.conversation is not None else set()
-        )
-        return Prepared(
-            request, engine, generation, items, parent, known, planned, only_compacted, reserved_ids, adapted.offered
+    async def _plan(
+        self,
+        project_id: str,
+        policy: CompactionPolicy,
+        builder: GenerationBuilder,
+        places: Sequence[Placed],
+        shown: Sequence[Placed],
+    ) -> Compaction | None:
+        """What is summarised before the answer, if anything is."""
+        users = [place.item for place in places if compaction.is_users(place.item)]
+        return await self._compactor.plan(
+            project_id, builder.engine, policy, shown, users, build=builder.build, rest=builder.build_answer
         )
 
     def _check(self, request: ResponseRequest) -> None:
