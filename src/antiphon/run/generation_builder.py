@@ -19,6 +19,11 @@ from antiphon.run import context
 from antiphon.run.compaction import turns_of
 
 
+def relays(engine: Engine) -> bool:
+    """Whether the engine may get a request of the Responses API as it is."""
+    return "responses" in engine.capabilities.passthrough
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationBuilder:
     """What all generations of a request have in common.
@@ -44,7 +49,7 @@ class GenerationBuilder:
         is makes it fit by itself.
         """
         turns = turns_of(places) if turns is None else turns
-        if "responses" in self.engine.capabilities.passthrough:
+        if relays(self.engine):
             asked = passthrough(self.request, (place.item for place in places), only=self.unserved is not None)
             return msgspec.structs.replace(self.build(turns), passthrough=asked)
         return await context.fit(self.engine, self.build, turns) if self.request.truncate else self.build(turns)

@@ -26,7 +26,7 @@ from antiphon.protocol.unknown import Unknown
 from antiphon.run import context
 from antiphon.run.chains import Chains, Link
 from antiphon.run.compaction import Compaction, Compactor, Stream, ended, turns_of
-from antiphon.run.generation_builder import GenerationBuilder
+from antiphon.run.generation_builder import GenerationBuilder, relays
 from antiphon.run.history import History
 from antiphon.run.prompts import Prompts
 
@@ -129,14 +129,14 @@ class Preparer:
     ) -> Prepared:
         project_id = call.project_id
         engine = self._route(call, request, unknown)
-        relays = "responses" in engine.capabilities.passthrough
+        relayed = relays(engine)
         before, parent = await self._before(project_id, request, items, chains)
-        places = self._places(project_id, request, before, items, compacted, foreign=relays)
+        places = self._places(project_id, request, before, items, compacted, foreign=relayed)
         shown = self._compactor.window(project_id, places)
         adapted = applied(request, [place.item for place in places])
-        if not relays:
+        if not relayed:
             self._check(adapted)
-        turns, unshown = _turns(shown, relays=relays)
+        turns, unshown = _turns(shown, relayed=relayed)
         builder = GenerationBuilder(engine, adapted, unknown, unshown or adapted.offered.refusal())
         planned = None
         if request.compact is not None and not compacted:
@@ -147,7 +147,7 @@ class Preparer:
         only_compacted = bool(compacted) and request.compact is not None and request.compact.now
         known = before if chains is not None else ()
         # Another server that goes on with a conversation makes ids of its own.
-        watched = relays and request.conversation is not None
+        watched = relayed and request.conversation is not None
         reserved_ids = {item["id"] for item in (*before, *items)} if watched else set()
         return Prepared(
             request, engine, generation, items, parent, known, planned, only_compacted, reserved_ids, adapted.offered
@@ -159,7 +159,7 @@ class Preparer:
         engine = self._gate.bound(call, self._routes.find(request.model, call.project_id))
         if not engine.capabilities.passes_extra:
             knobs.refuse(unknown, "responses")
-        if "responses" not in engine.capabilities.passthrough:
+        if not relays(engine):
             self._check(request)
         return engine
 
@@ -228,12 +228,12 @@ class Preparer:
         return before, parent
 
 
-def _turns(shown: Sequence[Placed], *, relays: bool) -> tuple[list[Turn], Unserved | None]:
+def _turns(shown: Sequence[Placed], *, relayed: bool) -> tuple[list[Turn], Unserved | None]:
     """What a model is shown, and why not all of it is, if another server that gets it as it is may be shown more."""
     try:
         turns = turns_of(shown)
     except Unserved as refusal:
-        if not relays:
+        if not relayed:
             raise
         return turns_of(shown, lenient=True), refusal
     item_rules.check_calls(turns)
